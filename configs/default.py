@@ -1,0 +1,64 @@
+"""What all experiments share: the paper's training, on the paper's split.
+
+Hassan et al., IJIMAI 2021: SGD, rate 0.1, momentum 0.99, weight decay 1e-8, batch 2, 100 epochs of
+512×512 patches, 4 tiles + 200 random crops an image. The factor on the loss is from the authors' script.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 2  # patches a step, over all devices
+    config.num_epochs = 100
+    config.num_steps = config_dict.placeholder(int)  # overrides num_epochs
+    config.log_every = 10  # steps
+
+    config.model = ConfigDict()
+    config.model.name = "psp_segnet"
+    config.model.num_classes = 2
+    config.model.width = 1.0  # multiplies every channel count
+    config.model.dtype = "float32"  # compute dtype; bfloat16 on accelerators
+    config.model.channel_order = "RGB"
+
+    config.data = ConfigDict()
+    config.data.dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or TFDS's default
+    config.data.dataset = "monuseg"  # or "folder": a user's own images
+    config.data.split = "paper"
+    config.data.stain = "vahadane"  # how it was prepared; or "none"
+    config.data.validation = ()  # ids of training images held out to choose a checkpoint
+    config.data.pipeline = "tfdata"
+    config.data.crop_size = 512  # pixels; also the side of the tiles in evaluation
+    config.data.random_crops = 200  # an image and epoch, beside its tiles
+    config.data.fresh_crops = False  # new corners each epoch
+    config.data.turns = False  # random multiples of 90°
+    config.data.flips = False
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 0.1
+    config.optim.momentum = 0.99
+    config.optim.weight_decay = 1e-8
+    config.optim.restart_epochs = 20.0  # period of the cosine; the paper gives none
+    config.optim.loss_scale = 0.005
+    config.optim.accumulate = 1  # parts that a batch is run in, to save memory
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 1000  # steps; validation happens then, too
+    config.checkpoint.keep = 2  # the last ones; the best on validation is kept beside them
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 4  # tiles at once
+    config.eval.min_area_px = 70  # the paper's minimum area of a counted nucleus
+    config.eval.step = config_dict.placeholder(int)  # None: the best checkpoint, or the last
+
+    config.lock()
+    return config
+
+
+VALIDATION = (
+    "TCGA-50-5931-01Z-00-DX1",  # liver
+    "TCGA-A7-A13E-01Z-00-DX1",  # breast
+    "TCGA-G9-6348-01Z-00-DX1",  # prostate
+)
+"""Training images of every split, held out wherever a checkpoint or a setting is chosen."""

@@ -1,0 +1,164 @@
+"""From the files of a dataset to its examples: read, check, normalise the stain, resize."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data_prep import sources
+from data_prep.annotations import rasterize
+from data_prep.errors import DataError
+from data_prep.images import pixel_sha256, read_image, read_label_map
+from data_prep.manifest import ImageEntry, Manifest
+from data_prep.normalize import METHODS, Normalizer
+from data_prep.sources import Pair
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prepared image. S is the size asked for; without one, images keep theirs.
+
+    Attributes:
+      image: uint8 [S, S, 3], stain-normalised, resized.
+      label_map: int32 [S, S], resized without mixing labels; 0 is background.
+      original_image: uint8 [height, width, 3], as in the file.
+      original_label_map: int32 [height, width]; scores are computed on this one.
+    """
+
+    id: str
+    organ: str
+    image: np.ndarray
+    label_map: np.ndarray
+    original_image: np.ndarray
+    original_label_map: np.ndarray
+
+
+@dataclass
+class Preparation:
+    """A dataset whose files were all found, readable and those of the manifest; made by `plan`.
+
+    Attributes:
+      sha256: of every image, computed.
+      normalizer: None where the stain stays as it is.
+    """
+
+    manifest: Manifest
+    pairs: dict[str, Pair]
+    size: int | None
+    normalizer: Normalizer | None
+    sha256: dict[str, str] = field(default_factory=dict)
+
+    def examples(self, split: str) -> Iterator[Example]:
+        """The examples of one split, in the order of the manifest."""
+        for entry in self.manifest.in_split(split):
+            yield self._example(entry)
+
+    def _example(self, entry: ImageEntry) -> Example:
+        pair = self.pairs[entry.id]
+        original = read_image(pair.image)
+        labels = read_labels(pair.label, (original.shape[0], original.shape[1]))
+        image = self.normalizer(original, entry.id) if self.normalizer else original
+        return Example(
+            id=entry.id,
+            organ=entry.organ,
+            image=resize_image(image, self.size) if self.size else image,
+            label_map=resize_labels(labels, self.size) if self.size else labels,
+            original_image=original,
+            original_label_map=labels,
+        )
+
+
+def plan(manifest: Manifest, folder: Path, *, stain: str, size: int | None, cache: Path) -> Preparation:
+    """Find and check every file of a dataset, before any slow step.
+
+    Args:
+      manifest: the images and their splits.
+      folder: holds the files, in one of the layouts of `data_prep.sources`.
+      stain: "vahadane" or "none".
+      size: side of the prepared images in pixels, or None to keep each image's own.
+      cache: the folder that keeps stain-normalised images between runs.
+
+    Raises:
+      DataError: one error that lists all missing files, or all images that are unreadable, have other
+        pixels than the manifest says, or are not square where a size is asked for; no stain target.
+    """
+    if stain not in METHODS:
+        raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(METHODS)}")
+    if stain != "none" and not manifest.stain_target:
+        raise DataError(
+            f"stain {stain} needs a target, but manifest {manifest.name!r} names none. Set its "
+            "stain_target to the id of a typical training image, or prepare with --stain none"
+        )
+    found = sources.scan(folder)
+    pairs = found.pairs(entry.id for entry in manifest.images)
+    sha256 = _verify(manifest, pairs, size)
+    normalizer = None
+    if stain != "none":
+        target = manifest.stain_target
+        normalizer = Normalizer(read_image(pairs[target].image), target, cache)
+    return Preparation(manifest, pairs, size, normalizer, sha256)
+
+
+def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """int32 [height, width] from polygons (.xml) or a label map; see `rasterize`, `read_label_map`."""
+    if path.suffix.lower() == ".xml":
+        return rasterize(path, shape)
+    return read_label_map(path, shape)
+
+
+def resize_image(image: np.ndarray, size: int) -> np.ndarray:
+    """Scale uint8 [height, width, 3] to [size, size, 3].
+
+    Pillow's bilinear filter: its pixel centres agree with those of `resize_labels`, it keeps uint8, and
+    where the image shrinks it averages what it drops (enlarging, as here from 1000 to 1024, is plain
+    bilinear interpolation).
+    """
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
+    """Scale int32 [height, width] to [size, size] by the nearest pixel, so that no label is mixed."""
+    return np.array(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
+
+
+def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dict[str, str]:
+    """Read every image once; returns the SHA-256 of each."""
+    computed: dict[str, str] = {}
+    problems = []
+    for entry in manifest.images:
+        path = pairs[entry.id].image
+        try:
+            image = read_image(path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        computed[entry.id] = pixel_sha256(image)
+        if entry.sha256 and computed[entry.id] != entry.sha256:
+            problems.append(
+                f"{path}: pixels have SHA-256 {computed[entry.id]}, expected {entry.sha256}"
+                f"{_namesake(manifest, computed[entry.id])}"
+            )
+        if size and image.shape[0] != image.shape[1]:
+            problems.append(
+                f"{path}: is {image.shape[0]} x {image.shape[1]}, and would be distorted at "
+                f"{size} x {size}. Crop it to a square, or keep the original size"
+            )
+    if problems:
+        lines = "\n  ".join(problems)
+        raise DataError(
+            f"{len(problems)} of {len(manifest.images)} images of {manifest.name!r} cannot be used:\n"
+            f"  {lines}\nWhere the pixels differ, the file is another version of the image (several are "
+            "in circulation): download the official one, or write a manifest of your own for "
+            "data_prep.folder"
+        )
+    return computed
+
+
+def _namesake(manifest: Manifest, sha256: str) -> str:
+    """A hint where the pixels are those of another image of the manifest."""
+    for entry in manifest.images:
+        if entry.sha256 == sha256:
+            return f" (these are the pixels of {entry.id}: was the file renamed?)"
+    return ""

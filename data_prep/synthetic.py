@@ -1,0 +1,248 @@
+"""Write a look-alike of MoNuSeg, so that everything runs where the real data cannot be had.
+
+    python -m data_prep.synthetic --out DIR [--images 14] [--test 4] [--size 1000] [--seed 0]
+
+makes the official layout (`Tissue Images/ID.tif`, `Annotations/ID.xml`) and a split manifest,
+`manifest.json`. An image depends on the seed, its number and the size alone. Scores on it say that
+the code works, not how well a network segments real tissue.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from data_prep.staining import Stains, photograph
+from data_prep.tissue import Organ, Section
+
+NAME = "synthetic"
+MICRONS_PER_PIXEL = 0.25
+MIN_SIZE_PX = 64
+# What write_dataset leaves in its folder, with the temporary names of a run that was killed.
+OUR_FILE = re.compile(
+    r"(manifest\.json|Tissue Images/SYN-[A-Z]+-\d+\.tif|Annotations/SYN-[A-Z]+-\d+\.xml)"
+    r"(\.\d+\.tmp)?"
+)
+DESCRIPTION = (
+    "Drawn, not real, tissue in the layout of MoNuSeg (data_prep.synthetic, seed {seed}, "
+    "{size} px square, about 40x)"
+)
+
+ORGANS: dict[str, Organ] = {
+    "breast": Organ(
+        hematoxylin=(0.56, 0.73, 0.4), eosin=(0.24, 0.83, 0.5),
+        radius=13.5, spread=0.24, elongation=1.25, crowding=0.36, spacing=1.06, gland=150,
+        stroma=0.38, lumen=0.02, cytoplasm=0.45, basophilia=0.62, tone=1.5, vesicular=0.4,
+        clumps=0.38, loose=0.5, lymphocytes=0.25, blood=5, fat=40,
+    ),
+    "kidney": Organ(
+        hematoxylin=(0.5, 0.77, 0.41), eosin=(0.14, 0.84, 0.52),
+        radius=10, spread=0.14, elongation=1.12, crowding=0.15, spacing=1.5, gland=190,
+        stroma=0.22, lumen=0.03, cytoplasm=0.2, basophilia=0.34, tone=1.75, vesicular=0.5,
+        clumps=0.3, membrane=0.55, lymphocytes=0.15, blood=14, fat=60,
+    ),
+    "liver": Organ(
+        hematoxylin=(0.46, 0.78, 0.43), eosin=(0.09, 0.8, 0.59),
+        radius=12, spread=0.16, elongation=1.35, crowding=0.3, spacing=1.1, gland=120,
+        stroma=0.3, lumen=0.02, cytoplasm=0.95, basophilia=0.4, tone=1.3, vesicular=0.45,
+        clumps=0.42, loose=0.25, blood=16, fat=40,
+    ),
+    "prostate": Organ(
+        hematoxylin=(0.48, 0.77, 0.42), eosin=(0.12, 0.84, 0.52),
+        radius=11.5, spread=0.1, elongation=1.12, crowding=0.36, spacing=1.02, gland=170,
+        stroma=0.36, lumen=0.12, cytoplasm=0.45, basophilia=0.42, tone=1.15, vesicular=0.75,
+        clumps=0.28, membrane=0.06, palisade=True, blood=5, mucin=0.2,
+    ),
+    "bladder": Organ(
+        hematoxylin=(0.53, 0.75, 0.41), eosin=(0.32, 0.81, 0.49),
+        radius=14, spread=0.2, elongation=1.35, crowding=0.36, spacing=1.1, gland=170,
+        stroma=0.15, lumen=0.06, cytoplasm=0.6, basophilia=1.15, tone=2.1, vesicular=0.2,
+        clumps=0.22, loose=0.95, blood=5,
+    ),
+    "colon": Organ(
+        hematoxylin=(0.56, 0.74, 0.38), eosin=(0.3, 0.82, 0.48),
+        radius=11.5, spread=0.14, elongation=2.1, crowding=0.46, spacing=0.99, gland=200,
+        stroma=0.32, lumen=0.12, cytoplasm=0.6, basophilia=1.0, tone=2.0, vesicular=0.2,
+        clumps=0.28, palisade=True, lymphocytes=0.4, blood=5, mucin=0.45,
+    ),
+    "stomach": Organ(
+        hematoxylin=(0.57, 0.72, 0.4), eosin=(0.28, 0.82, 0.5),
+        radius=8.5, spread=0.12, elongation=1.2, crowding=0.46, spacing=1.0, gland=130,
+        stroma=0.25, lumen=0.05, cytoplasm=0.45, basophilia=1.3, tone=2.4, vesicular=0.24,
+        clumps=0.2, loose=0.8, lymphocytes=0.5, blood=6, mucin=0.3,
+    ),
+}  # fmt: skip
+
+
+def generate(seed: int, index: int, organ: str, size: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Draw one image and the outlines of its nuclei.
+
+    Returns RGB `uint8 [size, size, 3]` and polygons `float64 [N, 2]` of x and y, in the pixel
+    coordinates of the official annotations (the centre of row r, column c, counted from 0, is
+    x = c + 1, y = r + 1). Where two polygons overlap, the first is the visible one. A polygon may
+    reach past the image's edge. Raises `ValueError` for an unknown organ, a negative seed or index,
+    or a size under 64 px.
+    """
+    if organ not in ORGANS:
+        raise ValueError(f"unknown organ {organ!r}: one of {', '.join(ORGANS)}")
+    if seed < 0 or index < 0:
+        raise ValueError(f"seed and index must not be negative: {seed}, {index}")
+    if size < MIN_SIZE_PX:
+        raise ValueError(f"size must be at least {MIN_SIZE_PX} px: {size}")
+    key = np.array([seed, index], dtype=np.uint64)
+    section = Section(np.random.Generator(np.random.Philox(key=key)), ORGANS[organ], size)
+    image = photograph(Stains(section))
+    return image, [nucleus.polygon for nucleus in section.nuclei]
+
+
+def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: int) -> Path:
+    """Write `images` images of `size` px square, the last `test` of them as the test split.
+
+    Organs take turns. `out` must be missing, empty or an earlier output of this function, which is
+    then replaced; files appear whole or not at all, the manifest last. Returns the manifest's path.
+    Raises `ValueError` for numbers that make no dataset and `FileExistsError` where `out` holds
+    anything else; both before anything is written.
+    """
+    if not 0 <= test < images:
+        raise ValueError(f"need 0 <= test < images, so that one image trains: {test}, {images}")
+    if size < MIN_SIZE_PX or seed < 0:
+        raise ValueError(f"need size >= {MIN_SIZE_PX} px and seed >= 0: {size}, {seed}")
+    out = Path(out)
+    manifest_path = out / "manifest.json"
+    _clear(out)
+    for folder in ("Tissue Images", "Annotations"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    entries = []
+    names = list(ORGANS)
+    for index in tqdm(range(images), desc="synthetic", unit="image"):
+        organ = names[index % len(names)]
+        image_id = f"SYN-{organ.upper()}-{index:03d}"
+        image, polygons = generate(seed, index, organ, size)
+        with _replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
+            Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw")
+        with _replacing(out / "Annotations" / f"{image_id}.xml") as path:
+            annotation(polygons).write(path, encoding="utf-8")
+        entries.append(
+            {
+                "id": image_id,
+                "split": "train" if index < images - test else "test",
+                "organ": organ,
+                "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+            }
+        )
+    manifest = {
+        "name": NAME,
+        "description": DESCRIPTION.format(seed=seed, size=size),
+        "stain_target": entries[0]["id"],
+        "images": entries,
+    }
+    with _replacing(manifest_path) as path:
+        path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest_path
+
+
+def annotation(polygons: list[np.ndarray]) -> ElementTree.ElementTree:
+    """Return the Aperio ImageScope document that outlines `polygons` (`[N, 2]`, x and y in px)."""
+    root = ElementTree.Element("Annotations", MicronsPerPixel=f"{MICRONS_PER_PIXEL:.6f}")
+    layer = ElementTree.SubElement(root, "Annotation", Id="1", Name="", Type="4", Visible="1")
+    regions = ElementTree.SubElement(layer, "Regions")
+    for number, polygon in enumerate(polygons, start=1):
+        sides = np.roll(polygon, -1, axis=0) - polygon
+        area = 0.5 * abs(float(np.sum(polygon[:, 0] * sides[:, 1] - polygon[:, 1] * sides[:, 0])))
+        length = float(np.hypot(sides[:, 0], sides[:, 1]).sum())
+        region = ElementTree.SubElement(
+            regions,
+            "Region",
+            Id=str(number),
+            Type="0",
+            Length=f"{length:.1f}",
+            Area=f"{area:.1f}",
+            LengthMicrons=f"{length * MICRONS_PER_PIXEL:.1f}",
+            AreaMicrons=f"{area * MICRONS_PER_PIXEL**2:.1f}",
+            NegativeROA="0",
+            DisplayId=str(number),
+        )
+        vertices = ElementTree.SubElement(region, "Vertices")
+        for x, y in polygon.tolist():
+            ElementTree.SubElement(vertices, "Vertex", X=f"{x:.2f}", Y=f"{y:.2f}")
+    tree = ElementTree.ElementTree(root)
+    ElementTree.indent(tree, space="\t")
+    return tree
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; it becomes `path` only if all went well."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier synthetic dataset from `out`; refuse to touch anything else."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is not a folder")
+    files = [path for path in out.rglob("*") if not path.is_dir()]
+    ours = [path for path in files if _is_ours(out, path)]
+    foreign = sorted(set(files) - set(ours))
+    if foreign:
+        raise FileExistsError(
+            f"{out} holds files that are not a synthetic dataset's, such as {foreign[0]}: "
+            "choose another folder"
+        )
+    # The manifest goes first: a folder with one is complete.
+    for path in sorted(ours, key=lambda path: path.name != "manifest.json"):
+        path.unlink()
+
+
+def _is_ours(out: Path, path: Path) -> bool:
+    """Whether `write_dataset` (or a run of it that was cut short) made `path` in `out`."""
+    if not OUR_FILE.fullmatch(path.relative_to(out).as_posix()):
+        return False
+    if path.name != "manifest.json":
+        return True
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(manifest, dict) and manifest.get("name") == NAME
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status, 2 where it refuses."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.synthetic", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--images", type=int, default=14, help="how many (default: 14)")
+    parser.add_argument("--test", type=int, default=4, help="how many of them test (default: 4)")
+    parser.add_argument("--size", type=int, default=1000, help="side in px (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other tissue (default: 0)")
+    options = vars(parser.parse_args(arguments))
+    try:
+        manifest = write_dataset(options.pop("out"), **options)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    train = options["images"] - options["test"]
+    print(
+        f"wrote {train} train and {options['test']} test images of "
+        f"{options['size']}x{options['size']} px, seed {options['seed']}, to {manifest.parent}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,193 @@
+"""Orbax checkpoints: save, restore, and load a model with its config.
+
+A checkpoint (`WORKDIR/checkpoints/STEP`) has three items: `model` (parameters and batch statistics: all
+that inference needs), `optimizer`, and `info`, a JSON with the config, the classes, the channel order,
+the stain normalisation and the package version.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from nucseg_jax import sharding
+from nucseg_jax.errors import UserError
+from nucseg_jax.models import create_model
+from nucseg_jax.models.functional import FunctionalNetwork
+
+CLASSES = ("background", "nucleus")
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing or does not fit what is asked of it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained network as it was saved.
+
+    Attributes:
+      network: its forward passes.
+      params, batch_stats: its weights, replicated over the mesh.
+      step: training step of the checkpoint.
+      info: the checkpoint's `info` item.
+    """
+
+    network: FunctionalNetwork
+    params: nnx.State
+    batch_stats: nnx.State
+    step: int
+    info: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the best by validation F1 where there is one."""
+
+    def __init__(self, workdir: Path, keep: int):
+        policies = [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(get_metric_fn=_f1, n=1, keep_checkpoints_without_metrics=False),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_f1,
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, model: Any, optimizer: Any, info: dict[str, Any], f1: float | None) -> None:
+        """Write a checkpoint in the background; it appears under its name only when complete.
+
+        Args:
+          step: training steps done.
+          model: {"params", "batch_stats"}.
+          optimizer: the optimizer's state.
+          info: see `describe`.
+          f1: mean nucleus F1 of the validation images, None without any.
+        """
+        args = ocp.args.Composite(
+            model=ocp.args.StandardSave(model),
+            optimizer=ocp.args.StandardSave(optimizer),
+            info=ocp.args.JsonSave(info),
+        )
+        self._manager.save(step, args=args, metrics=None if f1 is None else {"f1": f1})
+
+    def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
+        """The newest checkpoint's items, shaped and placed like the arguments."""
+        args = ocp.args.Composite(
+            model=ocp.args.StandardRestore(_abstract(model)),
+            optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
+        )
+        items = self._manager.restore(self.latest, args=args)
+        return items.model, items.optimizer
+
+    def info(self) -> dict[str, Any]:
+        """The newest checkpoint's `info`."""
+        return _restore_info(self._manager, self.latest)
+
+    def close(self) -> None:
+        """Wait for the last write to end."""
+        self._manager.close()
+
+
+def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, Any]:
+    """The `info` item of a checkpoint."""
+    return {
+        "config": json.loads(config.to_json_best_effort()),
+        "classes": list(CLASSES),
+        "channel_order": config.model.channel_order,
+        "scaling": "divided by 255",
+        "dataset": dataset_metadata,
+        "version": version("nucseg_jax"),
+    }
+
+
+def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedModel:
+    """Load a trained network for inference.
+
+    Args:
+      workdir: a run's folder.
+      mesh: where the weights go.
+      step: which checkpoint; None: the best on the validation images, or the last if none were held out.
+
+    Raises:
+      CheckpointError: no such checkpoint.
+    """
+    directory = _directory(workdir)
+    options = ocp.CheckpointManagerOptions(best_fn=_f1, read_only=True)
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
+        )
+    with ocp.CheckpointManager(directory, options=options) as manager:
+        steps = sorted(manager.all_steps())
+        if not steps:
+            raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
+        if step is None:
+            scored = [s for s in steps if manager.metrics(s)]
+            step = manager.best_step() if scored else steps[-1]
+        if step not in steps:
+            raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
+        info = _restore_info(manager, step)
+        model = info["config"]["model"]
+
+        def build() -> nnx.Module:
+            return create_model(
+                model["name"],
+                num_classes=model["num_classes"],
+                width=model["width"],
+                dtype=model["dtype"],
+                rngs=nnx.Rngs(0),
+            )
+
+        network = FunctionalNetwork(nnx.eval_shape(build), model["channel_order"])
+        template = {"params": network.params, "batch_stats": network.batch_stats}
+        args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
+        weights = manager.restore(step, args=args).model
+    return LoadedModel(network, weights["params"], weights["batch_stats"], step, info)
+
+
+def parameter_digest(params: Any) -> str:
+    """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters."""
+    digest = hashlib.sha256()
+    for path, value in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(value.addressable_data(0)).tobytes())
+    return digest.hexdigest()
+
+
+def _directory(workdir: Path) -> Path:
+    return Path(workdir).resolve() / "checkpoints"
+
+
+def _f1(metrics: Any) -> float:
+    return metrics["f1"]
+
+
+def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
+    """Shapes, dtypes and placement of a tree; placement on `mesh` where given, else the tree's own."""
+
+    def leaf(x: Any) -> jax.ShapeDtypeStruct:
+        placement = x.sharding if mesh is None else sharding.replicated(mesh)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
+
+    return jax.tree.map(leaf, tree)
+
+
+def _restore_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any]:
+    return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info

@@ -1,0 +1,15 @@
+"""What a user can mend: commands print the message alone, without a traceback."""
+
+
+class UserError(ValueError):
+    """A bad value, file or set-up; the message names it and says what to do."""
+
+
+class MissingExtraError(UserError, ImportError):
+    """A package of an optional extra is not installed; the message has the command that installs it."""
+
+    def __init__(self, extra: str, cause: ImportError):
+        super().__init__(
+            f"this needs the extra `{extra}` ({cause}); install it with:\n"
+            f'  pip install -e ".[{extra}]" -c constraints.txt'
+        )

@@ -1,0 +1,163 @@
+"""Layers that every network shares: NHWC, explicit padding, align-corners resizing, as in PyTorch.
+
+All arrays are [batch, height, width, channels]. `dtype` is the compute dtype; parameters and batch
+statistics stay float32.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
+
+torch_uniform = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+"""PyTorch's default for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channel count at a width multiplier: at least 1, `channels` itself at width 1."""
+    return max(1, round(channels * width))
+
+
+def conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    dilation: int = 1,
+    bias: bool = True,
+    kernel_init: nnx.Initializer = torch_uniform,
+    dtype: DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.Conv:
+    """A square convolution padded by dilation * (kernel // 2) zeros on both sides.
+
+    "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch.
+    """
+    pad = dilation * (kernel // 2)
+    bound = 1.0 / math.sqrt(in_channels * kernel * kernel)
+
+    def bias_init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return nnx.Conv(
+        in_channels,
+        out_channels,
+        (kernel, kernel),
+        strides=(stride, stride),
+        padding=((pad, pad), (pad, pad)),
+        kernel_dilation=(dilation, dilation),
+        use_bias=bias,
+        kernel_init=kernel_init,
+        bias_init=bias_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def batch_norm(channels: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs) -> nnx.BatchNorm:
+    """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9).
+
+    PyTorch stores the unbiased running variance and Flax the biased one, so inference with converted
+    statistics agrees exactly, the running variance of a training run does not.
+    """
+    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+
+def max_pool(x: jax.Array, window: int, *, stride: int, padding: int = 0) -> jax.Array:
+    """Max pooling padded with minus infinity on both sides."""
+    pads = ((padding, padding), (padding, padding))
+    return nnx.max_pool(x, (window, window), strides=(stride, stride), padding=pads)
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Max pooling over 2×2 windows that do not overlap; height and width even.
+
+    Written as maxima of slices, whose gradient is ten times faster on a CPU than `max_pool`'s scatter.
+    Equal values of a window share the gradient (in PyTorch the first takes it): behind a ReLU, where
+    ties are zeros, there is none to share.
+    """
+    x = jnp.maximum(x[:, ::2], x[:, 1::2])
+    return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
+
+
+def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
+    """Repeat every pixel `factor` times along height and width."""
+    batch, height, width, channels = x.shape
+    x = x[:, :, None, :, None, :]
+    x = jnp.broadcast_to(x, (batch, height, factor, width, factor, channels))
+    return x.reshape(batch, height * factor, width * factor, channels)
+
+
+@lru_cache
+def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
+    """float32[size_out, size_in]: output i reads source coordinate i * (in - 1) / (out - 1)."""
+    scale = (size_in - 1) / (size_out - 1) if size_out > 1 else 0.0
+    source = np.arange(size_out) * scale
+    low = np.minimum(np.floor(source).astype(int), size_in - 1)
+    high = np.minimum(low + 1, size_in - 1)
+    matrix = np.zeros((size_out, size_in))
+    np.add.at(matrix, (np.arange(size_out), low), 1.0 - (source - low))
+    np.add.at(matrix, (np.arange(size_out), high), source - low)
+    return matrix.astype(np.float32)
+
+
+@lru_cache
+def _pooling_matrix(size_in: int, bins: int) -> np.ndarray:
+    """float32[bins, size_in]: bin i is the mean of floor(i * in / bins) ... ceil((i + 1) * in / bins) - 1."""
+    matrix = np.zeros((bins, size_in))
+    for i in range(bins):
+        start, stop = (i * size_in) // bins, -((-(i + 1) * size_in) // bins)
+        matrix[i, start:stop] = 1.0 / (stop - start)
+    return matrix.astype(np.float32)
+
+
+def _apply_separable(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
+    """Multiply the height axis by `rows` and the width axis by `columns`.
+
+    Highest precision: these products stand for interpolation and means, which an accelerator's
+    reduced-precision matrix units would coarsen.
+    """
+    highest = jax.lax.Precision.HIGHEST
+    x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x, precision=highest)
+    return jnp.einsum("ow,bhwc->bhoc", jnp.asarray(columns, x.dtype), x, precision=highest)
+
+
+def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Bilinear resizing, corners aligned, to exactly `size` (height, width), up or down."""
+    height, width = x.shape[1:3]
+    if (height, width) == tuple(size):
+        return x
+    return _apply_separable(x, _bilinear_matrix(height, size[0]), _bilinear_matrix(width, size[1]))
+
+
+def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
+    """Means over bins × bins regions that may overlap, each divided by its own count of pixels."""
+    height, width = x.shape[1:3]
+    return _apply_separable(x, _pooling_matrix(height, bins), _pooling_matrix(width, bins))
+
+
+def check_images(images: jax.Array, multiple: int, network: str) -> None:
+    """Raise ValueError unless `images` is a [B,H,W,3] float batch with H and W multiples of `multiple`."""
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(
+            f"{network} takes images of shape [batch, height, width, 3], got {tuple(images.shape)}"
+        )
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        raise ValueError(
+            f"{network} takes float images in [0, 1], got {images.dtype}; divide uint8 images by 255"
+        )
+    height, width = images.shape[1:3]
+    if height % multiple or width % multiple or 0 in (height, width):
+        raise ValueError(
+            f"{network} needs height and width to be multiples of {multiple}, got {height}×{width}; "
+            "crop or pad the images first"
+        )

@@ -1,0 +1,70 @@
+"""PSPSegNet: ResNet-101, pyramid pooling at 1/8, and a decoder that fuses the encoder's features."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from nucseg_jax.models import layers
+from nucseg_jax.models.ppm import PyramidPooling
+from nucseg_jax.models.resnet import ResNet
+
+
+class Up(nnx.Module):
+    """Resize to the target's size, 5×5 convolution, batch norm; no activation."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.conv = layers.conv(in_channels, out_channels, 5, dtype=dtype, rngs=rngs)
+        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, size: Sequence[int]) -> jax.Array:
+        return self.bn(self.conv(layers.resize_bilinear(x, size)))
+
+
+class Fuse(nnx.Module):
+    """ReLU(BN(1×1 convolution of the encoder's features) + the decoder's features)."""
+
+    def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.conv = layers.conv(channels, channels, 1, dtype=dtype, rngs=rngs)
+        self.bn = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, skip: jax.Array, x: jax.Array) -> jax.Array:
+        return nnx.relu(self.bn(self.conv(skip)) + x)
+
+
+class PSPSegNet(nnx.Module):
+    """122,925,064 parameters with two classes at width 1; height and width multiples of 32."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 2,
+        width: float = 1.0,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.encoder = ResNet(width=width, dtype=dtype, rngs=rngs)
+        stem, _, stage2, stage3, stage4 = self.encoder.channels
+        context = layers.scaled(512, width)
+        last = layers.scaled(32, width)
+        self.ppm = PyramidPooling(stage4, context, dtype=dtype, rngs=rngs)
+        self.conv_after_ppm = layers.conv(stage4 + 4 * context, stage4, 1, bias=False, dtype=dtype, rngs=rngs)
+        sizes = [stage4, stage3, stage2, stem, stem, last]
+        self.up = nnx.List(Up(a, b, dtype=dtype, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.fuse = nnx.List(Fuse(c, dtype=dtype, rngs=rngs) for c in sizes[1:5])
+        self.classifier = layers.conv(last, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.smooth = layers.conv(num_classes, num_classes, 3, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        layers.check_images(images, 32, "psp_segnet")
+        features = self.encoder(images)
+        x = layers.resize_bilinear(features.stage4, features.stage2.shape[1:3])
+        x = self.conv_after_ppm(jnp.concatenate([x, *self.ppm(x)], axis=-1))
+        skips = (features.stage3, features.stage2, features.pooled, features.stem)
+        for up, fuse, skip in zip(list(self.up)[:4], self.fuse, skips, strict=True):
+            x = fuse(skip, up(x, skip.shape[1:3]))
+        x = self.up[4](x, images.shape[1:3])
+        return self.smooth(self.classifier(x))

@@ -1,0 +1,37 @@
+"""SGD with momentum and cosine warm restarts."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+from ml_collections import ConfigDict
+
+
+def warm_restarts(learning_rate: float, period: int) -> Callable[[ArrayLike], jax.Array]:
+    """Cosine from `learning_rate` towards 0 over `period` steps, then again (Loshchilov & Hutter, 2017)."""
+    if period < 1:
+        raise ValueError(f"the period of the warm restarts must be at least 1 step, got {period}")
+
+    def schedule(step: ArrayLike) -> jax.Array:
+        phase = jnp.asarray(jnp.asarray(step) % period, jnp.float32) / period
+        return 0.5 * learning_rate * (1.0 + jnp.cos(jnp.pi * phase))
+
+    return schedule
+
+
+def sgd(config: ConfigDict, schedule: Callable[[ArrayLike], jax.Array]) -> optax.GradientTransformation:
+    """PyTorch's SGD: g += weight_decay · w; v = momentum · v + g; w −= rate · v.
+
+    The decay comes before the momentum and touches every parameter, biases and norms too, as there.
+
+    Args:
+      config: `config.optim`: momentum, weight_decay.
+      schedule: step → learning rate.
+    """
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        optax.trace(decay=config.momentum),
+        optax.scale_by_learning_rate(schedule),
+    )

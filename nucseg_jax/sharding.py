@@ -1,0 +1,96 @@
+"""The mesh: which devices there are and where arrays live.
+
+Data parallelism: parameters are replicated, batches are split along their first axis over the one mesh
+axis `data`. The compiler inserts the collectives, so that N devices compute what one would.
+"""
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from nucseg_jax.errors import UserError
+
+
+def join_processes() -> None:
+    """Make this process one of several that train together; call it before anything touches a device.
+
+    SLURM, Open MPI, Kubernetes and TPU pods are recognised by JAX; elsewhere JAX_COORDINATOR_ADDRESS
+    (host:port), JAX_NUM_PROCESSES and JAX_PROCESS_ID name the group.
+
+    Raises:
+      UserError: neither is the case.
+    """
+    explicit = [
+        os.environ.get(f"JAX_{key}") for key in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
+    ]
+    address, processes, process = explicit
+    try:
+        if address and processes and process:
+            jax.distributed.initialize(address, int(processes), int(process))
+        else:
+            jax.distributed.initialize()
+    except ValueError as error:
+        raise UserError(
+            f"cannot join the other processes ({error}): start under SLURM or on a TPU pod, or set "
+            "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0…N-1"
+        ) from error
+
+
+def is_first_process() -> bool:
+    """Whether this process is the one that prints and writes what all agree on."""
+    return jax.process_index() == 0
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes on one axis."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """The first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """A copy of every array on every device. Each process passes the same values."""
+    return jax.tree.map(lambda x: _from_host(replicated(mesh), np.asarray(x)), tree)
+
+
+def split_batch(mesh: Mesh, arrays: Any) -> Any:
+    """Host arrays that every process holds whole → arrays split over the devices.
+
+    The first axis must be a multiple of the device count.
+    """
+    return jax.tree.map(lambda x: _from_host(split(mesh), x), arrays)
+
+
+def gather_shares(mesh: Mesh, share: Any) -> Any:
+    """Each process's own rows of a batch (see `local_rows`) → one global batch split over the devices."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), share)
+
+
+def local_rows(mesh: Mesh, batch_size: int) -> slice:
+    """The rows of a global batch that this process must feed.
+
+    Raises:
+      UserError: the batch does not divide over the devices.
+    """
+    devices = mesh.devices.size
+    if batch_size % devices:
+        raise UserError(
+            f"batch_size = {batch_size} is not a multiple of the {devices} devices: "
+            f"use a multiple of {devices}, or fewer devices (CUDA_VISIBLE_DEVICES)"
+        )
+    share = batch_size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def _from_host(sharding: NamedSharding, array: np.ndarray) -> jax.Array:
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -1,0 +1,346 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nucseg_jax.metrics import (
+    PixelCounts,
+    aji,
+    aji_plus,
+    detection_f1,
+    overlaps,
+    panoptic_quality,
+    remove_small,
+    score,
+)
+
+SCORES = ("aji", "aji_plus", "pq", "dq", "sq", "dice", "f1_macro")
+LABEL_MAPS = arrays(np.int32, (6, 7), elements=st.sampled_from([0, 0, 1, 2, 5, 70_000]))
+
+
+def row(*ids):
+    """A label map one pixel high."""
+    return np.array([ids], dtype=np.int32)
+
+
+# --- by hand ---------------------------------------------------------------------------------
+
+
+def test_aji_counts_a_prediction_chosen_twice_with_its_full_union_each_time():
+    truth = row(1, 1, 1, 2, 2, 2, 0, 0)
+    prediction = row(7, 7, 7, 7, 7, 7, 0, 9)
+    # 1–7: 3 of 6; 2–7: 3 of 6; 9 is nobody's choice: 1.
+    assert score(truth, prediction)["aji"] == pytest.approx((3 + 3) / (6 + 6 + 1))
+    # One to one: one nucleus has 7 (3 of 6), the other is left over (3), as is 9 (1).
+    assert score(truth, prediction)["aji_plus"] == pytest.approx(3 / (6 + 3 + 1))
+
+
+@pytest.mark.parametrize(
+    ("inner", "outer", "expected"),
+    [
+        (3, 8, 2 / (6 + 6)),  # takes `inner`: 2 of 6, leaves `outer`: 6
+        (8, 3, 3 / (9 + 2)),  # takes `outer`: 3 of 9, leaves `inner`: 2
+    ],
+)
+def test_aji_gives_a_tie_to_the_lowest_id(inner, outer, expected):
+    truth = row(1, 1, 1, 1, 1, 1, 0, 0, 0)
+    # IoU of `inner` 2 / 6, of `outer` 3 / (6 + 6 - 3): both a third.
+    prediction = row(inner, inner, 0, *[outer] * 6)
+    assert score(truth, prediction)["aji"] == pytest.approx(expected)
+
+
+def test_aji_adds_the_area_of_a_true_nucleus_without_overlap():
+    truth = row(1, 1, 1, 0, 4, 4, 0)
+    prediction = row(0, 2, 2, 2, 0, 0, 0)
+    # 1–2: 2 of 4; 4 is missed: 2.
+    assert score(truth, prediction)["aji"] == pytest.approx(2 / (4 + 2))
+
+
+def test_aji_plus_maximises_the_total_and_does_not_go_greedily():
+    truth = row(1, 1, 1, 1, 1, 2, 2)
+    prediction = row(6, 6, 5, 5, 5, 5, 5)
+    # IoU 1–5: 3/7, 1–6: 2/5, 2–5: 2/5. Together 1–6 and 2–5 have 0.8, more than 3/7 alone.
+    assert score(truth, prediction)["aji_plus"] == pytest.approx((2 + 2) / (5 + 5))
+    # The challenge's: 1–5: 3 of 7, 2–5: 2 of 5, 6 left over: 2.
+    assert score(truth, prediction)["aji"] == pytest.approx((3 + 2) / (7 + 5 + 2))
+
+
+def test_panoptic_quality():
+    truth = row(1, 1, 1, 1, 0, 2, 2, 0, 0, 3, 0, 0)
+    prediction = row(4, 4, 4, 0, 0, 5, 5, 5, 0, 0, 0, 6)
+    # 1–4: 3/4, 2–5: 2/3; 3 is missed, 6 is false: DQ = 2 / (2 + 1/2 + 1/2).
+    dq, sq = 2 / 3, (3 / 4 + 2 / 3) / 2
+    pq_dq_sq = panoptic_quality(overlaps(truth, prediction))
+    assert pq_dq_sq == pytest.approx((dq * sq, dq, sq))
+
+
+def test_iou_of_exactly_one_half_is_no_match():
+    result = score(row(1, 1, 0), row(1, 0, 0))
+    assert (result["pq"], result["dq"], result["sq"]) == (0, 0, 0)
+
+
+def test_detection_f1_at_a_higher_threshold():
+    table = overlaps(row(1, 1, 1, 1, 0, 2, 2), row(4, 4, 4, 0, 0, 5, 5))  # IoU 3/4 and 1
+    assert detection_f1(table, 0.7) == 1
+    assert detection_f1(table, 0.75) == 0.5
+
+
+@pytest.mark.parametrize("min_iou", [0.49, 1.0])
+def test_detection_f1_rejects_thresholds_without_unique_matches(min_iou):
+    with pytest.raises(ValueError, match="min_iou"):
+        detection_f1(overlaps(row(1), row(1)), min_iou)
+
+
+def test_dice_and_macro_f1():
+    # tp 2, fp 1, fn 1, tn 2: nucleus 4/6, background 4/6; one more true background pixel: 6/8.
+    result = score(row(1, 1, 2, 0, 0, 0, 0), row(1, 1, 0, 3, 0, 0, 0))
+    assert result["dice"] == pytest.approx(2 / 3)
+    assert result["f1_macro"] == pytest.approx((2 / 3 + 3 / 4) / 2)
+
+
+def test_macro_f1_over_all_pixels_pools_them_first():
+    first = PixelCounts.of(row(1, 1, 1, 0), row(1, 1, 0, 0))  # tp 2, fn 1, tn 1
+    second = PixelCounts.of(row(0, 0, 1, 0), row(2, 0, 0, 0))  # fp 1, fn 1, tn 2
+    pooled = sum((first, second), PixelCounts())
+    assert pooled == PixelCounts(tp=2, fp=1, fn=2, tn=3)
+    assert pooled.f1_nucleus == pytest.approx(4 / 7)  # 2·2 / (2·2 + 1 + 2)
+    assert pooled.f1_background == pytest.approx(6 / 9)  # 2·3 / (2·3 + 1 + 2)
+    assert pooled.f1_macro == pytest.approx((4 / 7 + 6 / 9) / 2)
+    assert pooled.f1_macro != pytest.approx((first.f1_macro + second.f1_macro) / 2)
+
+
+def test_pixel_counts_take_masks_too():
+    truth, prediction = row(0, 3, 3, 1), row(2, 2, 0, 1)
+    assert PixelCounts.of(truth > 0, prediction > 0) == PixelCounts.of(truth, prediction)
+
+
+# --- empty cases -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (0, 0)])
+def test_both_empty_is_perfect(shape):
+    empty = np.zeros(shape, np.int32)
+    result = score(empty, empty)
+    assert [result[key] for key in SCORES] == [1.0] * len(SCORES)
+    assert result["count_true"] == result["count_pred"] == 0
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_one_empty_is_zero(swap):
+    pair = (np.zeros((1, 4), np.int32), row(1, 1, 0, 2))
+    result = score(*(pair[::-1] if swap else pair))
+    assert [result[key] for key in SCORES if key != "f1_macro"] == [0.0] * (len(SCORES) - 1)
+    # Background: tn 1, and 3 wrong pixels: 2 / 5; half of it with the nucleus F1 of 0.
+    assert result["f1_macro"] == pytest.approx(1 / 5)
+    assert {result["count_true"], result["count_pred"]} == {0.0, 2.0}
+
+
+def test_nuclei_that_never_meet_score_zero():
+    result = score(row(1, 1, 0, 0), row(0, 0, 1, 1))
+    assert [result[key] for key in SCORES] == [0.0] * len(SCORES)
+
+
+def test_maps_without_background_keep_all_their_nuclei():
+    result = score(row(1, 1, 2, 2), row(3, 3, 3, 3))
+    assert (result["count_true"], result["count_pred"]) == (2, 1)
+    assert result["aji"] == pytest.approx((2 + 2) / (4 + 4))
+    assert score(row(1, 1), row(1, 1))["f1_macro"] == 1
+
+
+# --- any maps --------------------------------------------------------------------------------
+
+
+def reference_pairs(truth, prediction):
+    pairs = {}
+    for t, p in itertools.product(ids_of(truth), ids_of(prediction)):
+        intersection = int(np.sum((truth == t) & (prediction == p)))
+        union = int(np.sum((truth == t) | (prediction == p)))
+        pairs[t, p] = intersection, union
+    return pairs
+
+
+def ids_of(label_map):
+    return [int(i) for i in np.unique(label_map) if i]
+
+
+def reference_aji(truth, prediction):
+    pairs = reference_pairs(truth, prediction)
+    numerator = denominator = 0
+    used = set()
+    for t in ids_of(truth):
+        best, best_iou = None, 0.0
+        for p in ids_of(prediction):
+            intersection, union = pairs[t, p]
+            if intersection / union > best_iou:
+                best, best_iou = p, intersection / union
+        if best is None:
+            denominator += int(np.sum(truth == t))
+        else:
+            numerator += pairs[t, best][0]
+            denominator += pairs[t, best][1]
+            used.add(best)
+    denominator += sum(int(np.sum(prediction == p)) for p in ids_of(prediction) if p not in used)
+    return numerator / denominator if denominator else 1.0
+
+
+def reference_aji_plus(truth, prediction):
+    """AJI+ of every assignment of the highest total IoU: there may be several."""
+    pairs = reference_pairs(truth, prediction)
+    truths, predictions = ids_of(truth), ids_of(prediction)
+    area = int(np.count_nonzero(truth)) + int(np.count_nonzero(prediction))
+    if not area:
+        return [1.0]
+    found = []
+    slots = predictions + [None] * len(truths)
+    for choice in set(itertools.permutations(slots, len(truths))):
+        chosen = [pairs[t, p] for t, p in zip(truths, choice, strict=True) if p is not None]
+        chosen = [(i, u) for i, u in chosen if i]
+        numerator = sum(i for i, _ in chosen)
+        # Areas of both maps hold each chosen intersection twice, its union once.
+        found.append((sum(i / u for i, u in chosen), numerator / (area - numerator)))
+    best = max(total for total, _ in found)
+    return [value for total, value in found if total > best - 1e-12]
+
+
+def reference_pq(truth, prediction):
+    pairs = reference_pairs(truth, prediction)
+    matched = [i / u for i, u in pairs.values() if i / u > 0.5]
+    nuclei = len(ids_of(truth)) + len(ids_of(prediction))
+    return 2 * sum(matched) / nuclei if nuclei else 1.0
+
+
+def random_pair(seed):
+    """Two maps of at most 4 nuclei that overlap in part, with gaps between their ids."""
+    rng = np.random.default_rng(seed)
+    ids = np.concatenate([[0, 0], rng.choice(np.arange(1, 3_000_000), 4, replace=False)])
+    coarse = rng.integers(0, len(ids), (4, 5))
+    truth = np.kron(ids[coarse], np.ones((3, 3), int))
+    changed = np.where(rng.random(coarse.shape) < 0.3, rng.integers(0, len(ids), (4, 5)), coarse)
+    prediction = np.kron(ids[::-1][changed] * (changed < 4), np.ones((3, 3), int))
+    return truth, np.roll(prediction, rng.integers(-1, 2, 2), axis=(0, 1))
+
+
+def test_every_score_equals_a_plain_loop_over_all_pairs():
+    for seed in range(100):
+        truth, prediction = random_pair(seed)
+        result = score(truth, prediction)
+        assert result["aji"] == pytest.approx(reference_aji(truth, prediction), abs=1e-9)
+        assert result["pq"] == pytest.approx(reference_pq(truth, prediction), abs=1e-9)
+        assert any(
+            result["aji_plus"] == pytest.approx(value, abs=1e-9)
+            for value in reference_aji_plus(truth, prediction)
+        )
+        pixels = PixelCounts.of(truth, prediction)
+        assert overlaps(truth, prediction).pixels == pixels
+        assert (result["dice"], result["f1_macro"]) == (pixels.f1_nucleus, pixels.f1_macro)
+        assert result["count_true"] == len(ids_of(truth))
+        assert result["count_pred"] == len(ids_of(prediction))
+
+
+@given(label_map=LABEL_MAPS)
+@settings(max_examples=50, deadline=None)
+def test_a_map_against_itself_is_perfect(label_map):
+    result = score(label_map, label_map)
+    assert [result[key] for key in SCORES] == [1.0] * len(SCORES)
+
+
+@given(truth=LABEL_MAPS, prediction=LABEL_MAPS)
+@settings(max_examples=50, deadline=None)
+def test_scores_are_in_range_and_the_table_is_complete(truth, prediction):
+    result = score(truth, prediction)
+    assert all(0 <= result[key] <= 1 for key in SCORES)
+    table = overlaps(truth, prediction)
+    assert table.intersection_px.sum() == np.count_nonzero((truth > 0) & (prediction > 0))
+    assert table.truth_area_px.sum() == np.count_nonzero(truth)
+    assert table.prediction_area_px.sum() == np.count_nonzero(prediction)
+
+
+def squares(rng, ids):
+    """A 7×7 grid of squares of various sizes and places, one for each of the 49 ids."""
+    label_map = np.zeros((84, 84), np.int32)
+    for place, nucleus in enumerate(ids):
+        top, left = 12 * (place // 7) + rng.integers(0, 4), 12 * (place % 7) + rng.integers(0, 4)
+        height, width = rng.integers(4, 13, 2)
+        label_map[top : top + height, left : left + width] = nucleus
+    return label_map
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_which_id_a_nucleus_has_changes_nothing(seed):
+    rng = np.random.default_rng(seed)
+    truth, prediction = squares(rng, range(1, 50)), squares(rng, range(1, 50))
+    new_id = np.concatenate([[0], rng.choice(np.arange(1, 60_000), 49, replace=False)])
+    # No two IoUs tie here, so AJI's rule for ties (the lowest id) has no say.
+    assert score(new_id[truth], new_id[prediction]) == pytest.approx(score(truth, prediction))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64, np.uint64])
+def test_any_integer_dtype(dtype):
+    truth, prediction = row(1, 1, 0, 2), row(1, 0, 0, 2)
+    assert score(truth.astype(dtype), prediction) == score(truth, prediction)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_ids_too_large_for_a_table(dtype):
+    truth, prediction = row(1, 1, 0, 2), row(1, 0, 0, 2)
+    far = truth.astype(dtype) * dtype(10**15)
+    assert score(far, prediction) == score(truth, prediction)
+    assert score(far[:, :2], prediction[:, :2]) == score(truth[:, :2], prediction[:, :2])
+    assert remove_small(far, 2).tolist() == [[10**15, 10**15, 0, 0]]
+
+
+def test_helpers_agree_with_score():
+    truth, prediction = random_pair(3)
+    table, result = overlaps(truth, prediction), score(truth, prediction)
+    assert (aji(table), aji_plus(table)) == (result["aji"], result["aji_plus"])
+
+
+# --- errors ----------------------------------------------------------------------------------
+
+GOOD = np.zeros((3, 4), np.int32)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 3), np.int32), r"differ in shape.*\(3, 4\).*\(4, 3\)"),
+        (np.zeros((3, 4), np.float32), "prediction must hold integer ids, got float32"),
+        (np.zeros((3, 4), bool), "got bool; label its components first"),
+        (np.full((3, 4), -2), "prediction must not hold negative ids, got -2"),
+        (np.zeros((3, 4, 3), np.int32), r"prediction must be a label map \[H, W\]"),
+    ],
+)
+def test_a_bad_map_is_named(bad, message):
+    with pytest.raises(ValueError, match=message):
+        score(GOOD, bad)
+    with pytest.raises(ValueError):
+        score(bad, GOOD)
+
+
+def test_pixel_counts_reject_different_shapes():
+    with pytest.raises(ValueError, match="differ in shape"):
+        PixelCounts.of(GOOD, GOOD.T)
+
+
+def test_pixel_counts_reject_probabilities():
+    with pytest.raises(ValueError, match="prediction must be boolean or integer, got float32"):
+        PixelCounts.of(GOOD, GOOD.astype(np.float32))
+
+
+# --- remove_small ----------------------------------------------------------------------------
+
+
+def test_remove_small_keeps_ids_dtype_and_its_input():
+    label_map = np.array([[9, 9, 0, 4], [9, 7, 7, 0]], np.uint16)
+    before = label_map.copy()
+    result = remove_small(label_map, 2)
+    np.testing.assert_array_equal(result, [[9, 9, 0, 0], [9, 7, 7, 0]])
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(label_map, before)
+
+
+def test_remove_small_of_an_empty_map():
+    np.testing.assert_array_equal(remove_small(GOOD, 70), GOOD)
