@@ -19,7 +19,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import parse
 from pycocotools import mask as coco_mask
 
-from data_prep.errors import AnnotationError
+from nucseg_jax.errors import DataError
 
 __all__ = ["AnnotationError", "AnnotationWarning", "polygon_mask", "rasterize"]
 
@@ -31,6 +31,10 @@ MARGIN = 4096
 # nearer than this: the rasteriser rounds `y0 + slope * t` in floating point, and only a number of about
 # the same size is rounded in the same way as at the polygon's own place.
 NEAR = 1024
+
+
+class AnnotationError(DataError):
+    """An annotation file cannot be used."""
 
 
 class AnnotationWarning(UserWarning):

@@ -16,14 +16,18 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 from tqdm import tqdm
 
 from data_prep import normalize, prepare, sources
 from data_prep.annotations import AnnotationWarning
-from data_prep.errors import DataError
 from data_prep.manifest import Manifest
+from nucseg_jax.errors import DataError, MissingExtraError, UserError
+
+try:
+    import tensorflow_datasets as tfds
+except ImportError as error:
+    raise MissingExtraError("data", error) from error
 
 
 @dataclass(eq=False)
@@ -183,13 +187,13 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
 
 
 def run(prepare_dataset: Callable[[], None]) -> None:
-    """Run a command; its DataError is printed without a traceback and ends it with exit code 2."""
+    """Run a command; its UserError is printed without a traceback and ends it with exit code 2."""
     # TFDS reports every config that is not listed in its class, and every folder it makes.
     logging.set_verbosity(logging.ERROR)
     try:
         with _plain_warnings():
             prepare_dataset()
-    except DataError as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
@@ -207,7 +211,8 @@ def _check_recipe(builder: NucleiBuilder) -> None:
 
 def _hide_accelerators() -> None:
     """TensorFlow would take all of a GPU's memory for work that the CPU does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # no notes on how it was compiled
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on stderr otherwise
     import tensorflow as tf
 
     tf.config.set_visible_devices([], "GPU")

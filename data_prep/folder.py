@@ -13,9 +13,9 @@ from pathlib import Path
 
 from data_prep import manifest, sources
 from data_prep.builder import NucleiBuilder, add_arguments, build, make_config, positive, run
-from data_prep.errors import DataError
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import METHODS
+from nucseg_jax.errors import DataError
 
 
 class Folder(NucleiBuilder):

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from data_prep.errors import DataError
+from nucseg_jax.errors import DataError
 
 SPLITS_FOLDER = Path(__file__).parent / "splits"
 

@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from data_prep.errors import DataError
 from data_prep.images import pixel_sha256, read_image
+from nucseg_jax.errors import DataError, MissingExtraError
 
 METHODS = ("vahadane", "none")
 # staintools lets the dictionary learning run for one second of wall time: another result on another
@@ -34,7 +34,8 @@ class Normalizer:
       stain_matrix: float64 [2, 3], optical density of hematoxylin (first) and eosin in R, G, B; unit rows.
 
     Raises:
-      DataError: staintools is not installed, or the target has no stained tissue.
+      MissingExtraError: staintools is not installed.
+      DataError: the target has no stained tissue.
     """
 
     def __init__(self, target: np.ndarray, name: str, cache: Path) -> None:
@@ -115,10 +116,7 @@ def _import_staintools() -> ModuleType:
         import spams  # noqa: F401
         import staintools
     except ImportError as error:
-        raise DataError(
-            f"stain normalisation needs staintools ({error}). "
-            'Install it with: pip install -e ".[data,stain]" - or prepare with --stain none'
-        ) from error
+        raise MissingExtraError("stain", error) from error
     return staintools
 
 

@@ -9,11 +9,11 @@ from PIL import Image
 
 from data_prep import sources
 from data_prep.annotations import rasterize
-from data_prep.errors import DataError
 from data_prep.images import pixel_sha256, read_image, read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import METHODS, Normalizer
 from data_prep.sources import Pair
+from nucseg_jax.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.errors import DataError
 from data_prep.images import IMAGE_SUFFIXES, LABEL_SUFFIXES
+from nucseg_jax.errors import DataError
 
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"

@@ -14,15 +14,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nucseg_jax import geometry
-from nucseg_jax.errors import MissingExtraError, UserError
+from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.geometry import Geometry
 
 Batch = dict[str, np.ndarray]
 """`image` uint8[B,S,S,3] RGB and `label_map` int32[B,S,S], 0 = background."""
-
-
-class DataError(UserError):
-    """The prepared dataset is missing, or not what the config says."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,10 @@ class UserError(ValueError):
     """A bad value, file or set-up; the message names it and says what to do."""
 
 
+class DataError(UserError):
+    """Images, annotations or a dataset cannot be used."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A package of an optional extra is not installed; the message has the command that installs it."""
 

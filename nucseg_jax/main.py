@@ -56,7 +56,7 @@ def parse(argv: list[str]) -> list[str]:
         arguments = app.parse_flags_with_usage(argv)
         _CONFIG.value.is_locked  # noqa: B018 - a config that cannot be read fails at the first use
         if flags.FLAGS["verbosity"].using_default_value:
-            flags.FLAGS.verbosity = logging.ERROR  # Orbax and TFDS narrate every file
+            flags.FLAGS.verbosity = logging.ERROR  # type: ignore[assignment]  # Orbax and TFDS narrate all
         return arguments
     except (AttributeError, KeyError) as error:
         match = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))

@@ -7,12 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
-tfds = pytest.importorskip("tensorflow_datasets")
-
-from data_prep import folder, manifest, monuseg  # noqa: E402
-from data_prep.errors import DataError  # noqa: E402
+from data_prep import folder, manifest, monuseg
+from nucseg_jax.errors import DataError
 
 SIDES = {"a": 40, "b": 50, "c": 60}
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data_prep import manifest
-from data_prep.errors import DataError
+from nucseg_jax.errors import DataError
 
 COUNTS = {
     "paper": {"train": 23, "test": 7},

@@ -9,9 +9,9 @@ import tifffile
 from PIL import Image
 
 from data_prep import normalize, prepare, sources
-from data_prep.errors import DataError
 from data_prep.images import pixel_sha256, read_image, read_label_map
 from data_prep.manifest import ImageEntry, Manifest
+from nucseg_jax.errors import DataError, MissingExtraError
 
 SIDE = 64
 
@@ -367,9 +367,9 @@ def test_an_image_without_tissue(source, with_target, value):
 
 def test_without_staintools(source, monkeypatch):
     monkeypatch.setitem(sys.modules, "staintools", None)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(MissingExtraError) as caught:
         planned(source, manifest_of(IDS, target="TCGA-2"), stain="vahadane")
-    assert 'pip install -e ".[data,stain]"' in str(caught.value)
+    assert 'pip install -e ".[stain]"' in str(caught.value)
 
 
 def test_no_tensorflow_in_these_steps():

@@ -1,0 +1,90 @@
+"""The pipeline cuts what the geometry says; loading; messages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from nucseg_jax import data
+from nucseg_jax.data import Example
+from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
+
+
+def example(name: str, height: int, width: int) -> Example:
+    generator = np.random.default_rng(height)
+    image = generator.integers(0, 256, (height, width, 3)).astype(np.uint8)
+    labels = generator.integers(0, 2000, (height, width)).astype(np.int32)
+    return Example(name, "breast", image, labels, image, labels)
+
+
+EXAMPLES = [example("a", 40, 50), example("b", 33, 60)]
+PLAN = Geometry(3, ((40, 50), (33, 60)), crop=16, random_crops=20, fresh=True, turns=True, flips=True)
+
+
+def cut(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A geometry row's patch, in NumPy."""
+    source = EXAMPLES[row[IMAGE]]
+    window = (slice(row[TOP], row[TOP] + 16), slice(row[LEFT], row[LEFT] + 16))
+    patches = [np.rot90(a[window], row[TURNS]) for a in (source.image, source.label_map)]
+    return tuple(p[:, ::-1] if row[FLIP] else p for p in patches)  # type: ignore[return-value]
+
+
+def test_batches_are_what_the_geometry_says_from_any_step_on() -> None:
+    batches = list(data.batches(EXAMPLES, PLAN, batch_size=4, rows=slice(0, 4), first=7, last=40))
+    assert len(batches) == 33
+    for step, batch in enumerate(batches, start=7):
+        assert batch["image"].dtype == np.uint8 and batch["label_map"].dtype == np.int32
+        for i, row in enumerate(PLAN.batch(step, 4)):
+            image, label_map = cut(row)
+            np.testing.assert_array_equal(batch["image"][i], image)
+            np.testing.assert_array_equal(batch["label_map"][i], label_map)
+
+
+def test_two_processes_read_the_two_halves() -> None:
+    whole = next(data.batches(EXAMPLES, PLAN, batch_size=4, rows=slice(0, 4), first=5, last=6))
+    shares = [
+        next(data.batches(EXAMPLES, PLAN, batch_size=4, rows=rows, first=5, last=6))
+        for rows in (slice(0, 2), slice(2, 4))
+    ]
+    for key in whole:
+        np.testing.assert_array_equal(np.concatenate([s[key] for s in shares]), whole[key])
+
+
+def test_a_prepared_dataset_is_read_whole(tiny_config: ConfigDict) -> None:
+    dataset = data.load(tiny_config.data)
+    assert dataset.name == "folder/synthetic_none"
+    assert {split: len(examples) for split, examples in dataset.splits.items()} == {"train": 3, "test": 1}
+    first = dataset.splits["train"][0]
+    assert first.id == "SYN-BREAST-000" and first.organ == "breast"
+    assert first.image.shape == (96, 96, 3) and first.original_label_map.max() > 0
+    assert dataset.metadata["stain"] == "none"
+    train, held_out = dataset.training(("SYN-BREAST-000",))
+    assert [e.id for e in held_out] == ["SYN-BREAST-000"] and len(train) == 2
+
+
+def test_the_data_folder_comes_from_the_environment(
+    tiny_config: ConfigDict, tiny_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_config.data.dir = None
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tiny_dataset))
+    assert data.load(tiny_config.data).splits["test"]
+    monkeypatch.setenv("TFDS_DATA_DIR", "/nowhere")
+    with pytest.raises(data.DataError, match="data_prep.folder .*--out /nowhere"):
+        data.load(tiny_config.data)
+
+
+def test_a_missing_extra_is_named(tiny_config: ConfigDict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[data\]" -c constraints.txt'):
+        data.load(tiny_config.data)
+
+
+def test_only_reading_data_imports_tensorflow() -> None:
+    code = (
+        "import sys, nucseg_jax.main, nucseg_jax.data; "
+        "sys.exit(bool({'tensorflow', 'tensorflow_datasets', 'torch'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,100 @@
+"""Inference puts tiles together; evaluation writes what it says."""
+
+import csv
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from ml_collections import ConfigDict
+from PIL import Image
+
+from nucseg_jax import evaluate, sharding, train
+from nucseg_jax.data import Example
+from nucseg_jax.inference import TiledInference
+from nucseg_jax.models import create_model
+from nucseg_jax.models.functional import FunctionalNetwork
+
+
+class Brightness(nnx.Module):
+    """A network whose class-1 logit is the red channel, so that the result is known."""
+
+    def __init__(self) -> None:
+        self.scale = nnx.Param(jnp.ones(()))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return jnp.stack([jnp.zeros(images.shape[:-1]), self.scale[...] * images[..., 0]], axis=-1)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 45)])
+def test_tiles_are_assembled_whatever_their_number(size: tuple[int, int]) -> None:
+    """Nine tiles in batches of eight devices: the last batch is padded and its padding dropped."""
+    network = FunctionalNetwork(Brightness())
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    inference = TiledInference(network, sharding.make_mesh(), tile=24, batch_size=3)
+    result = inference.probabilities(network.params, network.batch_stats, image)
+    expected = jax.nn.sigmoid(image[..., 0] / 255.0)
+    np.testing.assert_allclose(result[..., 1], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_probabilities_are_resized_not_classes() -> None:
+    network = FunctionalNetwork(Brightness())
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:] = 255
+    inference = TiledInference(network, sharding.make_mesh(), tile=32, batch_size=8)
+    result = inference.probabilities(network.params, network.batch_stats, image, (31, 31))
+    assert result.shape == (31, 31, 2)
+    middle = float(result[15, 15, 1])
+    assert 0.5 < middle < float(jax.nn.sigmoid(1.0)), "between the two sides' probabilities"
+
+
+def test_scores_of_a_mask_by_hand() -> None:
+    truth = np.zeros((40, 40), np.int32)
+    truth[0:10, 0:10], truth[20:30, 20:30] = 7, 3
+    mask = truth > 0
+    mask[35:38, 35:38] = True  # 9 px too many, below the minimum area of 70
+    image = np.zeros((40, 40, 3), np.uint8)
+    scores, nuclei = evaluate.score_image(Example("x", "liver", image, truth, image, truth), mask, 70)
+    v = scores.values
+    assert (v["count_true"], v["count_pred"], v["count_min_area"]) == (2, 3, 2)
+    assert v["f1"] == pytest.approx(2 * 200 / (2 * 200 + 9))
+    assert v["aji"] == pytest.approx(200 / 209) and v["aji_min_area"] == 1.0
+    assert nuclei.max() == 3
+
+
+def test_evaluation_writes_scores_and_pictures(
+    tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_config.num_steps = 1
+    train.train(tiny_config, tmp_path)
+    results = evaluate.evaluate(tiny_config, tmp_path)
+    folder = tmp_path / "eval" / "test"
+    saved = json.loads((folder / "scores.json").read_text())
+    assert saved == json.loads(json.dumps(results["test"]))
+    rows = list(csv.DictReader((folder / "scores.csv").open()))
+    assert len(rows) == 1 and float(rows[0]["f1"]) == pytest.approx(saved["network"]["f1"], abs=1e-5)
+    picture = Image.open(folder / "overlays" / f"{rows[0]['id']}.png")
+    assert picture.size == (96, 96)
+    printed = capsys.readouterr().out
+    assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
+
+
+def test_a_narrow_network_keeps_its_weights_through_a_checkpoint(
+    tiny_config: ConfigDict, tmp_path: Path
+) -> None:
+    from nucseg_jax.checkpoint import load_model
+
+    tiny_config.num_steps = 1
+    state = train.train(tiny_config, tmp_path)
+    loaded = load_model(tmp_path, sharding.make_mesh())
+    for a, b in zip(
+        jax.tree.leaves((state.params, state.batch_stats)),
+        jax.tree.leaves((loaded.params, loaded.batch_stats)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    fresh = create_model("unet", width=tiny_config.model.width, rngs=nnx.Rngs(5))
+    assert jax.tree.structure(nnx.state(fresh, nnx.Param)) == jax.tree.structure(loaded.params)

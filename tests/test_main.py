@@ -1,0 +1,126 @@
+"""The command as a user starts it: resuming after a kill, several processes, mistakes."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from nucseg_jax import train
+from nucseg_jax.checkpoint import parameter_digest
+
+STEPS = 40
+OPTIONS = {
+    "batch_size": 8,
+    "num_steps": STEPS,
+    "log_every": 1,
+    "model.width": 1 / 16,
+    "data.crop_size": 32,
+    "checkpoint.every": 10,
+}
+
+
+def command(workdir: Path, data_dir: Path, *arguments: str) -> list[str]:
+    overrides = [f"--config.{key}={value}" for key, value in OPTIONS.items()]
+    base = [sys.executable, "-m", "nucseg_jax.main", "--config", "configs/demo.py"]
+    return [*base, *overrides, f"--config.data.dir={data_dir}", f"--workdir={workdir}", *arguments]
+
+
+def digest_of(output: str) -> str:
+    last = output.strip().splitlines()[-1]
+    match = re.fullmatch(r"params sha256 ([0-9a-f]{64})", last)
+    assert match, last
+    return match[1]
+
+
+def test_a_killed_run_resumes_to_the_same_bits(
+    tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    process = subprocess.Popen(
+        command(tmp_path / "killed", tiny_dataset), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 240
+    while process.poll() is None and time.monotonic() < deadline:
+        # Killed in the middle, after a checkpoint and past it.
+        if log.exists() and f'"step": {STEPS // 2 + 3},' in log.read_text():
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert (tmp_path / "killed" / "checkpoints" / "10").is_dir()
+    assert not (tmp_path / "killed" / "checkpoints" / str(STEPS)).exists()
+
+    resumed = subprocess.run(
+        command(tmp_path / "killed", tiny_dataset), check=True, capture_output=True, text=True
+    )
+    assert re.search(r"steps [12]0 to 40", resumed.stdout), resumed.stdout
+
+    tiny_config.update_from_flattened_dict(OPTIONS)
+    whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)
+    assert digest_of(resumed.stdout) == whole
+
+
+def test_two_processes_train_together_as_one_would(
+    tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
+) -> None:
+    """Two processes of four devices each; the result is a checkpoint that one process evaluates."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    steps = ["--config.num_steps=4", "--config.checkpoint.every=2"]
+    processes = [
+        subprocess.Popen(
+            command(tmp_path / "run", tiny_dataset, "--distributed", *steps),
+            env=os.environ
+            | {
+                "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": "2",
+                "JAX_PROCESS_ID": str(i),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    outputs = [p.communicate(timeout=240)[0] for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], outputs
+    assert "on 8 device(s)" in outputs[0] and "device(s)" not in outputs[1]
+    assert digest_of(outputs[0])
+    assert (tmp_path / "run" / "eval" / "test" / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--config.optim.learning_rat=1", "'learning_rat': did you mean 'learning_rate'?"),
+        ("--config.sed=1", "'sed': did you mean 'seed'?"),
+        ("--config=configs/nothing.py", "cannot read the config: .*configs/nothing.py"),
+        ("--mode=eval", "no checkpoint in .*train first"),
+    ],
+)
+def test_a_mistake_is_one_line(argument: str, message: str, tiny_dataset: Path, tmp_path: Path) -> None:
+    result = subprocess.run(
+        command(tmp_path / "none", tiny_dataset, argument), check=False, capture_output=True, text=True
+    )
+    assert result.returncode != 0
+    assert re.search(message, result.stderr) and "Traceback" not in result.stderr, result.stderr
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.py")), ids=lambda p: p.stem)
+def test_every_config_loads_and_names_its_command(path: Path) -> None:
+    if path.stem in ("__init__", "default"):
+        return
+    namespace: dict = {}
+    exec(path.read_text(), namespace)
+    config = namespace["get_config"]()
+    assert config.is_locked
+    assert f"python -m nucseg_jax.main --config configs/{path.name}" in namespace["__doc__"]
