@@ -13,9 +13,9 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from nucseg_jax import evaluate, sharding, train
+from nucseg_jax.checkpoint import load_model
 from nucseg_jax.data import Example
 from nucseg_jax.inference import TiledInference
-from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import FunctionalNetwork
 
 
@@ -74,19 +74,15 @@ def test_evaluation_writes_scores_and_pictures(
     folder = tmp_path / "eval" / "test"
     saved = json.loads((folder / "scores.json").read_text())
     assert saved == json.loads(json.dumps(results["test"]))
-    rows = list(csv.DictReader((folder / "scores.csv").open()))
+    rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
     assert len(rows) == 1 and float(rows[0]["f1"]) == pytest.approx(saved["network"]["f1"], abs=1e-5)
-    picture = Image.open(folder / "overlays" / f"{rows[0]['id']}.png")
-    assert picture.size == (96, 96)
+    with Image.open(folder / "overlays" / f"{rows[0]['id']}.png") as picture:
+        assert picture.size == (96, 96)
     printed = capsys.readouterr().out
     assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
 
 
-def test_a_narrow_network_keeps_its_weights_through_a_checkpoint(
-    tiny_config: ConfigDict, tmp_path: Path
-) -> None:
-    from nucseg_jax.checkpoint import load_model
-
+def test_a_network_keeps_its_weights_through_a_checkpoint(tiny_config: ConfigDict, tmp_path: Path) -> None:
     tiny_config.num_steps = 1
     state = train.train(tiny_config, tmp_path)
     loaded = load_model(tmp_path, sharding.make_mesh())
@@ -96,5 +92,3 @@ def test_a_narrow_network_keeps_its_weights_through_a_checkpoint(
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
-    fresh = create_model("unet", width=tiny_config.model.width, rngs=nnx.Rngs(5))
-    assert jax.tree.structure(nnx.state(fresh, nnx.Param)) == jax.tree.structure(loaded.params)

@@ -1,0 +1,34 @@
+# Thin names for the commands that the README shows.
+PYTHON ?= python3
+PY := .venv/bin/python
+RUN := runs/demo
+
+.PHONY: setup demo test lint
+
+setup: .venv/setup
+
+.venv/setup: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet -e ".[data,stain]" -c constraints.txt
+	@touch $@
+
+.venv/dev: .venv/setup
+	$(PY) -m pip install --quiet -e ".[data,stain,dev]" -c constraints.txt
+	@touch $@
+
+demo: setup
+	rm -rf $(RUN)
+	$(PY) -m data_prep.synthetic --out $(RUN)/source --images 14 --test 4 --size 512
+	$(PY) -m data_prep.folder --source $(RUN)/source --out $(RUN)/data --name synthetic
+	$(PY) -m nucseg_jax.main --config configs/demo.py --workdir $(RUN)
+	$(PY) -m nucseg_jax.main --config configs/demo.py --workdir $(RUN) --mode eval
+
+test: .venv/dev
+	$(PY) -m pytest
+
+lint: .venv/dev
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy

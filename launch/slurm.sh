@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Several machines under SLURM, one process a machine; JAX finds the others through SLURM's variables.
+#
+#   sbatch --nodes=4 --gpus-per-node=8 launch/slurm.sh configs/psp.py --config.batch_size=64
+#
+# The working folder (checkpoints) and the prepared dataset ($TFDS_DATA_DIR) must be on a file system that
+# all machines share. A job that was cut off goes on from its last checkpoint when submitted again.
+#SBATCH --job-name=nucseg_jax
+#SBATCH --ntasks-per-node=1
+#SBATCH --requeue
+#SBATCH --output=%x-%j.log
+set -euo pipefail
+config=${1:?usage: sbatch launch/slurm.sh CONFIG [--config.KEY=VALUE ...]}
+exec srun --kill-on-bad-exit=1 "${PYTHON:-python}" -m nucseg_jax.main --distributed --config "$config" "${@:2}"
