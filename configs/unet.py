@@ -1,6 +1,9 @@
 """U-Net with the paper's values.
 
 python -m nucseg_jax.main --config configs/unet.py
+
+Made for a GPU. The paper reports F1 0.8623 and AJI 0.6756, on test images that it does not name; this
+project has not yet trained it to the end.
 """
 
 from ml_collections import ConfigDict
