@@ -27,6 +27,7 @@ def get_config() -> ConfigDict:
     config.data.dataset = "monuseg"  # or "folder": a user's own images
     config.data.split = "paper"
     config.data.stain = "vahadane"  # how it was prepared; or "none"
+    config.data.size = config_dict.placeholder(int)  # --size it was prepared with; None: the default
     config.data.validation = ()  # ids of training images held out to choose a checkpoint
     config.data.pipeline = "tfdata"
     config.data.crop_size = 512  # pixels; also the side of the tiles in evaluation

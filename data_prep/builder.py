@@ -7,7 +7,7 @@ A prepared dataset needs none of this code to be read:
 import argparse
 import contextlib
 import importlib.metadata
-import os
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from data_prep import normalize, prepare, sources
 from data_prep.annotations import AnnotationWarning
 from data_prep.manifest import Manifest
+from nucseg_jax.data import import_tensorflow
 from nucseg_jax.errors import DataError, MissingExtraError, UserError
 
 try:
@@ -179,10 +180,11 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
     if builder.data_path.exists():
         builder.data_path.rmtree()
         builder = make_builder()  # the first one has read the metadata of the old dataset
-    _hide_accelerators()
+    import_tensorflow()  # before TFDS does: it would take all of a GPU
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
-    builder.download_and_prepare(download_config=config, file_format="tfrecord")
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of a download that does not take place
+        builder.download_and_prepare(download_config=config, file_format="tfrecord")
     print("\n".join(_summary(builder)))
 
 
@@ -207,15 +209,6 @@ def _check_recipe(builder: NucleiBuilder) -> None:
             f"{builder.data_path}: already prepared with another {' and '.join(different)}. "
             "Give --overwrite to prepare it again, or another --out"
         )
-
-
-def _hide_accelerators() -> None:
-    """TensorFlow would take all of a GPU's memory for work that the CPU does."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on stderr otherwise
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], "GPU")
 
 
 def _summary(builder: NucleiBuilder) -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
-import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +10,7 @@ from PIL import Image
 
 from data_prep.images import pixel_sha256, read_image
 from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.files import replacing
 
 METHODS = ("vahadane", "none")
 # staintools lets the dictionary learning run for one second of wall time: another result on another
@@ -69,7 +68,7 @@ class Normalizer:
                 normalized = self._normalizer.transform(image.copy())
         except Exception as error:  # staintools, spams and NumPy each raise their own
             raise _no_stain(name, error) from error
-        _write_atomically(path, normalized)
+        _write(path, normalized)
         return normalized
 
 
@@ -136,14 +135,7 @@ def _read_cached(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return image if image.shape == shape else None
 
 
-def _write_atomically(path: Path, image: np.ndarray) -> None:
-    """Write a PNG under another name, then rename: a killed run leaves no half-written file."""
+def _write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-        try:
-            Image.fromarray(image).save(file, format="PNG", compress_level=1)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with replacing(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG", compress_level=1)

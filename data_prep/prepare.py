@@ -13,26 +13,8 @@ from data_prep.images import pixel_sha256, read_image, read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import METHODS, Normalizer
 from data_prep.sources import Pair
+from nucseg_jax.data import Example
 from nucseg_jax.errors import DataError
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prepared image. S is the size asked for; without one, images keep theirs.
-
-    Attributes:
-      image: uint8 [S, S, 3], stain-normalised, resized.
-      label_map: int32 [S, S], resized without mixing labels; 0 is background.
-      original_image: uint8 [height, width, 3], as in the file.
-      original_label_map: int32 [height, width]; scores are computed on this one.
-    """
-
-    id: str
-    organ: str
-    image: np.ndarray
-    label_map: np.ndarray
-    original_image: np.ndarray
-    original_label_map: np.ndarray
 
 
 @dataclass

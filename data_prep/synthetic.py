@@ -10,11 +10,8 @@ the code works, not how well a network segments real tissue.
 import argparse
 import hashlib
 import json
-import os
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +21,7 @@ from tqdm import tqdm
 
 from data_prep.staining import Stains, photograph
 from data_prep.tissue import Organ, Section
+from nucseg_jax.files import replacing
 
 NAME = "synthetic"
 MICRONS_PER_PIXEL = 0.25
@@ -128,9 +126,9 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
         organ = names[index % len(names)]
         image_id = f"SYN-{organ.upper()}-{index:03d}"
         image, polygons = generate(seed, index, organ, size)
-        with _replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
+        with replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
             Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw")
-        with _replacing(out / "Annotations" / f"{image_id}.xml") as path:
+        with replacing(out / "Annotations" / f"{image_id}.xml") as path:
             annotation(polygons).write(path, encoding="utf-8")
         entries.append(
             {
@@ -146,7 +144,7 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
         "stain_target": entries[0]["id"],
         "images": entries,
     }
-    with _replacing(manifest_path) as path:
+    with replacing(manifest_path) as path:
         path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest_path
 
@@ -178,17 +176,6 @@ def annotation(polygons: list[np.ndarray]) -> ElementTree.ElementTree:
     tree = ElementTree.ElementTree(root)
     ElementTree.indent(tree, space="\t")
     return tree
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes `path` only if all went well."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _clear(out: Path) -> None:

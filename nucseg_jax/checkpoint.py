@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from nucseg_jax import sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.models.functional import FunctionalNetwork, split_network
 
 CLASSES = ("background", "nucleus")
 
@@ -51,7 +51,10 @@ class LoadedModel:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by validation F1 where there is one."""
+    """The checkpoints of one run: the last `keep`, and the best by validation F1 where there is one.
+
+    A context manager: at its end, however it comes, the checkpoint being written is completed.
+    """
 
     def __init__(self, workdir: Path, keep: int):
         policies = [
@@ -100,8 +103,10 @@ class Checkpoints:
         """The newest checkpoint's `info`."""
         return _restore_info(self._manager, self.latest)
 
-    def close(self) -> None:
-        """Wait for the last write to end."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self._manager.close()
 
 
@@ -114,6 +119,7 @@ def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, 
         "scaling": "divided by 255",
         "dataset": dataset_metadata,
         "version": version("nucseg_jax"),
+        "devices": jax.device_count(),
     }
 
 
@@ -152,11 +158,11 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
                 num_classes=model["num_classes"],
                 width=model["width"],
                 dtype=model["dtype"],
-                rngs=nnx.Rngs(0),
+                rngs=nnx.Rngs(params=0, dropout=0),
             )
 
-        network = FunctionalNetwork(nnx.eval_shape(build), model["channel_order"])
-        template = {"params": network.params, "batch_stats": network.batch_stats}
+        network, params, batch_stats = split_network(nnx.eval_shape(build), model["channel_order"])
+        template = {"params": params, "batch_stats": batch_stats}
         args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
         weights = manager.restore(step, args=args).model
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info)

@@ -5,6 +5,7 @@ The only module of the package that knows TensorFlow; it is imported when a func
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from ml_collections import ConfigDict
 from nucseg_jax import geometry
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.geometry import Geometry
+
+COMMANDS = {"monuseg": "python -m data_prep.monuseg", "folder": "python -m data_prep.folder"}
+"""What prepares each dataset."""
 
 Batch = dict[str, np.ndarray]
 """`image` uint8[B,S,S,3] RGB and `label_map` int32[B,S,S], 0 = background."""
@@ -50,6 +54,20 @@ class Dataset:
     splits: dict[str, list[Example]]
     metadata: dict[str, Any]
 
+    def check_sizes(self, tile: int) -> None:
+        """Raise DataError unless every image is at least a tile of `tile` pixels high and wide."""
+        small = [
+            f"{e.id} ({e.image.shape[0]}×{e.image.shape[1]})"
+            for examples in self.splits.values()
+            for e in examples
+            if min(e.image.shape[:2]) < tile
+        ]
+        if small:
+            raise DataError(
+                f"{self.name} has images smaller than data.crop_size = {tile} pixels: {', '.join(small)}. "
+                "Set a smaller crop size, or leave them out"
+            )
+
     def training(self, validation: Sequence[str]) -> tuple[list[Example], list[Example]]:
         """The training split without the held-out images, and the held-out images.
 
@@ -73,7 +91,7 @@ def load(config: ConfigDict) -> Dataset:
     """Read a prepared dataset into host memory.
 
     Args:
-      config: `config.data`: dataset, split, stain and dir (None: $TFDS_DATA_DIR, or TFDS's default).
+      config: `config.data`: dataset, split, stain, size and dir (None: $TFDS_DATA_DIR, or TFDS's default).
 
     Raises:
       DataError: the dataset was not prepared; the message has the command that prepares it.
@@ -81,11 +99,16 @@ def load(config: ConfigDict) -> Dataset:
     """
     tfds = _import_tfds()
     root = Path(config.dir or os.environ.get("TFDS_DATA_DIR") or tfds.core.constants.DATA_DIR)
-    name = f"{config.dataset}/{config.split}_{config.stain}"
+    if config.dataset not in COMMANDS:
+        raise DataError(f"data.dataset must be one of {', '.join(COMMANDS)}, got {config.dataset!r}")
+    size = f"_{config.size}" if config.size else ""
+    name = f"{config.dataset}/{config.split}_{config.stain}{size}"
     versions = sorted(p.parent for p in root.expanduser().glob(f"{name}/*/dataset_info.json"))
     if not versions:
+        found = sorted("/".join(p.parts[-4:-2]) for p in root.expanduser().glob("*/*/*/dataset_info.json"))
         raise DataError(
-            f"no prepared dataset {name} in {root}. Prepare it with:\n  {_prepare_command(config, root)}"
+            f"no prepared dataset {name} in {root} (there: {', '.join(found) or 'none'}). Prepare it with:"
+            f"\n  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}"
         )
     builder = tfds.builder_from_directory(versions[-1])
     splits = {split: _read(builder, split) for split in builder.info.splits}
@@ -109,7 +132,7 @@ def batches(
       batch_size: patches a step over all processes.
       rows: this process's rows of each batch.
     """
-    tf = _import_tensorflow()
+    tf = import_tensorflow()
     images = tf.constant(_stack([e.image for e in examples]))
     label_maps = tf.constant(_stack([e.label_map for e in examples]))
     crop = plan.crop
@@ -170,20 +193,14 @@ def _read(builder: Any, split: str) -> list[Example]:
     return sorted(examples, key=lambda e: e.id)
 
 
-def _prepare_command(config: ConfigDict, root: Path) -> str:
-    """The command that prepares what `config` asks for."""
-    if config.dataset == "monuseg":
-        return (
-            "python -m data_prep.monuseg --source DIR_WITH_TISSUE_IMAGES_AND_ANNOTATIONS "
-            f"--split {config.split} --stain {config.stain} --out {root}"
-        )
-    return (
-        f"python -m data_prep.folder --source DIR_WITH_IMAGES_AND_LABELS --name {config.split} "
-        f"--stain {config.stain} --out {root}"
-    )
+def _options(config: ConfigDict, root: Path) -> str:
+    """The options of the command that prepares what `config` asks for."""
+    name = "--split" if config.dataset == "monuseg" else "--name"
+    size = f"--size {config.size} " if config.size else ""
+    return f"{name} {config.split} --stain {config.stain} {size}--out {shlex.quote(str(root))}"
 
 
-def _import_tensorflow() -> Any:
+def import_tensorflow() -> Any:
     """TensorFlow, kept off the accelerators: it would otherwise take their memory from JAX."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # announces itself on stderr otherwise
@@ -197,7 +214,7 @@ def _import_tensorflow() -> Any:
 
 
 def _import_tfds() -> Any:
-    _import_tensorflow()
+    import_tensorflow()
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,10 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from nucseg_jax import checkpoint, classical, data, figures, instances, metrics, sharding
+from nucseg_jax.files import write_text
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.metrics import PixelCounts
+from nucseg_jax.run_checks import check_same_input
 
 SCORES = ("f1", "f1_macro", "aji", "aji_min_area", "count_true", "count_pred", "count_min_area")
 """Per image: nucleus F1 (Dice of the nucleus pixels), mean of nucleus and background F1, the challenge's
@@ -88,7 +89,8 @@ def summarise(rows: Sequence[ImageScores]) -> dict[str, float]:
 def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     """Score a run's checkpoint, and the classical baseline, on every split but the training one.
 
-    Writes `WORKDIR/eval/SPLIT/`: scores.json, scores.csv (a row an image), overlays/ID.png.
+    Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`: scores.json, scores.csv (a row an image), and a picture an
+    image, overlays/ID.png (outlines on the tissue) and panels/ID.png (tissue, truth, errors).
 
     Args:
       config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
@@ -96,10 +98,21 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
     Returns:
       For each split the summary of the network's scores.
+
+    Raises:
+      CheckpointError: no such checkpoint.
+      DataError: no prepared dataset, one without a test split, or an image smaller than a tile.
+      UserError: the checkpoint was trained with another network, stain normalisation or patch size.
     """
     mesh = sharding.make_mesh()
     model = checkpoint.load_model(workdir, mesh, config.eval.step)
+    trained = model.info["config"]
+    check_same_input(trained, json.loads(config.to_json_best_effort()), workdir)
     dataset = data.load(config.data)
+    dataset.check_sizes(config.data.crop_size)
+    tests = {split: examples for split, examples in dataset.splits.items() if split != "train"}
+    if not tests:
+        raise data.DataError(f"{dataset.name} has no split besides train: there is nothing to score")
     inference = TiledInference(
         model.network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
     )
@@ -107,12 +120,10 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     def network_mask(example: data.Example) -> np.ndarray:
         return segment(inference, model.params, model.batch_stats, example)
 
-    name = f"{model.info['config']['model']['name']}, step {model.step}"
+    name = f"{trained['model']['name']}, step {model.step}"
     results = {}
-    for split, examples in dataset.splits.items():
-        if split == "train":
-            continue
-        folder = workdir / "eval" / split
+    for split, examples in tests.items():
+        folder = workdir / "eval" / f"{Path(dataset.name).name}_{split}" / f"step_{model.step}"
         rows, baseline = _score_split(examples, network_mask, config.eval.min_area_px, folder)
         results[split] = {
             "network": summarise(rows),
@@ -125,10 +136,12 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
             "images": len(rows),
         }
         if sharding.is_first_process():
-            _write(folder / "scores.json", json.dumps(results[split], indent=2) + "\n")
-            _write(folder / "scores.csv", _csv(rows))
+            write_text(folder / "scores.json", json.dumps(results[split], indent=2) + "\n")
+            write_text(folder / "scores.csv", _csv(rows))
             print(_table(f"{name} on {dataset.name} {split}", rows, baseline, config.eval.min_area_px))
-            print(f"wrote {folder}/scores.json, scores.csv and overlays/ ({len(rows)} pictures)")
+            print(
+                f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(rows)} pictures each)"
+            )
     return results
 
 
@@ -142,15 +155,20 @@ def _score_split(
     rows, baseline = [], []
     first = sharding.is_first_process()
     if first:
-        (folder / "overlays").mkdir(parents=True, exist_ok=True)
+        for kind in ("overlays", "panels"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
     for example in tqdm(list(examples), desc="evaluate", unit="image", disable=not first):
         scores, nuclei = score_image(example, network_mask(example), min_area_px)
         rows.append(scores)
         classical_mask = classical.nucleus_mask(example.original_image)
         baseline.append(score_image(example, classical_mask, min_area_px)[0])
         if first:
-            picture = figures.overlay(example.original_image, example.original_label_map, nuclei)
-            figures.save_png(folder / "overlays" / f"{example.id}.png", picture)
+            drawing = (example.original_image, example.original_label_map, nuclei)
+            caption = f"{example.id}: F1 {scores.values['f1']:.3f}, AJI {scores.values['aji']:.3f}"
+            figures.save_png(folder / "overlays" / f"{example.id}.png", figures.overlay(*drawing))
+            figures.save_png(
+                folder / "panels" / f"{example.id}.png", figures.panel(*drawing, caption=caption)
+            )
     return rows, baseline
 
 
@@ -188,10 +206,3 @@ def _csv(rows: Sequence[ImageScores]) -> str:
     for r in rows:
         writer.writerow([r.id, r.organ, *(f"{r.values[key]:.6g}" for key in SCORES)])
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
+from nucseg_jax.files import replacing
 from nucseg_jax.metrics import check_label_map
 
 Colour = tuple[int, int, int]
@@ -92,21 +93,13 @@ def panel(
 def save_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
     """Writes uint8 `[H, W, 3]` RGB as a PNG, whole or not at all.
 
-    The file is written beside `path` under another name and then renamed, so nobody ever reads half
-    a picture and a failure leaves an older file as it was.
-
     Raises:
         ValueError: the image is not uint8 `[H, W, 3]`.
         OSError: the folder does not exist or cannot be written.
     """
     _check_image(image)
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(Path(path)) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_image(image: NDArray) -> None:

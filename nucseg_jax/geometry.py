@@ -48,12 +48,6 @@ class Geometry:
     def __post_init__(self) -> None:
         if not self.sizes:
             raise UserError("no training image: every one is held out, or the split is empty")
-        for height, width in self.sizes:
-            if min(height, width) < self.crop:
-                raise UserError(
-                    f"a training image of {height}×{width} pixels is smaller than data.crop_size = "
-                    f"{self.crop}: set a smaller crop size"
-                )
 
     def __len__(self) -> int:
         """Patches an epoch."""

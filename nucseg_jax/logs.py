@@ -1,7 +1,6 @@
 """What a training run tells: progress bar, JSON lines, TensorBoard. Only the first process speaks."""
 
 import json
-import os
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +10,7 @@ from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from nucseg_jax import sharding
+from nucseg_jax.files import write_text
 
 
 class RunLog:
@@ -89,6 +89,4 @@ def _keep_until(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except json.JSONDecodeError:
             continue
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    os.replace(temporary, path)
+    write_text(path, "".join(kept))

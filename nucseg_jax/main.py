@@ -61,7 +61,10 @@ def parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:
         match = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))
         if match is None:
-            sys.exit(f"error: unknown config key {error}; configs/default.py has them all")
+            key = str(error).strip("\"'")
+            if not any(re.match(rf"--?config\.(.+\.)?{re.escape(key)}=", a) for a in argv):
+                raise
+            sys.exit(f"error: unknown config key {key!r}; configs/default.py has them all")
         sys.exit(f"error: unknown config key {match[2]!r}: did you mean {match[1]!r}?")
     except OSError as error:
         sys.exit(f"error: cannot read the config: {' '.join(str(error).split())}")

@@ -10,9 +10,7 @@ from ml_collections import ConfigDict
 
 
 def warm_restarts(learning_rate: float, period: int) -> Callable[[ArrayLike], jax.Array]:
-    """Cosine from `learning_rate` towards 0 over `period` steps, then again (Loshchilov & Hutter, 2017)."""
-    if period < 1:
-        raise ValueError(f"the period of the warm restarts must be at least 1 step, got {period}")
+    """Cosine from `learning_rate` towards 0 over `period` ≥ 1 steps, then again (SGDR, ICLR 2017)."""
 
     def schedule(step: ArrayLike) -> jax.Array:
         phase = jnp.asarray(jnp.asarray(step) % period, jnp.float32) / period

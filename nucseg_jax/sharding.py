@@ -77,7 +77,10 @@ def gather_shares(mesh: Mesh, share: Any) -> Any:
 
 
 def local_rows(mesh: Mesh, batch_size: int) -> slice:
-    """The rows of a global batch that this process must feed.
+    """The rows of a global batch that this process feeds, the same number in each process.
+
+    Where the mesh does not follow the order of the processes (some TPU pods), the rows come to lie in
+    another order in the global batch, each still once.
 
     Raises:
       UserError: the batch does not divide over the devices.

@@ -23,10 +23,7 @@ def corners(height: int, width: int, tile: int) -> np.ndarray:
       UserError: the image is smaller than a tile.
     """
     if min(height, width) < tile:
-        raise UserError(
-            f"an image of {height}×{width} pixels is smaller than the tile of {tile}: "
-            "set a smaller data.crop_size"
-        )
+        raise UserError(f"an image of {height}×{width} pixels is smaller than the tile of {tile} pixels")
     return np.array([(y, x) for y in _starts(height, tile) for x in _starts(width, tile)], dtype=np.int32)
 
 

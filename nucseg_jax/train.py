@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from nucseg_jax import data, losses, optim, sharding
-from nucseg_jax.checkpoint import CheckpointError, Checkpoints, describe
+from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.errors import UserError
 from nucseg_jax.evaluate import mean_f1
 from nucseg_jax.geometry import Geometry
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
-from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.models import count_parameters, create_model
+from nucseg_jax.models.functional import FunctionalNetwork, split_network
+from nucseg_jax.run_checks import check_same_run, check_values
 
 
 class TrainState(NamedTuple):
@@ -34,7 +36,7 @@ class TrainState(NamedTuple):
 
 
 class NonFiniteLossError(UserError):
-    """The loss became infinite or NaN."""
+    """Training diverged: the loss or the parameters became infinite or NaN."""
 
 
 def train_step(
@@ -105,21 +107,16 @@ def create_state(
         num_classes=config.model.num_classes,
         width=config.model.width,
         dtype=config.model.dtype,
-        rngs=nnx.Rngs(config.seed),
+        rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
     )
-    network = FunctionalNetwork(model, config.model.channel_order)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=network.params,
-        batch_stats=network.batch_stats,
-        opt_state=optimizer.init(network.params),
-    )
+    network, params, batch_stats = split_network(model, config.model.channel_order)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
     return network, sharding.replicate(mesh, state)
 
 
 def compile_step(
-    config: ConfigDict, network: FunctionalNetwork, optimizer: optax.GradientTransformation
-) -> Any:
+    config: ConfigDict, mesh: Mesh, network: FunctionalNetwork, optimizer: optax.GradientTransformation
+) -> Callable[[TrainState, Any], tuple[TrainState, jax.Array]]:
     """`train_step` jitted with `state` donated: (state, batch) → (state, loss)."""
     step = functools.partial(
         train_step,
@@ -129,24 +126,72 @@ def compile_step(
         accumulate=config.optim.accumulate,
         seed=config.seed,
     )
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=sharding.replicated(mesh))
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
     """Train, or go on from the last checkpoint in `workdir`, to the config's last step.
 
     Raises:
-      DataError: no prepared dataset, or unknown validation images.
-      CheckpointError: `workdir` holds a run of another config.
-      NonFiniteLossError: the loss became infinite or NaN; the last checkpoint is from before.
-      UserError: a bad config value.
+      DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
+      NonFiniteLossError: the loss, or a parameter at a checkpoint, became infinite or NaN.
+      UserError: a bad config value, or `workdir` holds a run of another config.
     """
     mesh = sharding.make_mesh()
+    check_values(config, mesh.devices.size)
     rows = sharding.local_rows(mesh, config.batch_size)
-    _check(config, mesh)
     dataset = data.load(config.data)
+    dataset.check_sizes(config.data.crop_size)
     examples, validation = dataset.training(config.data.validation)
-    plan = Geometry(
+    plan = plan_patches(config, examples)
+    steps_per_epoch = len(plan) / config.batch_size
+    num_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
+    period = max(1, round(config.optim.restart_epochs * steps_per_epoch))
+    schedule = optim.warm_restarts(config.optim.learning_rate, period)
+    optimizer = optim.sgd(config.optim, schedule)
+    network, state = create_state(config, mesh, optimizer)
+    info = describe(config, dataset.metadata)
+    with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        state = resume(checkpoints, state, info, mesh, workdir)
+        first = int(state.step)
+        if first > num_steps:
+            raise UserError(f"{workdir} is at step {first} already, past the {num_steps} steps asked for")
+        say(
+            f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, {len(plan):,} "
+            f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
+            f"steps {first} to {num_steps} of batch {config.batch_size} on {mesh.devices.size} device(s)"
+        )
+        inference = TiledInference(
+            network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
+        )
+        step_fn = compile_step(config, mesh, network, optimizer)
+        batches = data.batches(
+            examples, plan, batch_size=config.batch_size, rows=rows, first=first, last=num_steps
+        )
+        pending: list[tuple[int, jax.Array]] = []
+        with RunLog(workdir, first, num_steps, config.batch_size) as log:
+            for step, batch in enumerate(batches, start=first + 1):
+                state, loss = step_fn(state, sharding.gather_shares(mesh, batch))
+                pending.append((step, loss))
+                checkpoint_due = step % config.checkpoint.every == 0 or step == num_steps
+                if checkpoint_due or step % config.log_every == 0:
+                    # The loss is fetched here only: the loop never waits for the device otherwise.
+                    log.training(finite_losses(pending), learning_rate=float(schedule(step - 1)))
+                    pending.clear()
+                if checkpoint_due:
+                    check_finite(state)
+                    f1 = None
+                    if validation:
+                        f1 = mean_f1(inference, state.params, state.batch_stats, validation)
+                        log.validation(step, f1)
+                    model = {"params": state.params, "batch_stats": state.batch_stats}
+                    checkpoints.save(step, model, state.opt_state, info, f1)
+    return state
+
+
+def plan_patches(config: ConfigDict, examples: Sequence[data.Example]) -> Geometry:
+    """The patches of `examples` that the config trains on."""
+    return Geometry(
         seed=config.seed,
         sizes=tuple((e.image.shape[0], e.image.shape[1]) for e in examples),
         crop=config.data.crop_size,
@@ -155,120 +200,61 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         turns=config.data.turns,
         flips=config.data.flips,
     )
-    steps_per_epoch = len(plan) / config.batch_size
-    num_steps = config.num_steps or round(config.num_epochs * steps_per_epoch)
-    schedule = optim.warm_restarts(
-        config.optim.learning_rate, round(config.optim.restart_epochs * steps_per_epoch)
-    )
-    optimizer = optim.sgd(config.optim, schedule)
-    network, state = create_state(config, mesh, optimizer)
-    info = describe(config, dataset.metadata)
-
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    if checkpoints.latest is not None:
-        _check_same_run(checkpoints.info(), info, workdir)
-        model, opt_state = checkpoints.restore(
-            {"params": state.params, "batch_stats": state.batch_stats}, state.opt_state
-        )
-        state = TrainState(
-            sharding.replicate(mesh, np.int32(checkpoints.latest)),
-            model["params"],
-            model["batch_stats"],
-            opt_state,
-        )
-    first = int(state.step)
-    if sharding.is_first_process():
-        print(
-            f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, "
-            f"{len(plan):,} patches an epoch; steps {first} to {num_steps} of batch "
-            f"{config.batch_size} on {mesh.devices.size} device(s)",
-            flush=True,
-        )
-    inference = TiledInference(network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size)
-    step_fn = compile_step(config, network, optimizer)
-    batches = data.batches(
-        examples, plan, batch_size=config.batch_size, rows=rows, first=first, last=num_steps
-    )
-    pending: list[tuple[int, jax.Array]] = []
-    with RunLog(workdir, first, num_steps, config.batch_size) as log:
-        for step, batch in enumerate(batches, start=first + 1):
-            state, loss = step_fn(state, sharding.gather_shares(mesh, batch))
-            pending.append((step, loss))
-            checkpoint_due = step % config.checkpoint.every == 0 or step == num_steps
-            if checkpoint_due or step % config.log_every == 0:
-                # The loss is fetched here only: the loop never waits for the device otherwise.
-                log.training(_finite(pending), learning_rate=float(schedule(step - 1)))
-                pending.clear()
-            if checkpoint_due:
-                f1 = None
-                if validation:
-                    f1 = mean_f1(inference, state.params, state.batch_stats, validation)
-                    log.validation(step, f1)
-                model = {"params": state.params, "batch_stats": state.batch_stats}
-                checkpoints.save(step, model, state.opt_state, info, f1)
-    checkpoints.close()
-    return state
 
 
-def _finite(pending: list[tuple[int, jax.Array]]) -> list[tuple[int, float]]:
-    """The losses as numbers, all finite."""
+def resume(
+    checkpoints: Checkpoints, state: TrainState, info: dict[str, Any], mesh: Mesh, workdir: Path
+) -> TrainState:
+    """The state of the last checkpoint, or `state` where there is none.
+
+    Raises:
+      UserError: the checkpoint is of another run.
+    """
+    if checkpoints.latest is None:
+        return state
+    saved = checkpoints.info()
+    check_same_run(saved, info, workdir)
+    if saved["devices"] != info["devices"]:
+        say(
+            f"note: {workdir} was started on {saved['devices']} device(s) and goes on on {info['devices']}: "
+            "equal to float rounding, no longer to the bit"
+        )
+    weights = {"params": state.params, "batch_stats": state.batch_stats}
+    model, opt_state = checkpoints.restore(weights, state.opt_state)
+    step = sharding.replicate(mesh, np.int32(checkpoints.latest))
+    return TrainState(step, model["params"], model["batch_stats"], opt_state)
+
+
+def finite_losses(pending: Sequence[tuple[int, jax.Array]]) -> list[tuple[int, float]]:
+    """(step, loss) as numbers, all finite."""
     values = [(step, float(loss)) for step, loss in pending]
     for step, value in values:
         if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss of step {step} is {value}: lower optim.learning_rate "
-                "(or optim.loss_scale), or use model.dtype=float32; the last checkpoint is from before"
-            )
+            raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")
     return values
 
 
-def _check(config: ConfigDict, mesh: Mesh) -> None:
-    """Raise UserError for values that would fail late or silently."""
-    if config.data.pipeline != "tfdata":
-        raise UserError(f"data.pipeline must be 'tfdata', got {config.data.pipeline!r}")
-    parts = config.optim.accumulate * mesh.devices.size
-    if config.optim.accumulate < 1 or config.batch_size % parts:
-        raise UserError(
-            f"batch_size = {config.batch_size} must be a multiple of optim.accumulate × devices = "
-            f"{config.optim.accumulate} × {mesh.devices.size}"
-        )
-    at_least_one = {
-        "log_every": config.log_every,
-        "checkpoint.every": config.checkpoint.every,
-        "checkpoint.keep": config.checkpoint.keep,
-    }
-    for key, value in at_least_one.items():
-        if value < 1:
-            raise UserError(f"{key} must be at least 1, got {value}")
+def check_finite(state: TrainState) -> None:
+    """Raise NonFiniteLossError unless every parameter and statistic is finite.
+
+    The loss is from before the update: the update that it led to is seen here only.
+    """
+    if not _all_finite((state.params, state.batch_stats)):
+        raise NonFiniteLossError(f"step {int(state.step)} made parameters infinite or NaN: {_REMEDY}")
 
 
-# What may differ between a run and its continuation without making it another run.
-_FREE_KEYS = ("num_epochs", "num_steps", "log_every", "checkpoint", "eval", "data.dir")
+_REMEDY = (
+    "training has diverged. Start again in another --workdir with a lower optim.learning_rate or "
+    "optim.loss_scale (metrics.jsonl shows where the loss rose)"
+)
 
 
-def _check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
-    """Raise CheckpointError where the checkpoint's config differs in a key that shapes the run."""
-    before, after = _flatten(saved["config"]), _flatten(now["config"])
-    different = [
-        f"  {key}: {before.get(key)!r} → {after.get(key)!r}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key)
-        and not any(key == free or key.startswith(f"{free}.") for free in _FREE_KEYS)
-    ]
-    if different:
-        raise CheckpointError(
-            f"{workdir} holds a run of another config:\n"
-            + "\n".join(different)
-            + "\nUse another --workdir, or the config it was started with."
-        )
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts → one dict with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
+def say(message: str) -> None:
+    """Print once, not in every process."""
+    if sharding.is_first_process():
+        print(message, flush=True)

@@ -15,8 +15,9 @@ from PIL import Image
 from nucseg_jax import evaluate, sharding, train
 from nucseg_jax.checkpoint import load_model
 from nucseg_jax.data import Example
+from nucseg_jax.errors import UserError
 from nucseg_jax.inference import TiledInference
-from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.models.functional import split_network
 
 
 class Brightness(nnx.Module):
@@ -32,20 +33,20 @@ class Brightness(nnx.Module):
 @pytest.mark.parametrize("size", [(64, 64), (70, 45)])
 def test_tiles_are_assembled_whatever_their_number(size: tuple[int, int]) -> None:
     """Nine tiles in batches of eight devices: the last batch is padded and its padding dropped."""
-    network = FunctionalNetwork(Brightness())
+    network, params, statistics = split_network(Brightness())
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     inference = TiledInference(network, sharding.make_mesh(), tile=24, batch_size=3)
-    result = inference.probabilities(network.params, network.batch_stats, image)
+    result = inference.probabilities(params, statistics, image)
     expected = jax.nn.sigmoid(image[..., 0] / 255.0)
     np.testing.assert_allclose(result[..., 1], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_probabilities_are_resized_not_classes() -> None:
-    network = FunctionalNetwork(Brightness())
+    network, params, statistics = split_network(Brightness())
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:] = 255
     inference = TiledInference(network, sharding.make_mesh(), tile=32, batch_size=8)
-    result = inference.probabilities(network.params, network.batch_stats, image, (31, 31))
+    result = inference.probabilities(params, statistics, image, (31, 31))
     assert result.shape == (31, 31, 2)
     middle = float(result[15, 15, 1])
     assert 0.5 < middle < float(jax.nn.sigmoid(1.0)), "between the two sides' probabilities"
@@ -71,13 +72,14 @@ def test_evaluation_writes_scores_and_pictures(
     tiny_config.num_steps = 1
     train.train(tiny_config, tmp_path)
     results = evaluate.evaluate(tiny_config, tmp_path)
-    folder = tmp_path / "eval" / "test"
+    folder = tmp_path / "eval" / "synthetic_none_test" / "step_1"
     saved = json.loads((folder / "scores.json").read_text())
     assert saved == json.loads(json.dumps(results["test"]))
     rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
     assert len(rows) == 1 and float(rows[0]["f1"]) == pytest.approx(saved["network"]["f1"], abs=1e-5)
     with Image.open(folder / "overlays" / f"{rows[0]['id']}.png") as picture:
         assert picture.size == (96, 96)
+    assert (folder / "panels" / f"{rows[0]['id']}.png").exists()
     printed = capsys.readouterr().out
     assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
 
@@ -92,3 +94,14 @@ def test_a_network_keeps_its_weights_through_a_checkpoint(tiny_config: ConfigDic
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("key", "value"), [("model.width", 0.5), ("data.crop_size", 96)])
+def test_a_network_is_only_scored_on_the_input_it_was_trained_with(
+    key: str, value: float, tiny_config: ConfigDict, tmp_path: Path
+) -> None:
+    tiny_config.num_steps = 1
+    train.train(tiny_config, tmp_path)
+    tiny_config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=rf"{key}: .* → {value}"):
+        evaluate.evaluate(tiny_config, tmp_path)

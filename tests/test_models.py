@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, count_parameters, create_model, layers
-from nucseg_jax.models.functional import FunctionalNetwork, network_input
+from nucseg_jax.models.functional import network_input, split_network
 
 PARAMETERS = {"psp_segnet": 122_925_064, "unet": 34_527_106}
 MULTIPLE = {"psp_segnet": 32, "unet": 16}
@@ -21,23 +22,23 @@ def narrow(name: str, **options: object) -> nnx.Module:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_published_parameter_count(name: str) -> None:
     model = nnx.eval_shape(lambda: create_model(name, rngs=nnx.Rngs(0)))
-    assert count_parameters(model) == PARAMETERS[name]
+    assert count_parameters(nnx.state(model, nnx.Param)) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_have_the_images_size_and_every_parameter_a_gradient(name: str) -> None:
-    network = FunctionalNetwork(narrow(name, num_classes=3))
+    network, start, statistics = split_network(narrow(name, num_classes=3))
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3)).astype(np.uint8)
 
     def loss(params: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
-        logits, batch_stats = network.train(params, network.batch_stats, images, jax.random.key(0))
+        logits, batch_stats = network.train(params, statistics, images, jax.random.key(0))
         return (logits**2).mean(), (logits, batch_stats)
 
-    gradients, (logits, batch_stats) = jax.jit(jax.grad(loss, has_aux=True))(network.params)
+    gradients, (logits, batch_stats) = jax.jit(jax.grad(loss, has_aux=True))(start)
     assert logits.shape == (2, 64, 96, 3) and logits.dtype == jnp.float32
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.isfinite(leaf).all() and np.any(leaf), jax.tree_util.keystr(path)
-    moved = jax.tree.map(lambda a, b: bool((a != b).any()), network.batch_stats, batch_stats)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), statistics, batch_stats)
     assert all(jax.tree.leaves(moved)), "training updates every batch statistic"
 
 
@@ -75,14 +76,38 @@ def test_unknown_network_suggests_the_nearest() -> None:
         create_model("unet", num_classes=1, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="width"):
         create_model("unet", width=0, rngs=nnx.Rngs(0))
+    for dtype in ("float23", "int8"):
+        with pytest.raises(ValueError, match=f"dtype must be .* got '{dtype}'"):
+            create_model("unet", dtype=dtype, rngs=nnx.Rngs(0))
 
 
 def test_network_input_scales_and_orders_channels() -> None:
     image = np.array([[[[255, 51, 0]]]], np.uint8)
-    np.testing.assert_allclose(network_input(image), [[[[1.0, 0.2, 0.0]]]], rtol=1e-6, atol=0)
+    np.testing.assert_allclose(network_input(image, "RGB"), [[[[1.0, 0.2, 0.0]]]], rtol=1e-6, atol=0)
     np.testing.assert_allclose(network_input(image, "BGR"), [[[[0.0, 0.2, 1.0]]]], rtol=1e-6, atol=0)
-    with pytest.raises(ValueError, match="GRB"):
-        network_input(image, "GRB")
+    with pytest.raises(UserError, match="channel_order must be .* got 'GRB'"):
+        split_network(narrow("unet"), "GRB")
+
+
+class Dropped(nnx.Module):
+    """A network of dropout alone, whose logits show the mask."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.weight = nnx.Param(jnp.ones(()))
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.weight[...] * self.dropout(images)
+
+
+def test_dropout_is_a_function_of_the_key() -> None:
+    network, params, statistics = split_network(Dropped(nnx.Rngs(params=0, dropout=0)))
+    images = np.full((1, 8, 8, 3), 255, np.uint8)
+    masks = [network.train(params, statistics, images, jax.random.key(k))[0] for k in (1, 2, 1)]
+    assert np.array_equal(masks[0], masks[2]) and not np.array_equal(masks[0], masks[1])
+    assert np.array_equal(network.predict(params, statistics, images), images / 255.0)
+    with pytest.raises(ValueError, match="dropout="):
+        split_network(Dropped(nnx.Rngs(0)))
 
 
 @pytest.mark.parametrize("size", [(3, 7), (9, 4), (1, 1), (5, 5)])
@@ -103,6 +128,14 @@ def test_resize_aligns_corners(size: tuple[int, int]) -> None:
             bottom = x[0, y1, x0] * (1 - fx) + x[0, y1, x1] * fx
             expected[0, i, j] = top * (1 - fy) + bottom * fy
     np.testing.assert_allclose(layers.resize_bilinear(x, size), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_resizing_rounds_once_in_bfloat16() -> None:
+    x = np.random.default_rng(0).random((1, 16, 16, 4)).astype(np.float32)
+    low = layers.resize_bilinear(jnp.asarray(x, jnp.bfloat16), (512, 512))
+    exact = layers.resize_bilinear(np.asarray(jnp.asarray(x, jnp.bfloat16), np.float32), (512, 512))
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(jnp.float32), exact, rtol=2**-8, atol=0)
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])

@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from nucseg_jax.errors import UserError
+
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
 
@@ -32,17 +34,16 @@ def conv(
     kernel: int = 3,
     *,
     stride: int = 1,
-    dilation: int = 1,
     bias: bool = True,
     kernel_init: nnx.Initializer = torch_uniform,
     dtype: DTypeLike = jnp.float32,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A square convolution padded by dilation * (kernel // 2) zeros on both sides.
+    """A square convolution padded by kernel // 2 zeros on both sides.
 
     "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch.
     """
-    pad = dilation * (kernel // 2)
+    pad = kernel // 2
     bound = 1.0 / math.sqrt(in_channels * kernel * kernel)
 
     def bias_init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
@@ -54,7 +55,6 @@ def conv(
         (kernel, kernel),
         strides=(stride, stride),
         padding=((pad, pad), (pad, pad)),
-        kernel_dilation=(dilation, dilation),
         use_bias=bias,
         kernel_init=kernel_init,
         bias_init=bias_init,
@@ -89,12 +89,11 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
 
 
-def upsample_nearest(x: jax.Array, factor: int = 2) -> jax.Array:
-    """Repeat every pixel `factor` times along height and width."""
+def upsample_nearest(x: jax.Array) -> jax.Array:
+    """Repeat every pixel twice along height and width."""
     batch, height, width, channels = x.shape
-    x = x[:, :, None, :, None, :]
-    x = jnp.broadcast_to(x, (batch, height, factor, width, factor, channels))
-    return x.reshape(batch, height * factor, width * factor, channels)
+    x = jnp.broadcast_to(x[:, :, None, :, None, :], (batch, height, 2, width, 2, channels))
+    return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
 @lru_cache
@@ -123,12 +122,12 @@ def _pooling_matrix(size_in: int, bins: int) -> np.ndarray:
 def _apply_separable(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
     """Multiply the height axis by `rows` and the width axis by `columns`.
 
-    Highest precision: these products stand for interpolation and means, which an accelerator's
-    reduced-precision matrix units would coarsen.
+    In float32 at the highest precision, rounded once at the end: these products stand for interpolation
+    and means, which bfloat16 weights or reduced-precision matrix units would coarsen.
     """
     highest = jax.lax.Precision.HIGHEST
-    x = jnp.einsum("oh,bhwc->bowc", jnp.asarray(rows, x.dtype), x, precision=highest)
-    return jnp.einsum("ow,bhwc->bhoc", jnp.asarray(columns, x.dtype), x, precision=highest)
+    y = jnp.einsum("oh,bhwc->bowc", rows, x.astype(jnp.float32), precision=highest)
+    return jnp.einsum("ow,bhwc->bhoc", columns, y, precision=highest).astype(x.dtype)
 
 
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
@@ -146,18 +145,18 @@ def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
 
 
 def check_images(images: jax.Array, multiple: int, network: str) -> None:
-    """Raise ValueError unless `images` is a [B,H,W,3] float batch with H and W multiples of `multiple`."""
+    """Raise UserError unless `images` is a [B,H,W,3] float batch with H and W multiples of `multiple`."""
     if images.ndim != 4 or images.shape[-1] != 3:
-        raise ValueError(
+        raise UserError(
             f"{network} takes images of shape [batch, height, width, 3], got {tuple(images.shape)}"
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
-        raise ValueError(
+        raise UserError(
             f"{network} takes float images in [0, 1], got {images.dtype}; divide uint8 images by 255"
         )
     height, width = images.shape[1:3]
     if height % multiple or width % multiple or 0 in (height, width):
-        raise ValueError(
+        raise UserError(
             f"{network} needs height and width to be multiples of {multiple}, got {height}×{width}; "
-            "crop or pad the images first"
+            "crop or pad the images, or set another data.crop_size"
         )

@@ -6,6 +6,7 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
+from nucseg_jax.errors import UserError
 from nucseg_jax.models import layers
 
 
@@ -53,8 +54,9 @@ class PyramidPooling(nnx.Module):
     def __call__(self, x: jax.Array) -> list[jax.Array]:
         """x: [B,h,w,in_channels] → for each bin count [B,h,w,out_channels]."""
         if not self.branches[0].bn.use_running_average and x.shape[0] < 2:
-            raise ValueError(
+            raise UserError(
                 "pyramid pooling needs a batch of at least 2 in training: its 1-bin branch has one value "
-                "a channel and image, and batch norm over a single value is meaningless"
+                "a channel and image, and batch norm over a single value is meaningless; raise batch_size "
+                "(or lower optim.accumulate)"
             )
         return [branch(x) for branch in self.branches]

@@ -1,0 +1,109 @@
+"""Checks before work begins: config values that would fail late, or silently mean another thing."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nucseg_jax.errors import UserError
+
+# What may differ between a run and its continuation without making it another run.
+FREE_KEYS = ("num_epochs", "num_steps", "log_every", "checkpoint", "eval", "data.dir")
+
+# What the weights were fitted to; nothing else may be put before them.
+INPUT_KEYS = ("model", "data.stain", "data.crop_size")
+
+
+def check_values(config: ConfigDict, devices: int) -> None:
+    """Raise UserError for a value out of its range, naming key and value.
+
+    Args:
+      config: the experiment.
+      devices: how many the batch is split over.
+    """
+    if config.data.pipeline != "tfdata":
+        raise UserError(f"data.pipeline must be 'tfdata', got {config.data.pipeline!r}")
+    at_least_one = {
+        "num_steps": 1 if config.num_steps is None else config.num_steps,
+        "log_every": config.log_every,
+        "checkpoint.every": config.checkpoint.every,
+        "checkpoint.keep": config.checkpoint.keep,
+        "optim.accumulate": config.optim.accumulate,
+        "eval.batch_size": config.eval.batch_size,
+    }
+    for key, value in at_least_one.items():
+        if value < 1:
+            raise UserError(f"{key} must be at least 1, got {value}")
+    above_zero = {"num_epochs": config.num_epochs, "optim.restart_epochs": config.optim.restart_epochs}
+    for key, value in above_zero.items():
+        if not value > 0:
+            raise UserError(f"{key} must be positive, got {value}")
+    if config.batch_size < 1 or config.batch_size % (config.optim.accumulate * devices):
+        raise UserError(
+            f"batch_size = {config.batch_size} must be a multiple of optim.accumulate × devices = "
+            f"{config.optim.accumulate} × {devices}"
+        )
+
+
+def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
+    """Raise UserError where a checkpoint is of another run than the one that would continue it.
+
+    Args:
+      saved, now: the `info` of the checkpoint and of the run (`checkpoint.describe`).
+      workdir: for the message.
+    """
+    different = [
+        line
+        for line in _differences(saved["config"], now["config"])
+        if not line.startswith(_prefixes(FREE_KEYS))
+    ]
+    if saved["dataset"].get("sha256") != now["dataset"].get("sha256"):
+        different.append("the prepared images themselves (SHA-256)")
+    if different:
+        raise UserError(
+            f"{workdir} holds a run of another config:\n  "
+            + "\n  ".join(different)
+            + "\nUse another --workdir, or the config it was started with."
+        )
+
+
+def check_same_input(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
+    """Raise UserError where images would reach the checkpoint's network otherwise than in training.
+
+    Args:
+      saved, now: the checkpoint's config and the command's, as plain dicts.
+      workdir: for the message.
+    """
+    different = [line for line in _differences(saved, now) if line.startswith(_prefixes(INPUT_KEYS))]
+    if different:
+        raise UserError(
+            f"{workdir} holds a network trained with another config:\n  "
+            + "\n  ".join(different)
+            + "\nGive the config it was trained with."
+        )
+
+
+def _prefixes(keys: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{key}{end}" for key in keys for end in (".", ":"))
+
+
+def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`key: before → after` for each key that both have; a key of another version says nothing."""
+    before, after = _flatten(saved), _flatten(now)
+    return [
+        f"{key}: {before[key]!r} → {after[key]!r}"
+        for key in sorted(before.keys() & after.keys())
+        if before[key] != after[key]
+    ]
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts → one dict with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
