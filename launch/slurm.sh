@@ -10,5 +10,8 @@
 #SBATCH --requeue
 #SBATCH --output=%x-%j.log
 set -euo pipefail
+# One process drives all GPUs of its machine; JAX would give each SLURM task one GPU only.
+JAX_LOCAL_DEVICE_IDS=$(seq -s, 0 $((${SLURM_GPUS_ON_NODE:-1} - 1)))
+export JAX_LOCAL_DEVICE_IDS
 config=${1:?usage: sbatch launch/slurm.sh CONFIG [--config.KEY=VALUE ...]}
 exec srun --kill-on-bad-exit=1 "${PYTHON:-python}" -m nucseg_jax.main --distributed --config "$config" "${@:2}"
