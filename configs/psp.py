@@ -5,7 +5,8 @@ All 23 training images, the last checkpoint.
 python -m nucseg_jax.main --config configs/psp.py
 
 Made for a GPU. The paper reports F1 0.8815 and AJI 0.7080, on test images that it does not name; this
-project has not yet trained it to the end. On N GPUs raise the batch to a multiple of N: --config.batch_size=N.
+project has not yet trained it to the end.
+On N GPUs the batch must be a multiple of N: --config.batch_size=N.
 """
 
 from ml_collections import ConfigDict
