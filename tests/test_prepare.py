@@ -8,9 +8,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_prep import normalize, prepare, sources
+from data_prep import prepare, sources
 from data_prep.images import pixel_sha256, read_image, read_label_map
 from data_prep.manifest import ImageEntry, Manifest
+from nucseg_jax import files
 from nucseg_jax.errors import DataError, MissingExtraError
 
 SIDE = 64
@@ -349,7 +350,7 @@ def test_a_failed_write_leaves_nothing(source, with_target, monkeypatch):
         raise KeyboardInterrupt
 
     preparation = planned(source, with_target, stain="vahadane")
-    monkeypatch.setattr(normalize.os, "replace", interrupted)
+    monkeypatch.setattr(files.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         next(preparation.examples("test"))
     assert cached(source) == []
