@@ -15,11 +15,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import parse
-from pycocotools import mask as coco_mask
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, MissingExtraError
+
+try:
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import parse
+    from pycocotools import mask as coco_mask
+except ImportError as error:
+    raise MissingExtraError("data", error) from error
 
 __all__ = ["AnnotationError", "AnnotationWarning", "polygon_mask", "rasterize"]
 

@@ -9,6 +9,7 @@ import contextlib
 import importlib.metadata
 import io
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -183,8 +184,9 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
     import_tensorflow()  # before TFDS does: it would take all of a GPU
     tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS tells of a download that does not take place
-        builder.download_and_prepare(download_config=config, file_format="tfrecord")
+    # TFDS tells of a download that does not take place, and wants a folder for it.
+    with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
+        builder.download_and_prepare(download_dir=downloads, download_config=config, file_format="tfrecord")
     print("\n".join(_summary(builder)))
 
 
