@@ -57,6 +57,21 @@ def get_config() -> ConfigDict:
     return config
 
 
+def get_small_unet(width: float) -> ConfigDict:
+    """A narrow U-Net with a training that CPU cores finish: many varied small patches, a plain loss."""
+    config = get_config()
+    config.batch_size = 4
+    config.model.name = "unet"
+    config.model.width = width
+    config.data.turns = True
+    config.data.flips = True
+    config.optim.learning_rate = 0.05
+    config.optim.momentum = 0.9
+    config.optim.weight_decay = 1e-4
+    config.optim.loss_scale = 1.0
+    return config
+
+
 VALIDATION = (
     "TCGA-50-5931-01Z-00-DX1",  # liver
     "TCGA-A7-A13E-01Z-00-DX1",  # breast

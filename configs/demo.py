@@ -14,23 +14,14 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.batch_size = 4
+    config = default.get_small_unet(width=0.125)
     config.num_epochs = 2
-    config.model.name = "unet"
-    config.model.width = 0.125
     config.data.dir = "runs/demo/data"
     config.data.dataset = "folder"
     config.data.split = "synthetic"
     config.data.stain = "none"
     config.data.crop_size = 128
     config.data.random_crops = 44  # with the 16 tiles 60 patches an image, 600 an epoch
-    config.data.turns = True
-    config.data.flips = True
-    config.optim.learning_rate = 0.05
-    config.optim.momentum = 0.9
-    config.optim.weight_decay = 1e-4
-    config.optim.loss_scale = 1.0
     config.optim.restart_epochs = 2.0
     config.checkpoint.every = 150
     return config

@@ -11,21 +11,12 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
-    config.batch_size = 4
+    config = default.get_small_unet(width=0.25)
     config.num_epochs = 6  # of 250 steps
-    config.model.name = "unet"
-    config.model.width = 0.25
     config.data.validation = default.VALIDATION
     config.data.crop_size = 256
     config.data.random_crops = 34  # with the 16 tiles 50 patches an image, 1,000 an epoch
     config.data.fresh_crops = True
-    config.data.turns = True
-    config.data.flips = True
-    config.optim.learning_rate = 0.05
-    config.optim.momentum = 0.9
-    config.optim.weight_decay = 1e-4
-    config.optim.loss_scale = 1.0
     config.optim.restart_epochs = 6.0
     config.checkpoint.every = 250
     return config
