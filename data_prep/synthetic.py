@@ -8,7 +8,6 @@ the code works, not how well a network segments real tissue.
 """
 
 import argparse
-import hashlib
 import json
 import re
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from data_prep.images import pixel_sha256
 from data_prep.staining import Stains, photograph
 from data_prep.tissue import Organ, Section
 from nucseg_jax.files import replacing
@@ -135,7 +135,7 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
                 "id": image_id,
                 "split": "train" if index < images - test else "test",
                 "organ": organ,
-                "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+                "sha256": pixel_sha256(image),
             }
         )
     manifest = {

@@ -76,21 +76,12 @@ def gather_shares(mesh: Mesh, share: Any) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), share)
 
 
-def local_rows(mesh: Mesh, batch_size: int) -> slice:
-    """The rows of a global batch that this process feeds, the same number in each process.
+def local_rows(batch_size: int) -> slice:
+    """The rows of a global batch that this process feeds; `batch_size` is a multiple of the devices.
 
     Where the mesh does not follow the order of the processes (some TPU pods), the rows come to lie in
     another order in the global batch, each still once.
-
-    Raises:
-      UserError: the batch does not divide over the devices.
     """
-    devices = mesh.devices.size
-    if batch_size % devices:
-        raise UserError(
-            f"batch_size = {batch_size} is not a multiple of the {devices} devices: "
-            f"use a multiple of {devices}, or fewer devices (CUDA_VISIBLE_DEVICES)"
-        )
     share = batch_size // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
 

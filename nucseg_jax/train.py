@@ -139,7 +139,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     """
     mesh = sharding.make_mesh()
     check_values(config, mesh.devices.size)
-    rows = sharding.local_rows(mesh, config.batch_size)
+    rows = sharding.local_rows(config.batch_size)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
     examples, validation = dataset.training(config.data.validation)
