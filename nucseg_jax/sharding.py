@@ -49,6 +49,16 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """XLA's options for a step that rematerialises.
+
+    On CPUs XLA takes out the barriers that keep a recomputation apart from the first computation, merges
+    both, and so keeps in memory what should have been computed again.
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 

@@ -126,7 +126,12 @@ def compile_step(
         accumulate=config.optim.accumulate,
         seed=config.seed,
     )
-    return jax.jit(step, donate_argnums=0, out_shardings=sharding.replicated(mesh))
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=sharding.compiler_options(mesh),
+    )
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:

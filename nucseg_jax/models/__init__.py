@@ -1,6 +1,8 @@
 """The networks by name: images [B,H,W,3] in [0, 1] → raw logits [B,H,W,C] at full size."""
 
 import difflib
+from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +10,23 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.fc_densenet import FCDenseNet
+from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
+from nucseg_jax.models.segnet import SegNet
+from nucseg_jax.models.self_correction import SelfCorrection
 from nucseg_jax.models.unet import UNet
 
-NETWORKS = {"psp_segnet": PSPSegNet, "unet": UNet}
+NETWORKS: dict[str, Callable[..., nnx.Module]] = {
+    "fcn8": partial(FCN, (16, 8)),
+    "fcn16": partial(FCN, (16,)),
+    "fcn32": partial(FCN, ()),
+    "fc_densenet": FCDenseNet,
+    "unet": UNet,
+    "segnet": SegNet,
+    "psp_segnet": PSPSegNet,
+    "self_correction": SelfCorrection,
+}
 
 
 def create_model(
@@ -44,7 +59,11 @@ def create_model(
         raise UserError(f"width must be positive, got {width}")
     if not _is_float(dtype):
         raise UserError(f"dtype must be a floating-point type such as float32 or bfloat16, got {dtype!r}")
-    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=rngs)
+    # XLA compiles this generator in a fraction of the default one's time, and draws every shape once.
+    params = jax.random.key(jax.random.bits(rngs.params(), dtype=jnp.uint32), impl="rbg")
+    dropout = getattr(rngs, "dropout", rngs.params)()
+    streams = nnx.Rngs(params=params, dropout=dropout)
+    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
 
 
 def _is_float(dtype: DTypeLike) -> bool:

@@ -19,6 +19,9 @@ from nucseg_jax.errors import UserError
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
 
+he_uniform = nnx.initializers.variance_scaling(2.0, "fan_in", "uniform")
+"""The same paper's, uniform and by incoming connections, as FC-DenseNet's (Jégou et al., CVPRW 2017)."""
+
 torch_uniform = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 """PyTorch's default for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
 
@@ -28,36 +31,73 @@ def scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
 
 
+def _uniform(bound: float) -> nnx.Initializer:
+    """U(-bound, bound)."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
+
+    return init
+
+
 def conv(
     in_channels: int,
     out_channels: int,
     kernel: int = 3,
     *,
     stride: int = 1,
+    dilation: int = 1,
     bias: bool = True,
     kernel_init: nnx.Initializer = torch_uniform,
+    bias_init: nnx.Initializer | None = None,
     dtype: DTypeLike = jnp.float32,
     rngs: nnx.Rngs,
 ) -> nnx.Conv:
-    """A square convolution padded by kernel // 2 zeros on both sides.
+    """A square convolution padded by dilation · (kernel // 2) zeros on both sides.
 
-    "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch.
+    "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch. The bias starts
+    as in PyTorch, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), unless `bias_init` says otherwise.
     """
-    pad = kernel // 2
-    bound = 1.0 / math.sqrt(in_channels * kernel * kernel)
-
-    def bias_init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
-
+    pad = dilation * (kernel // 2)
     return nnx.Conv(
         in_channels,
         out_channels,
         (kernel, kernel),
         strides=(stride, stride),
+        kernel_dilation=(dilation, dilation),
         padding=((pad, pad), (pad, pad)),
         use_bias=bias,
         kernel_init=kernel_init,
-        bias_init=bias_init,
+        bias_init=bias_init or _uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
+def upsampling_conv(
+    in_channels: int,
+    out_channels: int,
+    *,
+    padding: tuple[int, int],
+    kernel_init: nnx.Initializer | None = None,
+    dtype: DTypeLike = jnp.float32,
+    rngs: nnx.Rngs,
+) -> nnx.ConvTranspose:
+    """A transposed 3×3 convolution of stride 2: a zero between samples, then a convolution.
+
+    Args:
+      padding: zeros (before, after) the input with its inserted zeros, on each axis; PyTorch's padding p
+        and output padding q are (2 - p, 2 - p + q).
+      kernel_init: None: PyTorch's default, which counts the outgoing connections as the incoming ones.
+    """
+    return nnx.ConvTranspose(
+        in_channels,
+        out_channels,
+        (3, 3),
+        strides=(2, 2),
+        padding=(padding, padding),
+        kernel_init=kernel_init or nnx.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
+        bias_init=_uniform(1.0 / math.sqrt(out_channels * 9)),
         dtype=dtype,
         rngs=rngs,
     )
@@ -67,9 +107,12 @@ def batch_norm(channels: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs)
     """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9).
 
     PyTorch stores the unbiased running variance and Flax the biased one, so inference with converted
-    statistics agrees exactly, the running variance of a training run does not.
+    statistics agrees exactly, the running variance of a training run does not. The variance is taken about
+    the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is large beside the deviation.
     """
-    return nnx.BatchNorm(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+    return nnx.BatchNorm(
+        channels, momentum=0.9, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs
+    )
 
 
 def max_pool(x: jax.Array, window: int, *, stride: int, padding: int = 0) -> jax.Array:
@@ -89,6 +132,28 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
 
 
+def max_pool_2x2_with_positions(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`max_pool_2x2`, and where each window had its maximum.
+
+    Returns:
+      The maxima, and uint8 of the same shape: 0 ... 3, the first position in row-major order among equals.
+    """
+    pooled = max_pool_2x2(x)
+    position = jnp.full(pooled.shape, 3, jnp.uint8)
+    for i in (2, 1, 0):
+        position = jnp.where(x[:, i // 2 :: 2, i % 2 :: 2] == pooled, jnp.uint8(i), position)
+    return pooled, position
+
+
+def unpool_2x2(x: jax.Array, position: jax.Array) -> jax.Array:
+    """Each value at the remembered position of its 2×2 window, zeros elsewhere: twice the size."""
+    batch, height, width, channels = x.shape
+    corners = jnp.arange(4, dtype=jnp.uint8).reshape(1, 1, 2, 1, 2, 1)
+    values, positions = x[:, :, None, :, None, :], position[:, :, None, :, None, :]
+    spread = jnp.where(positions == corners, values, jnp.zeros((), x.dtype))
+    return spread.reshape(batch, 2 * height, 2 * width, channels)
+
+
 def upsample_nearest(x: jax.Array) -> jax.Array:
     """Repeat every pixel twice along height and width."""
     batch, height, width, channels = x.shape
@@ -98,7 +163,7 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 
 @lru_cache
 def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
-    """float32[size_out, size_in]: output i reads source coordinate i * (in - 1) / (out - 1)."""
+    """float64[size_out, size_in]: output i reads source coordinate i * (in - 1) / (out - 1)."""
     scale = (size_in - 1) / (size_out - 1) if size_out > 1 else 0.0
     source = np.arange(size_out) * scale
     low = np.minimum(np.floor(source).astype(int), size_in - 1)
@@ -106,27 +171,29 @@ def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
     matrix = np.zeros((size_out, size_in))
     np.add.at(matrix, (np.arange(size_out), low), 1.0 - (source - low))
     np.add.at(matrix, (np.arange(size_out), high), source - low)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 @lru_cache
 def _pooling_matrix(size_in: int, bins: int) -> np.ndarray:
-    """float32[bins, size_in]: bin i is the mean of floor(i * in / bins) ... ceil((i + 1) * in / bins) - 1."""
+    """float64[bins, size_in]: bin i is the mean of floor(i * in / bins) ... ceil((i + 1) * in / bins) - 1."""
     matrix = np.zeros((bins, size_in))
     for i in range(bins):
         start, stop = (i * size_in) // bins, -((-(i + 1) * size_in) // bins)
         matrix[i, start:stop] = 1.0 / (stop - start)
-    return matrix.astype(np.float32)
+    return matrix
 
 
 def _apply_separable(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
     """Multiply the height axis by `rows` and the width axis by `columns`.
 
-    In float32 at the highest precision, rounded once at the end: these products stand for interpolation
-    and means, which bfloat16 weights or reduced-precision matrix units would coarsen.
+    In at least float32 at the highest precision, rounded once at the end: these products stand for
+    interpolation and means, which bfloat16 weights or reduced-precision matrix units would coarsen.
     """
     highest = jax.lax.Precision.HIGHEST
-    y = jnp.einsum("oh,bhwc->bowc", rows, x.astype(jnp.float32), precision=highest)
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    rows, columns = rows.astype(wide), columns.astype(wide)
+    y = jnp.einsum("oh,bhwc->bowc", rows, x.astype(wide), precision=highest)
     return jnp.einsum("ow,bhwc->bhoc", columns, y, precision=highest).astype(x.dtype)
 
 

@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
 from nucseg_jax.models.ppm import PyramidPooling
-from nucseg_jax.models.resnet import ResNet
+from nucseg_jax.models.resnet import ResNet101, Stem
 
 
 class Up(nnx.Module):
@@ -45,7 +45,9 @@ class PSPSegNet(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.encoder = ResNet(width=width, dtype=dtype, rngs=rngs)
+        self.encoder = ResNet101(
+            Stem(width=width, dtype=dtype, rngs=rngs), width=width, dtype=dtype, rngs=rngs
+        )
         stem, _, stage2, stage3, stage4 = self.encoder.channels
         context = layers.scaled(512, width)
         last = layers.scaled(32, width)

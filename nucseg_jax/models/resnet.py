@@ -1,10 +1,10 @@
 """ResNet with bottlenecks (He et al., CVPR 2016), the stride in the 3×3 convolution ("v1.5")."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -12,6 +12,8 @@ from nucseg_jax.models import layers
 
 EXPANSION = 4
 RESNET101_BLOCKS = (3, 4, 23, 3)
+
+_conv = partial(layers.conv, bias=False, kernel_init=layers.he_normal)
 
 
 class Bottleneck(nnx.Module):
@@ -23,32 +25,22 @@ class Bottleneck(nnx.Module):
         channels: int,
         *,
         stride: int,
+        dilation: int,
         project: bool,
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        def conv(a: int, b: int, kernel: int, stride: int = 1) -> nnx.Conv:
-            return layers.conv(
-                a,
-                b,
-                kernel,
-                stride=stride,
-                bias=False,
-                kernel_init=layers.he_normal,
-                dtype=dtype,
-                rngs=rngs,
-            )
-
+        conv = partial(_conv, dtype=dtype, rngs=rngs)
         out_channels = EXPANSION * channels
         self.conv1 = conv(in_channels, channels, 1)
         self.bn1 = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
-        self.conv2 = conv(channels, channels, 3, stride)
+        self.conv2 = conv(channels, channels, 3, stride=stride, dilation=dilation)
         self.bn2 = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
         self.conv3 = conv(channels, out_channels, 1)
         self.bn3 = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
         self.shortcut = nnx.data(None)
         if project:
-            self.shortcut = Projection(conv(in_channels, out_channels, 1, stride), out_channels, dtype, rngs)
+            self.shortcut = Projection(in_channels, out_channels, stride=stride, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         y = nnx.relu(self.bn1(self.conv1(x)))
@@ -60,70 +52,96 @@ class Bottleneck(nnx.Module):
 class Projection(nnx.Module):
     """The shortcut of a stage's first block: strided 1×1 convolution and batch norm."""
 
-    def __init__(self, conv: nnx.Conv, channels: int, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = conv
-        self.bn = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.conv = _conv(in_channels, out_channels, 1, stride=stride, dtype=dtype, rngs=rngs)
+        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.bn(self.conv(x))
 
 
+class Stem(nnx.Module):
+    """7×7 convolution of stride 2, batch norm, ReLU: half the size."""
+
+    def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.channels = layers.scaled(64, width)
+        self.conv = _conv(3, self.channels, 7, stride=2, dtype=dtype, rngs=rngs)
+        self.bn = layers.batch_norm(self.channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return nnx.relu(self.bn(self.conv(images)))
+
+
+class DeepStem(nnx.Module):
+    """Three times 3×3 convolution (the first of stride 2), batch norm, ReLU: half the size."""
+
+    def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
+        half, self.channels = layers.scaled(64, width), layers.scaled(128, width)
+        self.conv1 = _conv(3, half, 3, stride=2, dtype=dtype, rngs=rngs)
+        self.bn1 = layers.batch_norm(half, dtype=dtype, rngs=rngs)
+        self.conv2 = _conv(half, half, 3, dtype=dtype, rngs=rngs)
+        self.bn2 = layers.batch_norm(half, dtype=dtype, rngs=rngs)
+        self.conv3 = _conv(half, self.channels, 3, dtype=dtype, rngs=rngs)
+        self.bn3 = layers.batch_norm(self.channels, dtype=dtype, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        x = nnx.relu(self.bn1(self.conv1(images)))
+        x = nnx.relu(self.bn2(self.conv2(x)))
+        return nnx.relu(self.bn3(self.conv3(x)))
+
+
 class Features(NamedTuple):
     """What the encoder hands on; sizes relative to the input, channels at width 1."""
 
-    stem: jax.Array  # 1/2, 64
-    pooled: jax.Array  # 1/4, 64
+    stem: jax.Array  # 1/2, 64 (deep stem: 128)
+    pooled: jax.Array  # 1/4, the same
     stage1: jax.Array  # 1/4, 256
     stage2: jax.Array  # 1/8, 512
     stage3: jax.Array  # 1/16, 1024
-    stage4: jax.Array  # 1/32, 2048
+    stage4: jax.Array  # 1/32, or 1/16 with a dilated last stage; 2048
 
 
-class ResNet(nnx.Module):
-    """The encoder: 7×7 stem, 3×3 max pool, four stages; [B,H,W,3] → Features."""
+class ResNet101(nnx.Module):
+    """The encoder: stem, 3×3 max pool, stages of 3, 4, 23 and 3 bottlenecks; [B,H,W,3] → Features.
+
+    Args:
+      stem: halves the size.
+      strides, dilations: of each stage.
+    """
 
     def __init__(
         self,
-        blocks: Sequence[int] = RESNET101_BLOCKS,
+        stem: Stem | DeepStem,
         *,
-        width: float = 1.0,
-        dtype: DTypeLike = jnp.float32,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        width: float,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        channels = layers.scaled(64, width)
-        self.conv1 = layers.conv(
-            3,
-            channels,
-            7,
-            stride=2,
-            bias=False,
-            kernel_init=layers.he_normal,
-            dtype=dtype,
-            rngs=rngs,
-        )
-        self.bn1 = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.stem = stem
+        self.channels = [stem.channels]
         self.stages: nnx.List[nnx.List[Bottleneck]] = nnx.List()
-        self.channels = [channels]
-        for stage, count in enumerate(blocks):
-            inner = layers.scaled(64 * 2**stage, width)
-            outer = EXPANSION * inner
-            self.stages.append(
-                nnx.List(
+        for i, count in enumerate(RESNET101_BLOCKS):
+            inner = layers.scaled(64 * 2**i, width)
+            stage: nnx.List[Bottleneck] = nnx.List()
+            for block in range(count):
+                stage.append(
                     Bottleneck(
-                        self.channels[-1] if i == 0 else outer,
+                        self.channels[-1] if block == 0 else EXPANSION * inner,
                         inner,
-                        stride=2 if i == 0 and stage > 0 else 1,
-                        project=i == 0,
+                        stride=strides[i] if block == 0 else 1,
+                        dilation=dilations[i],
+                        project=block == 0,
                         dtype=dtype,
                         rngs=rngs,
                     )
-                    for i in range(count)
                 )
-            )
-            self.channels.append(outer)
+            self.stages.append(stage)
+            self.channels.append(EXPANSION * inner)
 
     def __call__(self, images: jax.Array) -> Features:
-        stem = nnx.relu(self.bn1(self.conv1(images)))
+        stem = self.stem(images)
         pooled = layers.max_pool(stem, 3, stride=2, padding=1)
         x, outputs = pooled, []
         for stage in self.stages:

@@ -1,0 +1,5 @@
+"""PyTorch checkpoints into Flax and back, and both frameworks side by side."""
+
+from nucseg_jax.torch_bridge.weights import load_state_dict, state_arrays
+
+__all__ = ["load_state_dict", "state_arrays"]
