@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
     config.model.width = 1.0  # multiplies every channel count
     config.model.dtype = "float32"  # compute dtype; bfloat16 on accelerators
     config.model.channel_order = "RGB"
+    config.model.input_scale = 1.0  # the authors' script showed U-Net and FC-DenseNet patches at 0.5
+    config.model.encoder_weights = config_dict.placeholder(str)  # ImageNet's: a file of torchvision's format
 
     config.data = ConfigDict()
     config.data.dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or TFDS's default

@@ -3,7 +3,8 @@
 python -m nucseg_jax.main --config configs/unet.py
 
 Made for a GPU. The paper reports F1 0.8623 and AJI 0.6756, on test images that it does not name; this
-project has not yet trained it to the end.
+project has not yet trained it to the end. The authors' script showed it the patches at half the size:
+--config.model.input_scale=0.5.
 """
 
 from ml_collections import ConfigDict

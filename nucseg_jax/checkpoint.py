@@ -23,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from nucseg_jax import sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import FunctionalNetwork, split_network
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
 
 CLASSES = ("background", "nucleus")
 
@@ -73,22 +73,22 @@ class Checkpoints:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, model: Any, optimizer: Any, info: dict[str, Any], f1: float | None) -> None:
+    def save(
+        self, step: int, model: Any, optimizer: Any | None, info: dict[str, Any], f1: float | None
+    ) -> None:
         """Write a checkpoint in the background; it appears under its name only when complete.
 
         Args:
           step: training steps done.
           model: {"params", "batch_stats"}.
-          optimizer: the optimizer's state.
+          optimizer: the optimizer's state, None for weights that were not trained here.
           info: see `describe`.
           f1: mean nucleus F1 of the validation images, None without any.
         """
-        args = ocp.args.Composite(
-            model=ocp.args.StandardSave(model),
-            optimizer=ocp.args.StandardSave(optimizer),
-            info=ocp.args.JsonSave(info),
-        )
-        self._manager.save(step, args=args, metrics=None if f1 is None else {"f1": f1})
+        items = {"model": ocp.args.StandardSave(model), "info": ocp.args.JsonSave(info)}
+        if optimizer is not None:
+            items["optimizer"] = ocp.args.StandardSave(optimizer)
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=None if f1 is None else {"f1": f1})
 
     def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
         """The newest checkpoint's items, shaped and placed like the arguments."""
@@ -117,6 +117,7 @@ def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, 
         "classes": list(CLASSES),
         "channel_order": config.model.channel_order,
         "scaling": "divided by 255",
+        "input_scale": config.model.input_scale,
         "dataset": dataset_metadata,
         "version": version("nucseg_jax"),
         "devices": jax.device_count(),
@@ -161,7 +162,8 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
                 rngs=nnx.Rngs(params=0, dropout=0),
             )
 
-        network, params, batch_stats = split_network(nnx.eval_shape(build), model["channel_order"])
+        input_format = InputFormat(model["channel_order"], model.get("input_scale", 1.0))
+        network, params, batch_stats = split_network(nnx.eval_shape(build), input_format)
         template = {"params": params, "batch_stats": batch_stats}
         args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
         weights = manager.restore(step, args=args).model

@@ -11,8 +11,16 @@ from nucseg_jax.errors import UserError
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = ("num_epochs", "num_steps", "log_every", "checkpoint", "eval", "data.dir")
 
-# What the weights were fitted to; nothing else may be put before them.
-INPUT_KEYS = ("model", "data.stain", "data.crop_size")
+# What the weights were fitted to; nothing else may be put before them. (Channel order and scale of the
+# images are the checkpoint's own, whatever the config says.)
+INPUT_KEYS = (
+    "model.name",
+    "model.num_classes",
+    "model.width",
+    "model.dtype",
+    "data.stain",
+    "data.crop_size",
+)
 
 
 def check_values(config: ConfigDict, devices: int) -> None:

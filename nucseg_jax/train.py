@@ -21,8 +21,8 @@ from nucseg_jax.evaluate import mean_f1
 from nucseg_jax.geometry import Geometry
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
-from nucseg_jax.models import count_parameters, create_model
-from nucseg_jax.models.functional import FunctionalNetwork, split_network
+from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
 from nucseg_jax.run_checks import check_same_run, check_values
 
 
@@ -101,7 +101,11 @@ def train_step(
 def create_state(
     config: ConfigDict, mesh: Mesh, optimizer: optax.GradientTransformation
 ) -> tuple[FunctionalNetwork, TrainState]:
-    """The network with fresh weights drawn from config.seed, and the state of step 0 on the mesh."""
+    """The network with weights drawn from config.seed, and the state of step 0 on the mesh.
+
+    Raises:
+      UserError: model.encoder_weights is no file of the network's ImageNet encoder.
+    """
     model = create_model(
         config.model.name,
         num_classes=config.model.num_classes,
@@ -109,7 +113,12 @@ def create_state(
         dtype=config.model.dtype,
         rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
     )
-    network, params, batch_stats = split_network(model, config.model.channel_order)
+    if config.model.encoder_weights:
+        from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
+
+        load_encoder(model, Path(config.model.encoder_weights))
+    input_format = InputFormat(config.model.channel_order, config.model.input_scale)
+    network, params, batch_stats = split_network(model, input_format)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
     return network, sharding.replicate(mesh, state)
 
@@ -166,6 +175,11 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
             f"steps {first} to {num_steps} of batch {config.batch_size} on {mesh.devices.size} device(s)"
         )
+        if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
+            say(
+                "note: the encoder starts from random weights, the paper's from ImageNet's: "
+                "--config.model.encoder_weights=FILE (see the README)"
+            )
         inference = TiledInference(
             network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
         )
@@ -218,6 +232,8 @@ def resume(
     if checkpoints.latest is None:
         return state
     saved = checkpoints.info()
+    if "converted_from" in saved:
+        raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
     check_same_run(saved, info, workdir)
     if saved["devices"] != info["devices"]:
         say(

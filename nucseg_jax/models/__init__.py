@@ -28,6 +28,9 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "self_correction": SelfCorrection,
 }
 
+IMAGENET_ENCODERS = ("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction")
+"""Networks whose encoder the paper starts from ImageNet weights."""
+
 
 def create_model(
     name: str,

@@ -1,5 +1,9 @@
 """A network as pure functions of its parameter and batch-statistics trees."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,23 +13,49 @@ from nucseg_jax.errors import UserError
 CHANNEL_ORDERS = ("RGB", "BGR")
 
 
+@dataclass(frozen=True)
+class InputFormat:
+    """How a network takes images: a property of its weights.
+
+    Args:
+      channel_order: RGB, or BGR as OpenCV reads.
+      scale: size at which it sees them; its logits are scaled back. 0.5: a 512-pixel patch as 256.
+
+    Raises:
+      UserError: an unknown channel order, or a scale that is not positive.
+    """
+
+    channel_order: str = "RGB"
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise UserError(
+                f"model.channel_order must be one of {CHANNEL_ORDERS}, got {self.channel_order!r}"
+            )
+        if not self.scale > 0:
+            raise UserError(f"model.input_scale must be positive, got {self.scale}")
+
+
 class FunctionalNetwork:
     """The forward passes of a network without its weights; made by `split_network`.
 
     Args:
       inference, training: the network's structure in its two modes.
       rngs: its random streams.
-      channel_order: of the images it was trained with.
+      input_format: how it takes images.
     """
 
-    def __init__(self, inference: nnx.GraphDef, training: nnx.GraphDef, rngs: nnx.State, channel_order: str):
+    def __init__(
+        self, inference: nnx.GraphDef, training: nnx.GraphDef, rngs: nnx.State, input_format: InputFormat
+    ):
         self._inference, self._training, self._rngs = inference, training, rngs
-        self._channel_order = channel_order
+        self._input_format = input_format
 
     def predict(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
         """uint8[B,H,W,3] → float32 logits [B,H,W,C] with the running batch statistics."""
         model = nnx.merge(self._inference, params, batch_stats, self._rngs, copy=True)
-        return model(network_input(images, self._channel_order)).astype(jnp.float32)
+        return self._logits(model, images)
 
     def train(
         self, params: nnx.State, batch_stats: nnx.State, images: jax.Array, dropout_key: jax.Array
@@ -33,24 +63,26 @@ class FunctionalNetwork:
         """uint8[B,H,W,3] → (float32 logits [B,H,W,C], updated batch statistics)."""
         model = nnx.merge(self._training, params, batch_stats, self._rngs, copy=True)
         nnx.reseed(model, dropout=dropout_key)
-        logits = model(network_input(images, self._channel_order)).astype(jnp.float32)
+        logits = self._logits(model, images)
         return logits, nnx.state(model, nnx.BatchStat)
+
+    def _logits(self, model: Any, images: jax.Array) -> jax.Array:
+        logits = model(network_input(images, self._input_format)).astype(jnp.float32)
+        return _resize(logits, images.shape[1:3])
 
 
 def split_network(
-    model: nnx.Module, channel_order: str = "RGB"
+    model: nnx.Module,
+    input_format: InputFormat = InputFormat(),  # noqa: B008 - immutable
 ) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:
     """A model → its forward passes, its parameters, its batch statistics.
 
     Both trees are what training updates, checkpoints store and self-correction averages.
 
     Raises:
-      UserError: an unknown channel order.
       ValueError: the model draws random numbers from another stream than `dropout`, which would repeat
         at every step.
     """
-    if channel_order not in CHANNEL_ORDERS:
-        raise UserError(f"model.channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}")
     model.eval()
     inference, *states = nnx.split(model, nnx.Param, nnx.BatchStat, nnx.RngState)
     params, batch_stats, rngs = states
@@ -58,11 +90,21 @@ def split_network(
     if streams - {"dropout"}:
         raise ValueError(f"build the model with nnx.Rngs(params=..., dropout=...): it holds {streams}")
     model.train()
-    network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, channel_order)
+    network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, input_format)
     return network, params, batch_stats
 
 
-def network_input(images: jax.Array, channel_order: str) -> jax.Array:
-    """uint8[B,H,W,3] RGB → float32[B,H,W,3] in [0, 1], channels in the given order."""
+def network_input(images: jax.Array, input_format: InputFormat) -> jax.Array:
+    """uint8[B,H,W,3] RGB → float32[B,h,w,3] in [0, 1], as the network takes them.
+
+    Scaled as OpenCV does it: bilinear between pixel centres, without smoothing before.
+    """
     images = images.astype(jnp.float32) / 255.0
-    return images if channel_order == "RGB" else images[..., ::-1]
+    images = images if input_format.channel_order == "RGB" else images[..., ::-1]
+    return _resize(images, [round(side * input_format.scale) for side in images.shape[1:3]])
+
+
+def _resize(x: jax.Array, size: Sequence[int]) -> jax.Array:
+    if x.shape[1:3] == tuple(size):
+        return x
+    return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear", antialias=False)

@@ -1,14 +1,18 @@
-"""PyTorch's files: state dicts in, state dicts out."""
+"""PyTorch's files: a state dict in, a state dict out."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import MissingExtraError, UserError
 from nucseg_jax.files import replacing
+
+try:
+    import torch
+except ImportError as error:
+    raise MissingExtraError("torch", error) from error
 
 
 class TorchFileError(UserError):
@@ -18,7 +22,7 @@ class TorchFileError(UserError):
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     """The state dict of a file of `torch.save`, alone or in a checkpoint beside other things.
 
-    Only tensors and plain values are read (`weights_only`): a file cannot run code.
+    Only tensors and plain values are read (`weights_only`): the file cannot run code.
 
     Raises:
       TorchFileError: no such file, not one of PyTorch's, or without exactly one state dict.
@@ -27,25 +31,21 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise TorchFileError(f"no file {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a foreign file can end in any of them
+    except Exception as error:  # reading a foreign file as a pickle can end in any of them
         raise TorchFileError(
-            f"{path} is not a PyTorch file of tensors ({_first_line(error)}); if it holds a whole network, "
-            "load it in PyTorch where you trust it and save its state_dict()"
+            f"{path} is not a PyTorch file of tensors ({_first_line(error)}). If it holds a whole network, "
+            "load it in PyTorch, where you trust it, and save its state_dict()"
         ) from error
     if _is_state_dict(content):
         return dict(content)
-    found = (
-        [key for key, value in content.items() if _is_state_dict(value)]
-        if isinstance(content, Mapping)
-        else []
-    )
+    held = dict(content) if isinstance(content, Mapping) else {}
+    found = [key for key, value in held.items() if _is_state_dict(value)]
     if len(found) != 1:
-        held = ", ".join(map(repr, content)) if isinstance(content, Mapping) else type(content).__name__
+        what = f"several state dicts, {found}" if found else f"no state dict, but {_brief(content)}"
         raise TorchFileError(
-            f"{path} holds {'no state dict' if not found else f'several state dicts, {found}'} (it holds: "
-            f"{held or 'nothing'}); save the one that is meant alone, with torch.save(model.state_dict(), FILE)"
+            f"{path} holds {what}; save the one that is meant alone: torch.save(model.state_dict(), FILE)"
         )
-    return dict(content[found[0]])
+    return dict(held[found[0]])
 
 
 def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -65,3 +65,7 @@ def _is_state_dict(content: Any) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:200] or type(error).__name__
+
+
+def _brief(content: Any) -> str:
+    return f"{list(content)}"[:300] if isinstance(content, Mapping) else type(content).__name__

@@ -1,0 +1,16 @@
+"""SegNet with the paper's values for the networks that it does score.
+
+python -m nucseg_jax.main --config configs/segnet.py
+
+Made for a GPU. The paper describes SegNet but gives it no row in its table of results.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    config = default.get_config()
+    config.model.name = "segnet"
+    return config
