@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := runs/demo
 
-.PHONY: setup demo test lint
+.PHONY: setup demo test parity lint
 
 setup: .venv/setup
 
@@ -27,6 +27,13 @@ demo: setup
 
 test: .venv/dev
 	$(PY) -m pytest
+
+.venv/torch: .venv/dev
+	$(PY) -m pip install --quiet -e ".[data,stain,dev,torch]" -c constraints.txt
+	@touch $@
+
+parity: .venv/torch
+	$(PY) -m pytest tests/parity
 
 lint: .venv/dev
 	$(PY) -m ruff check .

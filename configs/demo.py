@@ -15,13 +15,13 @@ from configs import default
 
 def get_config() -> ConfigDict:
     config = default.get_small_unet(width=0.125)
-    config.num_epochs = 2
+    config.num_epochs = 3
     config.data.dir = "runs/demo/data"
     config.data.dataset = "folder"
     config.data.split = "synthetic"
     config.data.stain = "none"
     config.data.crop_size = 128
     config.data.random_crops = 44  # with the 16 tiles 60 patches an image, 600 an epoch
-    config.optim.restart_epochs = 2.0
+    config.optim.restart_epochs = 3.0
     config.checkpoint.every = 150
     return config

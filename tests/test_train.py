@@ -18,7 +18,7 @@ from nucseg_jax import losses, optim, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import network_input
+from nucseg_jax.models.functional import InputFormat, network_input
 
 Batch = dict[str, np.ndarray]
 
@@ -80,7 +80,7 @@ def test_the_step_equals_pmap(tiny_config: ConfigDict, tissue_batch: Batch) -> N
     def local_step(params: nnx.State, batch_stats: nnx.State, batch: Batch) -> tuple:
         def loss_of(params: nnx.State) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
             model = nnx.merge(graph, params, batch_stats, copy=True)
-            logits = model(network_input(batch["image"], "RGB"))
+            logits = model(network_input(batch["image"], InputFormat()))
             loss = losses.cross_entropy(logits, (batch["label_map"] > 0).astype(jnp.int32))
             return 0.005 * loss, (loss, nnx.state(model, nnx.BatchStat))
 

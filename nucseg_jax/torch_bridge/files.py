@@ -33,8 +33,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # reading a foreign file as a pickle can end in any of them
         raise TorchFileError(
-            f"{path} is not a PyTorch file of tensors ({_first_line(error)}). If it holds a whole network, "
-            "load it in PyTorch, where you trust it, and save its state_dict()"
+            f"{path} is not a PyTorch file, or holds more than tensors and plain values; if it holds a whole "
+            "network, load it in PyTorch, where you trust it, and save its state_dict()"
         ) from error
     if _is_state_dict(content):
         return dict(content)
@@ -50,7 +50,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Save arrays as tensors under their keys, for PyTorch's `load_state_dict`."""
-    tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+    tensors = {key: torch.tensor(array) for key, array in arrays.items()}
     with replacing(path) as temporary:
         torch.save(tensors, temporary)
 
@@ -61,10 +61,6 @@ def _is_state_dict(content: Any) -> bool:
         and len(content) > 0
         and all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items())
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
 
 
 def _brief(content: Any) -> str:

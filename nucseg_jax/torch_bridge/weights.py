@@ -162,7 +162,7 @@ def _advice(sources: Mapping[str, np.ndarray], problems: Mapping[str, Sequence[s
     """What the user probably has instead."""
     if not problems["not in the network"] and not problems["missing in the file"]:
         if problems["of another shape"]:
-            return ["Give the class count and the width that the file was saved with."]
+            return ["Give the class count and the width that the file was saved with (num_classes, width)."]
         return []
     for published in PUBLISHED:
         keys = {f"{p.torch}.{name}" for p in published.table for name in LAYOUTS[p.kind]}

@@ -1,0 +1,167 @@
+"""Files of PyTorch through the commands: convert, export, compare; ImageNet encoders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from configs import default
+from nucseg_jax import checkpoint, optim, sharding, train
+from nucseg_jax.errors import UserError
+from nucseg_jax.models import create_model
+from nucseg_jax.models.functional import InputFormat
+from nucseg_jax.torch_bridge import load_state_dict, state_arrays
+
+torch = pytest.importorskip("torch")
+from nucseg_jax.torch_bridge import compare, convert, export  # noqa: E402
+from nucseg_jax.torch_bridge.calibration import calibrate  # noqa: E402
+from nucseg_jax.torch_bridge.files import TorchFileError, read_state_dict  # noqa: E402
+from nucseg_jax.torch_bridge.imagenet import load_encoder  # noqa: E402
+from nucseg_jax.torch_bridge.networks import create_torch_network  # noqa: E402
+
+WIDTH = 1 / 16
+
+
+@pytest.fixture
+def unet(tmp_path: Path) -> tuple[torch.nn.Module, Path]:
+    """A narrow U-Net with running statistics of its own, and its file as DataParallel saves it."""
+    network = create_torch_network("unet", width=WIDTH)
+    calibrate(network, size=(64, 64))
+    file = tmp_path / "unet.pth"
+    torch.save({"epoch": 7, "state": torch.nn.DataParallel(network).state_dict()}, file)
+    return network, file
+
+
+def test_convert_writes_what_evaluation_loads(unet: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    network, file = unet
+    workdir = tmp_path / "run"
+    arguments = ["--model", "unet", "--checkpoint", str(file), "--workdir", str(workdir)]
+    convert.main([*arguments, "--width", str(WIDTH)])
+    loaded = checkpoint.load_model(workdir, sharding.make_mesh())
+    assert loaded.info["channel_order"] == "BGR" and loaded.info["input_scale"] == 0.5
+    assert loaded.info["converted_from"]["file"] == "unet.pth"
+
+    # 64-pixel patches, BGR at half the size, as the paper's authors fed them; logits at full size.
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    bgr = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) / 255.0
+    with torch.no_grad():
+        half = torch.nn.functional.interpolate(bgr, scale_factor=0.5, mode="bilinear")
+        expected = torch.nn.functional.interpolate(network(half), scale_factor=2.0, mode="bilinear")
+    logits = loaded.network.predict(loaded.params, loaded.batch_stats, images)
+    np.testing.assert_allclose(logits, expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-4)
+
+    out = tmp_path / "back.pth"
+    export.main(["--workdir", str(workdir), "--out", str(out)])
+    back = torch.load(out, weights_only=True)
+    for key, value in network.state_dict().items():
+        assert torch.equal(back[key], value) or key.endswith("num_batches_tracked"), key
+
+    with pytest.raises(SystemExit, match="already holds checkpoints"):
+        convert.main([*arguments, "--width", str(WIDTH)])
+
+
+def test_converted_weights_are_no_run_to_go_on_with(
+    unet: tuple[torch.nn.Module, Path], tmp_path: Path
+) -> None:
+    convert.convert("unet", unet[1], tmp_path / "run", width=WIDTH, input_format=InputFormat())
+    config = default.get_config()
+    config.model.name, config.model.width = "unet", WIDTH
+    mesh = sharding.make_mesh()
+    optimizer = optim.sgd(config.optim, lambda step: 0.1)
+    _, state = train.create_state(config, mesh, optimizer)
+    with checkpoint.Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+        with pytest.raises(UserError, match="holds converted weights"):
+            train.resume(checkpoints, state, {}, mesh, tmp_path / "run")
+
+
+def test_a_wrong_checkpoint_leaves_no_folder(unet: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    for options in (["--num-classes", "3", "--width", str(WIDTH)], ["--width", "1"]):
+        with pytest.raises(SystemExit, match="of another shape"):
+            convert.main(
+                ["--model", "unet", "--checkpoint", str(unet[1]), "--workdir", str(workdir), *options]
+            )
+    assert not workdir.exists()
+
+
+def test_files_that_hold_no_state_dict(tmp_path: Path) -> None:
+    state = torch.nn.Linear(2, 2).state_dict()
+    contents = {
+        "several": ({"generator": state, "critic": state}, r"several state dicts, \['generator', 'critic'\]"),
+        "none": ({"epoch": 3}, r"no state dict, but \['epoch'\]"),
+        "list": ([1, 2], "no state dict, but list"),
+        "module": (torch.nn.Linear(2, 2), r"save its state_dict\(\)"),
+    }
+    for name, (content, message) in contents.items():
+        torch.save(content, tmp_path / name)
+        with pytest.raises(TorchFileError, match=message):
+            read_state_dict(tmp_path / name)
+    (tmp_path / "text").write_text("not a checkpoint")
+    with pytest.raises(TorchFileError, match="text is not a PyTorch file"):
+        read_state_dict(tmp_path / "text")
+    with pytest.raises(TorchFileError, match="no file .*absent"):
+        read_state_dict(tmp_path / "absent")
+
+
+def imagenet_file(network: str, path: Path) -> dict[str, torch.Tensor]:
+    """What torchvision, or the self-correction authors, would save of a network's encoder."""
+    state = create_torch_network(network, width=WIDTH).state_dict()
+    if network == "fcn8":
+        prefix = "pretrained_net."
+        weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        weights["classifier.0.weight"] = torch.zeros(4, 4)
+    else:
+        weights = {
+            k: v for k, v in state.items() if k.startswith(("conv1.", "conv2.", "conv3.", "bn", "layer"))
+        }
+        weights = {k.replace("bn0.", "bn1."): v for k, v in weights.items()} | {"fc.bias": torch.zeros(4)}
+    torch.save(weights, path)
+    return state
+
+
+@pytest.mark.parametrize("name", ["fcn8", "psp_segnet", "self_correction"])
+def test_imagenet_encoder(name: str, tmp_path: Path) -> None:
+    expected = imagenet_file(name, tmp_path / "imagenet.pth")
+    model = create_model(name, width=WIDTH, rngs=nnx.Rngs(0))
+    load_encoder(model, tmp_path / "imagenet.pth")
+    loaded = state_arrays(model)
+    encoder = [k for k in expected if k.startswith(("pretrained_net", "conv1.", "bn0", "layer"))]
+    assert len(encoder) > 20
+    for key in encoder:
+        assert np.array_equal(loaded[key], expected[key].numpy()), key
+
+
+def test_imagenet_encoder_of_another_network(tmp_path: Path) -> None:
+    imagenet_file("psp_segnet", tmp_path / "imagenet.pth")
+    model = create_model("self_correction", width=WIDTH, rngs=nnx.Rngs(0))
+    with pytest.raises(UserError, match="is not the self-correction authors' ResNet-101"):
+        load_encoder(model, tmp_path / "imagenet.pth")
+    with pytest.raises(UserError, match="UNet has no ImageNet encoder"):
+        load_encoder(create_model("unet", width=WIDTH, rngs=nnx.Rngs(0)), tmp_path / "imagenet.pth")
+
+
+@pytest.mark.parametrize("name", ["fc_densenet", "self_correction"])
+def test_compare_finds_the_layer_that_differs(name: str) -> None:
+    network = create_torch_network(name, width=WIDTH)
+    calibrate(network, size=(64, 64))
+    model = create_model(name, width=WIDTH, rngs=nnx.Rngs(0))
+    load_state_dict(model, network.state_dict())
+    images = np.random.default_rng(0).random((1, 64, 96, 3), np.float32)
+    rows = compare.compare(model, network, images)
+    assert rows[-1].name == "logits" and rows[-1].shape == (1, 64, 96, 2)
+    assert max(row.relative for row in rows[:20]) < 1e-4
+    layer = rows[10].name
+    with torch.no_grad():
+        network.get_submodule(layer).weight.mul_(1.5)
+    changed = compare.compare(model, network, images)
+    assert next(row.name for row in changed if row.relative > 1e-3) == layer
+
+
+def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--width", str(WIDTH), "--size", "32", "64"]
+    compare.main(["--model", "unet", "--checkpoint", str(unet[1]), *options])
+    printed = capsys.readouterr().out
+    assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
+    with pytest.raises(SystemExit, match="cannot read the image"):
+        compare.main(["--model", "unet", *options, "--images", str(unet[1])])
