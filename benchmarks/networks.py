@@ -38,7 +38,7 @@ def measure(name: str) -> dict[str, Any]:
     network, params, batch_stats = split_network(model)
     image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.uint8)
     forward = jax.jit(network.predict).lower(params, batch_stats, image)
-    flops = (forward.cost_analysis() or {})["flops"]
+    flops = (forward.cost_analysis() or {}).get("flops", float("nan"))
 
     config = default.get_config()
     optimizer = optim.sgd(config.optim, lambda step: jnp.asarray(0.1))
@@ -75,12 +75,13 @@ def parity(name: str) -> float | None:
         import torch
 
         from nucseg_jax.torch_bridge import load_state_dict
-        from nucseg_jax.torch_bridge.calibration import calibrate
+        from nucseg_jax.torch_bridge.calibration import calibrate, weaken_residuals
         from nucseg_jax.torch_bridge.networks import create_torch_network
     except ImportError:
         return None
     torch.manual_seed(0)
     network = create_torch_network(name)
+    weaken_residuals(network)
     calibrate(network)
     model = create_model(name, rngs=nnx.Rngs(params=0, dropout=0))
     load_state_dict(model, network.state_dict())
@@ -94,7 +95,7 @@ def parity(name: str) -> float | None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
-    parser.add_argument("networks", nargs="*", default=list(NETWORKS), choices=[*NETWORKS, []])
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help=", ".join(NETWORKS))
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args(argv)
     device = jax.devices()[0]
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     header = ("network", "parameters", "GFLOPs", "step memory", "compilation", "parity")
     print("| " + " | ".join(header) + " |\n|---" + "|---:" * (len(header) - 1) + "|", flush=True)
     rows = []
-    for name in args.networks:
+    for name in args.networks or NETWORKS:
         row = measure(name)
         rows.append(row)
         shown = "–" if row["parity"] is None else f"{row['parity']:.1e}"

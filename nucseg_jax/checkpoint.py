@@ -114,7 +114,7 @@ def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, 
     """The `info` item of a checkpoint."""
     return {
         "config": json.loads(config.to_json_best_effort()),
-        "classes": list(CLASSES),
+        "classes": [*CLASSES, *(f"class {i}" for i in range(2, config.model.num_classes))],
         "channel_order": config.model.channel_order,
         "scaling": "divided by 255",
         "input_scale": config.model.input_scale,

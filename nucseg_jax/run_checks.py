@@ -9,7 +9,15 @@ from ml_collections import ConfigDict
 from nucseg_jax.errors import UserError
 
 # What may differ between a run and its continuation without making it another run.
-FREE_KEYS = ("num_epochs", "num_steps", "log_every", "checkpoint", "eval", "data.dir")
+FREE_KEYS = (
+    "num_epochs",
+    "num_steps",
+    "log_every",
+    "checkpoint",
+    "eval",
+    "data.dir",
+    "model.encoder_weights",
+)
 
 # What the weights were fitted to; nothing else may be put before them. (Channel order and scale of the
 # images are the checkpoint's own, whatever the config says.)
@@ -47,6 +55,12 @@ def check_values(config: ConfigDict, devices: int) -> None:
     for key, value in above_zero.items():
         if not value > 0:
             raise UserError(f"{key} must be positive, got {value}")
+    side = round(config.data.crop_size * config.model.input_scale) if config.model.input_scale < 1e6 else 0
+    if side < 16 or side % 16:
+        raise UserError(
+            f"data.crop_size × model.input_scale = {config.data.crop_size} × {config.model.input_scale} is "
+            f"{side} pixels for the network, which needs a multiple of 32 (unet, self_correction: 16)"
+        )
     if config.batch_size < 1 or config.batch_size % (config.optim.accumulate * devices):
         raise UserError(
             f"batch_size = {config.batch_size} must be a multiple of optim.accumulate × devices = "

@@ -99,12 +99,21 @@ def train_step(
 
 
 def create_state(
-    config: ConfigDict, mesh: Mesh, optimizer: optax.GradientTransformation
+    config: ConfigDict,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    encoder_weights: str | None = None,
 ) -> tuple[FunctionalNetwork, TrainState]:
     """The network with weights drawn from config.seed, and the state of step 0 on the mesh.
 
+    Args:
+      config: the experiment.
+      mesh: where the state goes.
+      optimizer: whose state it is.
+      encoder_weights: file of ImageNet weights for the encoder.
+
     Raises:
-      UserError: model.encoder_weights is no file of the network's ImageNet encoder.
+      UserError: encoder_weights is no file of the network's encoder.
     """
     model = create_model(
         config.model.name,
@@ -113,10 +122,10 @@ def create_state(
         dtype=config.model.dtype,
         rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
     )
-    if config.model.encoder_weights:
+    if encoder_weights:
         from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
 
-        load_encoder(model, Path(config.model.encoder_weights))
+        load_encoder(model, Path(encoder_weights))
     input_format = InputFormat(config.model.channel_order, config.model.input_scale)
     network, params, batch_stats = split_network(model, input_format)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
@@ -163,9 +172,11 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     period = max(1, round(config.optim.restart_epochs * steps_per_epoch))
     schedule = optim.warm_restarts(config.optim.learning_rate, period)
     optimizer = optim.sgd(config.optim, schedule)
-    network, state = create_state(config, mesh, optimizer)
     info = describe(config, dataset.metadata)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        # A run that goes on has its encoder in its checkpoint: the file may be gone by then.
+        encoder_weights = config.model.encoder_weights if checkpoints.latest is None else None
+        network, state = create_state(config, mesh, optimizer, encoder_weights)
         state = resume(checkpoints, state, info, mesh, workdir)
         first = int(state.step)
         if first > num_steps:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ml_collections import ConfigDict
 from nucseg_jax import losses, optim, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import create_model
+from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import InputFormat, network_input
+from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
 
@@ -97,6 +99,44 @@ def test_the_step_equals_pmap(tiny_config: ConfigDict, tissue_batch: Batch) -> N
     )
     first = jax.tree.map(lambda x: x[0], results)
     assert_close((state.params, state.batch_stats, loss), first)
+
+
+# These parts of self_correction make the logits of parsing and edges, which this loss does not see.
+OTHER_BRANCHES = ("parsing.classifier.", "edge.shared.", "edge.classifier.")
+# Before a batch norm: the gradient is zero but for rounding.
+CONV_BIAS = re.compile(r"conv\d?\.bias$")
+
+
+# FCN-16 and -32 differ from FCN-8 in which features they add: one of the three is enough here.
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"fcn16", "fcn32"}))
+def test_every_network_takes_a_bfloat16_step_on_eight_devices(
+    name: str, tiny_config: ConfigDict, tissue_batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step moves every parameter by its gradient (weight decay is off) and every batch statistic."""
+    options = sharding.compiler_options
+    monkeypatch.setattr(sharding, "compiler_options", lambda mesh: options(mesh) | QUICK)
+    c, mesh = tiny_config, sharding.make_mesh()
+    c.model.name, c.model.width, c.model.dtype = name, 1 / 32, "bfloat16"
+    c.optim.weight_decay, c.optim.learning_rate = 0.0, 1.0
+    network, state, optimizer = start(c, mesh)
+    before = by_path(state)
+    step = train.compile_step(c, mesh, network, optimizer)
+    state, loss = step(state, sharding.split_batch(mesh, tissue_batch))
+    assert np.isfinite(loss) and state.step == 1
+    for array in jax.tree.leaves((state.params, state.batch_stats)):
+        assert len(array.sharding.device_set) == 8 and array.is_fully_replicated
+    after = by_path(state)
+    assert all(array.dtype == np.float32 and np.isfinite(array).all() for array in after.values())
+    stayed = {path for path, array in after.items() if np.array_equal(array, before[path])}
+    unseen = {path for path in after if path.startswith(OTHER_BRANCHES)}
+    assert {path for path in stayed - unseen if not CONV_BIAS.search(path)} == set()
+    assert unseen <= stayed and (len(unseen) > 0) == (name == "self_correction")
+
+
+def by_path(state: train.TrainState) -> dict[str, np.ndarray]:
+    """Parameters and batch statistics by their dotted paths."""
+    flat = nnx.to_flat_state(nnx.merge_state(state.params, state.batch_stats))
+    return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
 
 def test_accumulation_gives_the_mean_gradient_of_the_parts(

@@ -58,7 +58,7 @@ def create_model(
         raise UserError(f"unknown network {name!r}: {hint}known are {', '.join(sorted(NETWORKS))}")
     if num_classes < 2:
         raise UserError(f"num_classes must be at least 2 (class 0 is background), got {num_classes}")
-    if not width > 0:
+    if not 0 < width < float("inf"):
         raise UserError(f"width must be positive, got {width}")
     if not _is_float(dtype):
         raise UserError(f"dtype must be a floating-point type such as float32 or bfloat16, got {dtype!r}")

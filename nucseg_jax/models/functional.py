@@ -33,8 +33,8 @@ class InputFormat:
             raise UserError(
                 f"model.channel_order must be one of {CHANNEL_ORDERS}, got {self.channel_order!r}"
             )
-        if not self.scale > 0:
-            raise UserError(f"model.input_scale must be positive, got {self.scale}")
+        if not 0 < self.scale < float("inf"):
+            raise UserError(f"model.input_scale must be positive and finite, got {self.scale}")
 
 
 class FunctionalNetwork:

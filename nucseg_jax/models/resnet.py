@@ -120,7 +120,7 @@ class ResNet101(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.stem = stem
-        self.channels = [stem.channels]
+        channels = [stem.channels]
         self.stages: nnx.List[nnx.List[Bottleneck]] = nnx.List()
         for i, count in enumerate(RESNET101_BLOCKS):
             inner = layers.scaled(64 * 2**i, width)
@@ -128,7 +128,7 @@ class ResNet101(nnx.Module):
             for block in range(count):
                 stage.append(
                     Bottleneck(
-                        self.channels[-1] if block == 0 else EXPANSION * inner,
+                        channels[-1] if block == 0 else EXPANSION * inner,
                         inner,
                         stride=strides[i] if block == 0 else 1,
                         dilation=dilations[i],
@@ -138,7 +138,8 @@ class ResNet101(nnx.Module):
                     )
                 )
             self.stages.append(stage)
-            self.channels.append(EXPANSION * inner)
+            channels.append(EXPANSION * inner)
+        self.channels = tuple(channels)
 
     def __call__(self, images: jax.Array) -> Features:
         stem = self.stem(images)

@@ -15,7 +15,7 @@ class VGG16(nnx.Module):
     """The encoder: five groups of 3×3 convolutions with ReLU, each closed by a 2×2 max pool."""
 
     def __init__(self, *, width: float = 1.0, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
-        self.channels = [layers.scaled(c, width) for c in CHANNELS]
+        self.channels = tuple(layers.scaled(c, width) for c in CHANNELS)
         self.groups: nnx.List[nnx.List[nnx.Conv]] = nnx.List()
         in_channels = 3
         for channels, count in zip(self.channels, VGG16_CONVOLUTIONS, strict=True):

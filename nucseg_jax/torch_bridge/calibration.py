@@ -5,6 +5,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from nucseg_jax.torch_bridge.networks.resnet import Bottleneck
+
+
+@torch.no_grad()
+def weaken_residuals(network: nn.Module) -> None:
+    """Scale the last batch norm of every ResNet bottleneck to a tenth, before `calibrate`.
+
+    At full strength 33 random bottlenecks are chaotic: PyTorch's own float32 logits differ from its float64
+    ones by 5e-4 of their range, its gradients by 5 % and more, and no other float32 program can come closer.
+    Weakened, the logits differ by 4e-6, and every layer still moves them by 8 % of the range.
+    """
+    for module in network.modules():
+        if isinstance(module, Bottleneck):
+            module.bn3.weight *= 0.1
+
 
 @torch.no_grad()
 def calibrate(

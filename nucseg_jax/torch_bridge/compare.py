@@ -20,7 +20,7 @@ from torch import nn
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
-from nucseg_jax.torch_bridge.calibration import calibrate
+from nucseg_jax.torch_bridge.calibration import calibrate, weaken_residuals
 from nucseg_jax.torch_bridge.files import read_state_dict
 from nucseg_jax.torch_bridge.networks import create_torch_network
 from nucseg_jax.torch_bridge.tables import table_of
@@ -144,6 +144,8 @@ def read_images(paths: Sequence[Path]) -> np.ndarray:
     for path in paths:
         try:
             with Image.open(path) as image:
+                if image.mode not in ("RGB", "RGBA", "L", "P"):
+                    raise UserError(f"{path} has pixels of mode {image.mode}: 8-bit RGB or grey is needed")
                 images.append(np.asarray(image.convert("RGB"), np.float32) / 255.0)
         except (OSError, UnidentifiedImageError) as error:
             raise UserError(f"cannot read the image {path}: {error}") from error
@@ -171,14 +173,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(args: argparse.Namespace) -> None:
     options = {"num_classes": args.num_classes, "width": args.width}
+    if min(args.size) < 1:
+        raise UserError(f"--size must be positive, got {args.size[0]}×{args.size[1]}")
     torch.manual_seed(0)
-    network = create_torch_network(args.model, **options)
     model = create_model(args.model, **options, rngs=nnx.Rngs(params=0, dropout=0))
+    network = create_torch_network(args.model, **options)
     if args.checkpoint:
         state_dict = without_prefix(read_state_dict(args.checkpoint))
         load_state_dict(model, state_dict)
-        network.load_state_dict({key: torch.from_numpy(as_array(x)) for key, x in state_dict.items()})
+        network.load_state_dict({key: torch.tensor(as_array(x)) for key, x in state_dict.items()})
     else:
+        weaken_residuals(network)
         calibrate(network)
         load_state_dict(model, network.state_dict())
     images = (
@@ -186,6 +191,7 @@ def run(args: argparse.Namespace) -> None:
         if args.images
         else np.random.default_rng(0).random((1, *args.size, 3), np.float32)
     )
+    nnx.eval_shape(lambda model, x: model(x), model, images)  # refuses images of a wrong size by name
     rows = compare(model, network, images)
     width = max(len(row.name) for row in rows)
     print(f"{'layer':<{width}}  {'shape':<20}{'max |Δ|':>10}{'range':>10}{'Δ/range':>10}")

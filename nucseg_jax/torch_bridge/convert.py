@@ -1,10 +1,11 @@
-"""A PyTorch checkpoint → a run's folder that `--mode eval` and `predict` take.
+"""A PyTorch checkpoint → a run's folder, as `--mode eval` takes it.
 
 python -m nucseg_jax.torch_bridge.convert --model psp_segnet --checkpoint FILE.pth --workdir DIR
 """
 
 import argparse
 import hashlib
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import CHANNEL_ORDERS, InputFormat, split_network
+from nucseg_jax.run_checks import check_values
 from nucseg_jax.torch_bridge.files import read_state_dict
 from nucseg_jax.torch_bridge.weights import load_state_dict
 
@@ -51,6 +53,8 @@ def convert(
     Raises:
       UserError: the file is no such checkpoint, or the folder holds a run; nothing is written then.
     """
+    if any(path.exists() and not path.is_dir() for path in (workdir, *workdir.parents)):
+        raise UserError(f"cannot write {workdir}: it, or a folder above it, is a file")
     model = create_model(name, num_classes=num_classes, width=width, rngs=nnx.Rngs(params=0, dropout=0))
     ignored = load_state_dict(model, read_state_dict(checkpoint))
     config = default.get_config()
@@ -61,6 +65,7 @@ def convert(
     config.model.input_scale = input_format.scale
     config.data.stain = stain
     config.data.crop_size = crop_size
+    check_values(config, devices=1)
     source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
     info = describe(config, {}) | {"converted_from": source}
     _, params, batch_stats = split_network(model, input_format)
@@ -108,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"by 255, at scale {input_format.scale:g}, stain {args.stain}. Score it with:"
     )
     command = "python -m nucseg_jax.main --config configs/default.py --mode eval --workdir"
-    print(" ".join([f"  {command} {args.workdir}", *_overrides(args)]))
+    print(" ".join([f"  {command} {shlex.quote(str(args.workdir))}", *_overrides(args)]))
 
 
 def _overrides(args: argparse.Namespace) -> list[str]:

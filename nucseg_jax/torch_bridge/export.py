@@ -17,7 +17,7 @@ from nucseg_jax.torch_bridge.files import write_state_dict
 from nucseg_jax.torch_bridge.weights import state_arrays
 
 
-def export(workdir: Path, out: Path, step: int | None = None) -> int:
+def export(workdir: Path, out: Path, step: int | None = None) -> checkpoint.LoadedModel:
     """Write the weights of a checkpoint as a PyTorch state dict.
 
     Args:
@@ -26,7 +26,7 @@ def export(workdir: Path, out: Path, step: int | None = None) -> int:
       step: which checkpoint; None: the best on the validation images, or the last.
 
     Returns:
-      The checkpoint's step.
+      The checkpoint that was written.
 
     Raises:
       CheckpointError: no such checkpoint.
@@ -41,7 +41,7 @@ def export(workdir: Path, out: Path, step: int | None = None) -> int:
     )
     nnx.update(model, loaded.params, loaded.batch_stats)
     write_state_dict(out, state_arrays(model))
-    return loaded.step
+    return loaded
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,10 +51,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--step", type=int, help="default: the best on the validation images, or the last")
     args = parser.parse_args(argv)
     try:
-        step = export(args.workdir, args.out, args.step)
+        loaded = export(args.workdir, args.out, args.step)
     except UserError as error:
         sys.exit(f"error: {error}")
-    print(f"wrote {args.out}: step {step} of {args.workdir}")
+    order, scale = loaded.info["channel_order"], loaded.info.get("input_scale", 1.0)
+    stain = loaded.info["config"]["data"]["stain"]
+    print(
+        f"wrote {args.out}: step {loaded.step} of {args.workdir}. It takes images as {order} divided by 255, "
+        f"at scale {scale:g}, stain {stain}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # reading a foreign file as a pickle can end in any of them
         raise TorchFileError(
-            f"{path} is not a PyTorch file, or holds more than tensors and plain values; if it holds a whole "
-            "network, load it in PyTorch, where you trust it, and save its state_dict()"
+            f"{path} is not a PyTorch file, or holds more than tensors and plain values (a whole network, "
+            "NumPy numbers); load it in PyTorch, where you trust it, and save the network's state_dict()"
         ) from error
     if _is_state_dict(content):
         return dict(content)
@@ -49,7 +49,13 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Save arrays as tensors under their keys, for PyTorch's `load_state_dict`."""
+    """Save arrays as tensors under their keys, for PyTorch's `load_state_dict`.
+
+    Raises:
+      TorchFileError: the file's folder does not exist, or the path is a folder.
+    """
+    if not path.parent.is_dir() or path.is_dir():
+        raise TorchFileError(f"cannot write {path}: it is a folder, or {path.parent} is none")
     tensors = {key: torch.tensor(array) for key, array in arrays.items()}
     with replacing(path) as temporary:
         torch.save(tensors, temporary)

@@ -44,4 +44,4 @@ def load_encoder(model: nnx.Module, path: Path) -> None:
     try:
         load_by_table(model.encoder, table, read_state_dict(path), ignored=classifier)  # type: ignore[attr-defined]
     except ConversionError as error:
-        raise ConversionError(f"{path} is not {file}, at width 1: {error}") from error
+        raise ConversionError(f"{path} is not {file}, or model.width is not 1: {error}") from error

@@ -89,7 +89,12 @@ def load_by_table(
             for key in both
             if sources[key].shape != shapes[key]
         ],
-        "infinite or NaN": [key for key in both if not np.isfinite(sources[key]).all()],
+        "not of a floating-point type": [
+            f"{key}: {sources[key].dtype}" for key in both if sources[key].dtype != np.float32
+        ],
+        "infinite or NaN": [
+            key for key in both if sources[key].dtype == np.float32 and not np.isfinite(sources[key]).all()
+        ],
         "in the network, but not in its table": sorted(
             weights.keys() - {path for path, _ in targets.values()}
         ),
@@ -98,7 +103,7 @@ def load_by_table(
         lines = [
             f"the weights do not fit {type(model).__name__}:",
             *_listing(problems),
-            *_advice(sources, problems),
+            *_advice(table, sources, problems),
         ]
         raise ConversionError("\n".join(lines))
     _set_weights(model, {path: layout.to_flax(sources[key]) for key, (path, layout) in targets.items()})
@@ -117,12 +122,15 @@ def state_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def as_array(value: Any) -> np.ndarray:
-    """A PyTorch tensor or an array of any floating-point type → float32; integers as they are."""
+    """A PyTorch tensor or an array of any floating-point type → float32; others as they are."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         value = (value.float() if value.is_floating_point() else value).numpy()
     array = np.asarray(value)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        return array
+    with np.errstate(over="ignore"):  # to infinity, which is refused by name
+        return array.astype(np.float32)
 
 
 def without_prefix(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -158,7 +166,9 @@ def _listing(problems: Mapping[str, Iterable[str]]) -> list[str]:
     return [f"  {title}:\n    " + "\n    ".join(keys) for title, keys in problems.items() if keys]
 
 
-def _advice(sources: Mapping[str, np.ndarray], problems: Mapping[str, Sequence[str]]) -> list[str]:
+def _advice(
+    table: Table, sources: Mapping[str, np.ndarray], problems: Mapping[str, Sequence[str]]
+) -> list[str]:
     """What the user probably has instead."""
     if not problems["not in the network"] and not problems["missing in the file"]:
         if problems["of another shape"]:
@@ -166,7 +176,7 @@ def _advice(sources: Mapping[str, np.ndarray], problems: Mapping[str, Sequence[s
         return []
     for published in PUBLISHED:
         keys = {f"{p.torch}.{name}" for p in published.table for name in LAYOUTS[p.kind]}
-        if sources and sources.keys() <= keys:
+        if sources and sources.keys() <= keys and published.table is not table:
             return [f"The keys are those of {published.name}."]
     return []
 

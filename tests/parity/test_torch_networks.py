@@ -1,6 +1,5 @@
 """The PyTorch networks: the published keys and shapes, one contract, and no layer hidden by calibration."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,17 +20,6 @@ PARAMETERS = {
     "self_correction": 66_714_676,
     "unet": 34_527_106,
 }
-
-
-@pytest.fixture(autouse=True)
-def seeded() -> Iterator[None]:
-    """Fixed initial weights and dropout; one thread, since pytest's workers already fill the cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        yield
-    torch.set_num_threads(threads)
 
 
 def published(name: str) -> list[tuple[str, str, str]]:

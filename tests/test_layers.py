@@ -1,0 +1,123 @@
+"""The layers against NumPy written from their definitions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from nucseg_jax.models import layers
+
+
+@pytest.mark.parametrize("size", [(3, 7), (9, 4), (1, 1), (5, 5)])
+def test_resize_aligns_corners(size: tuple[int, int]) -> None:
+    x = np.random.default_rng(0).random((1, 5, 4, 2)).astype(np.float32)
+
+    def at(length_in: int, length_out: int, i: int) -> tuple[int, int, float]:
+        source = i * (length_in - 1) / (length_out - 1) if length_out > 1 else 0.0
+        low = int(source)
+        return low, min(low + 1, length_in - 1), source - low
+
+    expected = np.empty((1, *size, 2))
+    for i in range(size[0]):
+        for j in range(size[1]):
+            y0, y1, fy = at(5, size[0], i)
+            x0, x1, fx = at(4, size[1], j)
+            top = x[0, y0, x0] * (1 - fx) + x[0, y0, x1] * fx
+            bottom = x[0, y1, x0] * (1 - fx) + x[0, y1, x1] * fx
+            expected[0, i, j] = top * (1 - fy) + bottom * fy
+    np.testing.assert_allclose(layers.resize_bilinear(x, size), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_resizing_rounds_once_in_bfloat16() -> None:
+    x = np.random.default_rng(0).random((1, 16, 16, 4)).astype(np.float32)
+    low = layers.resize_bilinear(jnp.asarray(x, jnp.bfloat16), (512, 512))
+    exact = layers.resize_bilinear(np.asarray(jnp.asarray(x, jnp.bfloat16), np.float32), (512, 512))
+    assert low.dtype == jnp.bfloat16
+    np.testing.assert_allclose(low.astype(jnp.float32), exact, rtol=2**-8, atol=0)
+
+
+@pytest.mark.parametrize("bins", [1, 2, 3, 6])
+def test_adaptive_pooling_bins_may_overlap(bins: int) -> None:
+    x = np.random.default_rng(0).random((2, 8, 5, 3)).astype(np.float32)
+    expected = np.empty((2, bins, bins, 3))
+    for i in range(bins):
+        for j in range(bins):
+            rows = slice(i * 8 // bins, -(-(i + 1) * 8 // bins))
+            columns = slice(j * 5 // bins, -(-(j + 1) * 5 // bins))
+            expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    np.testing.assert_allclose(layers.adaptive_average_pool(x, bins), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pooling_and_upsampling() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 6, 8, 3)).astype(np.float32)
+    blocks = x.reshape(2, 3, 2, 4, 2, 3)
+    np.testing.assert_array_equal(layers.max_pool_2x2(x), blocks.max((2, 4)))
+    np.testing.assert_array_equal(layers.upsample_nearest(x), x.repeat(2, 1).repeat(2, 2))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
+    expected = np.stack(
+        [np.stack([padded[:, i : i + 3, j : j + 3].max((1, 2)) for j in (0, 2, 4, 6)], 1) for i in (0, 2, 4)],
+        1,
+    )
+    np.testing.assert_array_equal(layers.max_pool(x, 3, stride=2, padding=1), expected)
+
+
+def test_strided_convolution_pads_both_sides() -> None:
+    conv = layers.conv(1, 1, 3, stride=2, bias=False, rngs=nnx.Rngs(0))
+    conv.kernel[...] = jnp.ones((3, 3, 1, 1))
+    y = conv(jnp.ones((1, 4, 4, 1)))[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[4, 6], [6, 9]])  # "SAME" would give [[9, 6], [6, 4]]
+
+
+def correlate(x: np.ndarray, kernel: np.ndarray, dilation: int = 1) -> np.ndarray:
+    """[B,H,W,i] and [k,k,i,o] → [B,h,w,o]: the kernel's products at every place where it fits."""
+    reach = dilation * (len(kernel) - 1)
+    height, width = x.shape[1] - reach, x.shape[2] - reach
+    out = np.zeros((x.shape[0], height, width, kernel.shape[-1]))
+    for i, row in enumerate(kernel):
+        for j, weights in enumerate(row):
+            top, left = dilation * i, dilation * j
+            out += x[:, top : top + height, left : left + width] @ weights
+    return out
+
+
+def random_weights(*shape: int) -> np.ndarray:
+    return np.random.default_rng(len(shape)).standard_normal(shape).astype(np.float32)
+
+
+def test_dilated_convolution_keeps_the_size() -> None:
+    conv = layers.conv(3, 4, dilation=2, rngs=nnx.Rngs(0))
+    kernel, bias, x = random_weights(3, 3, 3, 4), random_weights(4), random_weights(2, 6, 5, 3)
+    conv.kernel[...], conv.bias[...] = kernel, bias
+    padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    expected = correlate(padded, kernel, dilation=2) + bias
+    np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", [(1, 2), (2, 1)])
+def test_upsampling_convolution_is_a_convolution_of_spread_samples(padding: tuple[int, int]) -> None:
+    conv = layers.upsampling_conv(3, 4, padding=padding, rngs=nnx.Rngs(0))
+    kernel, bias, x = random_weights(3, 3, 3, 4), random_weights(4), random_weights(2, 5, 4, 3)
+    conv.kernel[...], conv.bias[...] = kernel, bias
+    spread = np.zeros((2, 9, 7, 3), np.float32)
+    spread[:, ::2, ::2] = x
+    expected = correlate(np.pad(spread, ((0, 0), padding, padding, (0, 0))), kernel) + bias
+    assert expected.shape == (2, 10, 8, 4), "twice the size"
+    np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-5)
+
+
+# Few different values, so that most windows have ties.
+@given(arrays(np.int8, (2, 4, 6, 2), elements=st.integers(-1, 1)))
+def test_unpooling_puts_each_maximum_back_where_it_first_was(values: np.ndarray) -> None:
+    x = values.astype(np.float32)
+    windows = x.reshape(2, 2, 2, 3, 2, 2).transpose(0, 1, 3, 5, 2, 4).reshape(2, 2, 3, 2, 4)
+    first = windows.argmax(-1)  # NumPy's, too, is the first in row-major order
+    pooled, position = layers.max_pool_2x2_with_positions(x)
+    np.testing.assert_array_equal(pooled, windows.max(-1))
+    np.testing.assert_array_equal(position, first)
+    assert position.dtype == jnp.uint8
+    kept = np.where(np.arange(4) == first[..., None], windows, 0)
+    expected = kept.reshape(2, 2, 3, 2, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
+    np.testing.assert_array_equal(layers.unpool_2x2(pooled, position), expected)
