@@ -18,7 +18,7 @@ def weaken_residuals(network: nn.Module) -> None:
     """
     for module in network.modules():
         if isinstance(module, Bottleneck):
-            module.bn3.weight *= 0.1
+            module.bn3.weight.mul_(0.1)
 
 
 @torch.no_grad()

@@ -27,10 +27,7 @@ def torch_network(name: str, *, width: float, size: tuple[int, int], calm: bool 
       name: of the network.
       width: multiplies every channel count.
       size: of the images.
-      calm: weaken the residual branches of a ResNet to a tenth before its batch norms are fitted. At full
-        strength 33 random bottlenecks are chaotic: PyTorch's own float32 logits differ from its float64
-        ones by 5e-4 of their range, its gradients by 5 % and more, and another float32 program cannot come
-        closer. Calmed, the logits differ by 4e-6, and still every layer moves them by 8 % of the range.
+      calm: weaken the residual branches of a ResNet, see `weaken_residuals`.
     """
     network = create_torch_network(name, width=width)
     if calm:
