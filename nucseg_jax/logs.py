@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Self
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from nucseg_jax import sharding
@@ -31,6 +30,8 @@ class RunLog:
         _keep_until(path, first)
         self._file = path.open("a")
         # purge_step hides the same steps in TensorBoard.
+        from tensorboardX import SummaryWriter  # imports PyTorch where it finds it
+
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
         self._bar = tqdm(initial=first, total=last, unit="step", desc="train", dynamic_ncols=True)
         self._batch_size = batch_size

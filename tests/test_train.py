@@ -268,7 +268,7 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         ("checkpoint.every", 0, "checkpoint.every must be at least 1, got 0"),
         ("data.validation", ("SYN-LUNG-000",), "data.validation names SYN-LUNG-000"),
         ("data.crop_size", 512, r"smaller than data.crop_size = 512 pixels: SYN-\w+-\d+ \(96×96\)"),
-        ("data.crop_size", 40, "multiples of 16, got 40×40"),
+        ("data.crop_size", 40, "is 40 pixels for the network, which needs a multiple"),
         ("data.size", 64, "--size 64"),
         ("model.name", "unett", "did you mean 'unet'"),
         ("model.dtype", "float23", "got 'float23'"),
