@@ -91,7 +91,7 @@ def test_files_that_hold_no_state_dict(tmp_path: Path) -> None:
         "several": ({"generator": state, "critic": state}, r"several state dicts, \['generator', 'critic'\]"),
         "none": ({"epoch": 3}, r"no state dict, but \['epoch'\]"),
         "list": ([1, 2], "no state dict, but list"),
-        "module": (torch.nn.Linear(2, 2), r"save its state_dict\(\)"),
+        "module": (torch.nn.Linear(2, 2), r"save the network's state_dict\(\)"),
     }
     for name, (content, message) in contents.items():
         torch.save(content, tmp_path / name)
