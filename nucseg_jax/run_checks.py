@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.functional import InputFormat
 
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = (
@@ -55,7 +56,8 @@ def check_values(config: ConfigDict, devices: int) -> None:
     for key, value in above_zero.items():
         if not value > 0:
             raise UserError(f"{key} must be positive, got {value}")
-    side = round(config.data.crop_size * config.model.input_scale) if config.model.input_scale < 1e6 else 0
+    input_format = InputFormat(config.model.channel_order, config.model.input_scale)
+    side = round(config.data.crop_size * input_format.scale)
     if side < 16 or side % 16:
         raise UserError(
             f"data.crop_size × model.input_scale = {config.data.crop_size} × {config.model.input_scale} is "

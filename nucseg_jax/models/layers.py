@@ -125,8 +125,8 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Max pooling over 2×2 windows that do not overlap; height and width even.
 
     Written as maxima of slices, whose gradient is ten times faster on a CPU than `max_pool`'s scatter.
-    Equal values of a window share the gradient (in PyTorch the first takes it): behind a ReLU, where
-    ties are zeros, there is none to share.
+    Equal values of a window share the gradient (in PyTorch the first takes it). Behind a ReLU or dropout
+    ties are zeros without a gradient to share; elsewhere, in FC-DenseNet's transitions, they are chance.
     """
     x = jnp.maximum(x[:, ::2], x[:, 1::2])
     return jnp.maximum(x[:, :, ::2], x[:, :, 1::2])
