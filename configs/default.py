@@ -14,6 +14,10 @@ def get_config() -> ConfigDict:
     config.num_epochs = 100
     config.num_steps = config_dict.placeholder(int)  # overrides num_epochs
     config.log_every = 10  # steps
+    # Steps that one call to the device does, where the host is the limit: small steps on an accelerator,
+    # with data.pipeline = "resident". Calls end at log_every and checkpoint.every in any case.
+    # CPUs gain nothing.
+    config.steps_per_dispatch = 1
 
     config.model = ConfigDict()
     config.model.name = "psp_segnet"
@@ -25,12 +29,15 @@ def get_config() -> ConfigDict:
     config.model.encoder_weights = config_dict.placeholder(str)  # ImageNet's: a file of torchvision's format
 
     config.data = ConfigDict()
+    # A folder of prepared datasets, or of packed ones (data_prep.pack), which need no TensorFlow.
     config.data.dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or TFDS's default
     config.data.dataset = "monuseg"  # or "folder": a user's own images
     config.data.split = "paper"
     config.data.stain = "vahadane"  # how it was prepared; or "none"
     config.data.size = config_dict.placeholder(int)  # --size it was prepared with; None: the default
     config.data.validation = ()  # ids of training images held out to choose a checkpoint
+    # The same patches either way: "tfdata" cuts them on the host; "resident" keeps all training images in
+    # the memory of each device (7 bytes a pixel) and cuts them there, and needs no TensorFlow.
     config.data.pipeline = "tfdata"
     config.data.crop_size = 512  # pixels; also the side of the tiles in evaluation
     config.data.random_crops = 200  # an image and epoch, beside its tiles

@@ -13,7 +13,7 @@ from data_prep.images import pixel_sha256, read_image, read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import METHODS, Normalizer
 from data_prep.sources import Pair
-from nucseg_jax.data import Example
+from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
 
 

@@ -8,7 +8,6 @@ the stain normalisation and the package version.
 import hashlib
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from nucseg_jax import sharding
+from nucseg_jax import __version__, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
@@ -119,7 +118,7 @@ def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, 
         "scaling": "divided by 255",
         "input_scale": config.model.input_scale,
         "dataset": dataset_metadata,
-        "version": version("nucseg_jax"),
+        "version": __version__,
         "devices": jax.device_count(),
     }
 

@@ -10,10 +10,16 @@ class DataError(UserError):
 
 
 class MissingExtraError(UserError, ImportError):
-    """A package of an optional extra is not installed; the message has the command that installs it."""
+    """A package of an optional extra is not installed; the message has the command that installs it.
 
-    def __init__(self, extra: str, cause: ImportError):
+    Args:
+      extra: its name in pyproject.toml.
+      cause: of the failed import.
+      instead: what does without it, as the last line of the message.
+    """
+
+    def __init__(self, extra: str, cause: ImportError, instead: str = ""):
         super().__init__(
             f"this needs the extra `{extra}` ({cause}); install it with:\n"
-            f'  pip install -e ".[{extra}]" -c constraints.txt'
+            f'  pip install -e ".[{extra}]" -c constraints.txt' + (f"\n{instead}" if instead else "")
         )

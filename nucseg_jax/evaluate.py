@@ -14,6 +14,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from nucseg_jax import checkpoint, classical, data, figures, instances, metrics, sharding
+from nucseg_jax.dataset import Example
+from nucseg_jax.errors import DataError
 from nucseg_jax.files import write_text
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.metrics import PixelCounts
@@ -35,7 +37,7 @@ class ImageScores:
 
 
 def segment(
-    inference: TiledInference, params: nnx.State, batch_stats: nnx.State, example: data.Example
+    inference: TiledInference, params: nnx.State, batch_stats: nnx.State, example: Example
 ) -> np.ndarray:
     """bool[H0,W0]: nucleus pixels at the original size, by the larger class probability."""
     size = example.original_label_map.shape
@@ -47,7 +49,7 @@ def mean_f1(
     inference: TiledInference,
     params: nnx.State,
     batch_stats: nnx.State,
-    examples: Sequence[data.Example],
+    examples: Sequence[Example],
 ) -> float:
     """Mean nucleus F1 over images, against the original label maps."""
     return float(
@@ -60,7 +62,7 @@ def mean_f1(
     )
 
 
-def score_image(example: data.Example, mask: np.ndarray, min_area_px: int) -> tuple[ImageScores, np.ndarray]:
+def score_image(example: Example, mask: np.ndarray, min_area_px: int) -> tuple[ImageScores, np.ndarray]:
     """Scores of a nucleus mask bool[H0,W0], and its nuclei: the 4-connected components, int32[H0,W0]."""
     truth = example.original_label_map
     nuclei = instances.components(mask)
@@ -110,14 +112,14 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     check_same_input(trained, json.loads(config.to_json_best_effort()), workdir)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
-    tests = {split: examples for split, examples in dataset.splits.items() if split != "train"}
+    tests = dataset.scored()
     if not tests:
-        raise data.DataError(f"{dataset.name} has no split besides train: there is nothing to score")
+        raise DataError(f"{dataset.name} has no split besides train: there is nothing to score")
     inference = TiledInference(
         model.network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
     )
 
-    def network_mask(example: data.Example) -> np.ndarray:
+    def network_mask(example: Example) -> np.ndarray:
         return segment(inference, model.params, model.batch_stats, example)
 
     name = f"{trained['model']['name']}, step {model.step}"
@@ -146,8 +148,8 @@ def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 
 
 def _score_split(
-    examples: Iterable[data.Example],
-    network_mask: Callable[[data.Example], np.ndarray],
+    examples: Iterable[Example],
+    network_mask: Callable[[Example], np.ndarray],
     min_area_px: int,
     folder: Path,
 ) -> tuple[list[ImageScores], list[ImageScores]]:
@@ -160,10 +162,11 @@ def _score_split(
     for example in tqdm(list(examples), desc="evaluate", unit="image", disable=not first):
         scores, nuclei = score_image(example, network_mask(example), min_area_px)
         rows.append(scores)
-        classical_mask = classical.nucleus_mask(example.original_image)
+        tissue = example.scored_image()
+        classical_mask = classical.nucleus_mask(tissue)
         baseline.append(score_image(example, classical_mask, min_area_px)[0])
         if first:
-            drawing = (example.original_image, example.original_label_map, nuclei)
+            drawing = (tissue, example.original_label_map, nuclei)
             caption = f"{example.id}: F1 {scores.values['f1']:.3f}, AJI {scores.values['aji']:.3f}"
             figures.save_png(folder / "overlays" / f"{example.id}.png", figures.overlay(*drawing))
             figures.save_png(

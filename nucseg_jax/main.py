@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from nucseg_jax import checkpoint, evaluate, sharding, train
+from nucseg_jax import checkpoint, compilation_cache, evaluate, sharding, train
 from nucseg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, such as configs/psp.py.")
@@ -32,6 +32,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def run() -> None:
+    compilation_cache.enable()
     if _DISTRIBUTED.value:
         sharding.join_processes()
     config = _CONFIG.value

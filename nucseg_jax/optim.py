@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
-from ml_collections import ConfigDict
 
 
 def warm_restarts(learning_rate: float, period: int) -> Callable[[ArrayLike], jax.Array]:
@@ -19,17 +18,20 @@ def warm_restarts(learning_rate: float, period: int) -> Callable[[ArrayLike], ja
     return schedule
 
 
-def sgd(config: ConfigDict, schedule: Callable[[ArrayLike], jax.Array]) -> optax.GradientTransformation:
+def sgd(
+    schedule: Callable[[ArrayLike], ArrayLike], *, momentum: float, weight_decay: float
+) -> optax.GradientTransformation:
     """PyTorch's SGD: g += weight_decay · w; v = momentum · v + g; w −= rate · v.
 
     The decay comes before the momentum and touches every parameter, biases and norms too, as there.
 
     Args:
-      config: `config.optim`: momentum, weight_decay.
       schedule: step → learning rate.
+      momentum: how much of the last velocity stays.
+      weight_decay: factor on the weights that is added to their gradient.
     """
     return optax.chain(
-        optax.add_decayed_weights(config.weight_decay),
-        optax.trace(decay=config.momentum),
+        optax.add_decayed_weights(weight_decay),
+        optax.trace(decay=momentum),
         optax.scale_by_learning_rate(schedule),
     )

@@ -1,5 +1,6 @@
 """Checks before work begins: config values that would fail late, or silently mean another thing."""
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,18 @@ from ml_collections import ConfigDict
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import InputFormat
+from nucseg_jax.pipelines import PIPELINES
 
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = (
     "num_epochs",
     "num_steps",
     "log_every",
+    "steps_per_dispatch",
     "checkpoint",
     "eval",
     "data.dir",
+    "data.pipeline",
     "model.encoder_weights",
 )
 
@@ -39,11 +43,11 @@ def check_values(config: ConfigDict, devices: int) -> None:
       config: the experiment.
       devices: how many the batch is split over.
     """
-    if config.data.pipeline != "tfdata":
-        raise UserError(f"data.pipeline must be 'tfdata', got {config.data.pipeline!r}")
+    _check_pipeline(config)
     at_least_one = {
         "num_steps": 1 if config.num_steps is None else config.num_steps,
         "log_every": config.log_every,
+        "steps_per_dispatch": config.steps_per_dispatch,
         "checkpoint.every": config.checkpoint.every,
         "checkpoint.keep": config.checkpoint.keep,
         "optim.accumulate": config.optim.accumulate,
@@ -67,6 +71,19 @@ def check_values(config: ConfigDict, devices: int) -> None:
         raise UserError(
             f"batch_size = {config.batch_size} must be a multiple of optim.accumulate × devices = "
             f"{config.optim.accumulate} × {devices}"
+        )
+
+
+def _check_pipeline(config: ConfigDict) -> None:
+    pipeline = config.data.pipeline
+    if pipeline not in PIPELINES:
+        near = difflib.get_close_matches(pipeline, PIPELINES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"unknown data.pipeline {pipeline!r}: {hint}known are {', '.join(PIPELINES)}")
+    if config.steps_per_dispatch > 1 and pipeline != "resident":
+        raise UserError(
+            f"steps_per_dispatch = {config.steps_per_dispatch} needs data.pipeline = 'resident', got "
+            f"{pipeline!r}, whose batches come from the host one by one"
         )
 
 

@@ -1,10 +1,9 @@
 """Training: the step and the loop."""
 
-import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,88 +13,22 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import data, losses, optim, sharding
+from nucseg_jax import data, optim, pipelines, sharding
 from nucseg_jax.checkpoint import Checkpoints, describe
+from nucseg_jax.dataset import Example
 from nucseg_jax.errors import UserError
 from nucseg_jax.evaluate import mean_f1
 from nucseg_jax.geometry import Geometry
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
-from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat
 from nucseg_jax.run_checks import check_same_run, check_values
-
-
-class TrainState(NamedTuple):
-    """All that training changes; replicated over the mesh."""
-
-    step: jax.Array
-    params: nnx.State
-    batch_stats: nnx.State
-    opt_state: optax.OptState
+from nucseg_jax.step import TrainState, initial_state
 
 
 class NonFiniteLossError(UserError):
     """Training diverged: the loss or the parameters became infinite or NaN."""
-
-
-def train_step(
-    state: TrainState,
-    batch: dict[str, jax.Array],
-    *,
-    network: FunctionalNetwork,
-    optimizer: optax.GradientTransformation,
-    loss_scale: float,
-    accumulate: int,
-    seed: int,
-) -> tuple[TrainState, jax.Array]:
-    """One update from one batch.
-
-    Args:
-      state: before the update.
-      batch: `image` uint8[B,H,W,3], `label_map` int32[B,H,W].
-      network: the network's forward passes.
-      optimizer: applied to the mean gradient.
-      loss_scale: factor on the loss before the gradient (the authors' 0.005).
-      accumulate: the batch is run in this many equal parts, one after the other, to save memory.
-      seed: dropout is a function of (seed, step).
-
-    Returns:
-      The state after it and the mean cross-entropy (without the scale).
-    """
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
-
-    def loss_of(
-        params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
-        logits, batch_stats = network.train(params, batch_stats, part["image"], key)
-        labels = (part["label_map"] > 0).astype(jnp.int32)
-        loss = losses.cross_entropy(logits, labels)
-        return loss_scale * loss, (loss, batch_stats)
-
-    def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
-        batch_stats, gradients, loss = carry
-        part, index = inputs
-        key = jax.random.fold_in(dropout_key, index)
-        new, (part_loss, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
-        gradients = jax.tree.map(jnp.add, gradients, new)
-        return (batch_stats, gradients, loss + part_loss), None
-
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    start = (state.batch_stats, zeros, jnp.zeros(()))
-    if accumulate == 1:
-        (batch_stats, gradients, loss), _ = accumulate_part(start, (batch, 0))
-    else:
-        # Every accumulate-th row makes a part, so that each part spreads over all devices.
-        parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch)
-        (batch_stats, gradients, loss), _ = jax.lax.scan(
-            accumulate_part, start, (parts, jnp.arange(accumulate))
-        )
-        gradients = jax.tree.map(lambda g: g / accumulate, gradients)
-        loss = loss / accumulate
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
 
 def create_state(
@@ -127,29 +60,7 @@ def create_state(
 
         load_encoder(model, Path(encoder_weights))
     input_format = InputFormat(config.model.channel_order, config.model.input_scale)
-    network, params, batch_stats = split_network(model, input_format)
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
-    return network, sharding.replicate(mesh, state)
-
-
-def compile_step(
-    config: ConfigDict, mesh: Mesh, network: FunctionalNetwork, optimizer: optax.GradientTransformation
-) -> Callable[[TrainState, Any], tuple[TrainState, jax.Array]]:
-    """`train_step` jitted with `state` donated: (state, batch) → (state, loss)."""
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        loss_scale=config.optim.loss_scale,
-        accumulate=config.optim.accumulate,
-        seed=config.seed,
-    )
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        out_shardings=sharding.replicated(mesh),
-        compiler_options=sharding.compiler_options(mesh),
-    )
+    return initial_state(mesh, model, optimizer, input_format)
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
@@ -162,7 +73,6 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     """
     mesh = sharding.make_mesh()
     check_values(config, mesh.devices.size)
-    rows = sharding.local_rows(config.batch_size)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
     examples, validation = dataset.training(config.data.validation)
@@ -171,7 +81,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     num_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
     period = max(1, round(config.optim.restart_epochs * steps_per_epoch))
     schedule = optim.warm_restarts(config.optim.learning_rate, period)
-    optimizer = optim.sgd(config.optim, schedule)
+    optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
     info = describe(config, dataset.metadata)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder in its checkpoint: the file may be gone by then.
@@ -194,18 +104,18 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
         inference = TiledInference(
             network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
         )
-        step_fn = compile_step(config, mesh, network, optimizer)
-        batches = data.batches(
-            examples, plan, batch_size=config.batch_size, rows=rows, first=first, last=num_steps
-        )
-        pending: list[tuple[int, jax.Array]] = []
+        steps = range(first, num_steps)
+        advance = pipelines.start(config, mesh, network, optimizer, examples, plan, steps)
+        boundaries = (config.log_every, config.checkpoint.every)
+        pending: list[tuple[range, jax.Array]] = []
         with RunLog(workdir, first, num_steps, config.batch_size) as log:
-            for step, batch in enumerate(batches, start=first + 1):
-                state, loss = step_fn(state, sharding.gather_shares(mesh, batch))
-                pending.append((step, loss))
+            for done in pipelines.dispatches(steps, at_most=config.steps_per_dispatch, boundaries=boundaries):
+                state, losses = advance(state, done)
+                pending.append((done, losses))
+                step = done.stop
                 checkpoint_due = step % config.checkpoint.every == 0 or step == num_steps
                 if checkpoint_due or step % config.log_every == 0:
-                    # The loss is fetched here only: the loop never waits for the device otherwise.
+                    # The losses are fetched here only: the loop never waits for the device otherwise.
                     log.training(finite_losses(pending), learning_rate=float(schedule(step - 1)))
                     pending.clear()
                 if checkpoint_due:
@@ -219,7 +129,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     return state
 
 
-def plan_patches(config: ConfigDict, examples: Sequence[data.Example]) -> Geometry:
+def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:
     """The patches of `examples` that the config trains on."""
     return Geometry(
         seed=config.seed,
@@ -246,10 +156,10 @@ def resume(
     if "converted_from" in saved:
         raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
     check_same_run(saved, info, workdir)
-    if saved["devices"] != info["devices"]:
+    for what, before, now in _other_arithmetic(saved, info):
         say(
-            f"note: {workdir} was started on {saved['devices']} device(s) and goes on on {info['devices']}: "
-            "equal to float rounding, no longer to the bit"
+            f"note: {workdir} was started with {what} {before} and goes on with {now}: "
+            "equal to float rounding, not always to the bit"
         )
     weights = {"params": state.params, "batch_stats": state.batch_stats}
     model, opt_state = checkpoints.restore(weights, state.opt_state)
@@ -257,9 +167,28 @@ def resume(
     return TrainState(step, model["params"], model["batch_stats"], opt_state)
 
 
-def finite_losses(pending: Sequence[tuple[int, jax.Array]]) -> list[tuple[int, float]]:
-    """(step, loss) as numbers, all finite."""
-    values = [(step, float(loss)) for step, loss in pending]
+def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, before, now) of what changes how the same sums are compiled."""
+    pairs = [("devices", saved["devices"], now["devices"])]
+    before, after = saved["config"], now["config"]
+    pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
+    # A run of an earlier version did one step a call.
+    pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
+    return [pair for pair in pairs if pair[1] != pair[2]]
+
+
+def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int, float]]:
+    """(step, loss) as numbers, all finite; steps counted from 1.
+
+    Args:
+      pending: steps, counted from 0, and their losses: float32[] or [K ≥ the number of steps].
+    """
+    fetched = jax.device_get([losses for _, losses in pending])
+    values = [
+        (step + 1, float(loss))
+        for (steps, _), losses in zip(pending, fetched, strict=True)
+        for step, loss in zip(steps, np.ravel(losses), strict=False)
+    ]
     for step, value in values:
         if not math.isfinite(value):
             raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")

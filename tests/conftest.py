@@ -6,6 +6,8 @@ from pathlib import Path
 # Before anything imports JAX: these are read once.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 
 import jax
 import pytest
@@ -16,6 +18,7 @@ from ml_collections import ConfigDict
 from configs import demo
 from data_prep import folder, synthetic
 from nucseg_jax import data
+from nucseg_jax.dataset import Batch
 from nucseg_jax.geometry import Geometry
 
 # The first example of a test compiles; a deadline would measure that.
@@ -23,8 +26,6 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +54,7 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tissue_batch(tiny_config: ConfigDict) -> data.Batch:
+def tissue_batch(tiny_config: ConfigDict) -> Batch:
     """Eight 32-pixel patches of the tiny dataset."""
     examples = data.load(tiny_config.data).splits["train"]
     plan = Geometry(0, tuple(e.label_map.shape for e in examples), crop=32, random_crops=8)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nucseg_jax import evaluate, sharding, train
 from nucseg_jax.checkpoint import load_model
-from nucseg_jax.data import Example
+from nucseg_jax.dataset import Example
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.models.functional import split_network

@@ -65,7 +65,7 @@ def test_pooling_and_upsampling() -> None:
 
 
 def test_strided_convolution_pads_both_sides() -> None:
-    conv = layers.conv(1, 1, 3, stride=2, bias=False, rngs=nnx.Rngs(0))
+    conv = layers.Conv(1, 1, 3, stride=2, bias=False, rngs=nnx.Rngs(0))
     conv.kernel[...] = jnp.ones((3, 3, 1, 1))
     y = conv(jnp.ones((1, 4, 4, 1)))[0, :, :, 0]
     np.testing.assert_array_equal(y, [[4, 6], [6, 9]])  # "SAME" would give [[9, 6], [6, 4]]
@@ -88,7 +88,7 @@ def random_weights(*shape: int) -> np.ndarray:
 
 
 def test_dilated_convolution_keeps_the_size() -> None:
-    conv = layers.conv(3, 4, dilation=2, rngs=nnx.Rngs(0))
+    conv = layers.Conv(3, 4, dilation=2, rngs=nnx.Rngs(0))
     kernel, bias, x = random_weights(3, 3, 3, 4), random_weights(4), random_weights(2, 6, 5, 3)
     conv.kernel[...], conv.bias[...] = kernel, bias
     padded = np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
@@ -98,7 +98,7 @@ def test_dilated_convolution_keeps_the_size() -> None:
 
 @pytest.mark.parametrize("padding", [(1, 2), (2, 1)])
 def test_upsampling_convolution_is_a_convolution_of_spread_samples(padding: tuple[int, int]) -> None:
-    conv = layers.upsampling_conv(3, 4, padding=padding, rngs=nnx.Rngs(0))
+    conv = layers.TransposedConv(3, 4, padding=padding, rngs=nnx.Rngs(0))
     kernel, bias, x = random_weights(3, 3, 3, 4), random_weights(4), random_weights(2, 5, 4, 3)
     conv.kernel[...], conv.bias[...] = kernel, bias
     spread = np.zeros((2, 9, 7, 3), np.float32)

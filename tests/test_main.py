@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import sharding, train
 from nucseg_jax.checkpoint import load_model, parameter_digest
+from nucseg_jax.pipelines import PIPELINES
 from nucseg_jax.run_checks import check_values
 
 STEPS = 40
@@ -71,17 +72,18 @@ def test_a_killed_run_resumes_to_the_same_bits(
     assert digest_of(resumed.stdout) == whole
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_two_processes_train_together_as_one_would(
-    tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
+    pipeline: str, tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
 ) -> None:
     """Two processes of four devices each against one process of eight."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    steps = ["--config.num_steps=1"]
+    options = ["--config.num_steps=1", f"--config.data.pipeline={pipeline}"]
     processes = [
         subprocess.Popen(
-            command(tmp_path / "run", tiny_dataset, "--distributed", *steps),
+            command(tmp_path / "run", tiny_dataset, "--distributed", *options),
             env=os.environ
             | {
                 "XLA_FLAGS": "--xla_force_host_platform_device_count=4",

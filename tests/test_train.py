@@ -19,19 +19,21 @@ from nucseg_jax import losses, optim, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
-from nucseg_jax.models.functional import InputFormat, network_input
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
+from nucseg_jax.step import TrainState, compile_step
 from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
 
 
-def start(config: ConfigDict, mesh: Mesh) -> tuple[train.FunctionalNetwork, train.TrainState, Any]:
+def start(config: ConfigDict, mesh: Mesh) -> tuple[FunctionalNetwork, TrainState, Any]:
     """A state with every parameter perturbed, as in the middle of training.
 
     Fresh batch-norm biases are 0, so that after one step they are the update alone, and its largest
     value is the rounding error of a gradient that all but cancels.
     """
-    optimizer = optim.sgd(config.optim, optim.warm_restarts(config.optim.learning_rate, 10))
+    schedule = optim.warm_restarts(config.optim.learning_rate, 10)
+    optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
     network, state = train.create_state(config, mesh, optimizer)
     generator = np.random.default_rng(1)
     noisy = jax.tree.map(
@@ -40,9 +42,20 @@ def start(config: ConfigDict, mesh: Mesh) -> tuple[train.FunctionalNetwork, trai
     return network, state._replace(params=sharding.replicate(mesh, noisy)), optimizer
 
 
-def step_once(config: ConfigDict, mesh: Mesh, batch: Batch) -> tuple[train.TrainState, jax.Array]:
+def step_once(config: ConfigDict, mesh: Mesh, batch: Batch) -> tuple[TrainState, jax.Array]:
     network, state, optimizer = start(config, mesh)
-    return train.compile_step(config, mesh, network, optimizer)(state, sharding.split_batch(mesh, batch))
+    return compiled(config, mesh, network, optimizer)(state, sharding.split_batch(mesh, batch))
+
+
+def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> Any:
+    return compile_step(
+        mesh,
+        network,
+        optimizer,
+        loss_scale=config.optim.loss_scale,
+        accumulate=config.optim.accumulate,
+        seed=config.seed,
+    )
 
 
 def assert_close(actual: object, expected: object) -> None:
@@ -120,7 +133,7 @@ def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     c.optim.weight_decay, c.optim.learning_rate = 0.0, 1.0
     network, state, optimizer = start(c, mesh)
     before = by_path(state)
-    step = train.compile_step(c, mesh, network, optimizer)
+    step = compiled(c, mesh, network, optimizer)
     state, loss = step(state, sharding.split_batch(mesh, tissue_batch))
     assert np.isfinite(loss) and state.step == 1
     for array in jax.tree.leaves((state.params, state.batch_stats)):
@@ -133,7 +146,7 @@ def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     assert unseen <= stayed and (len(unseen) > 0) == (name == "self_correction")
 
 
-def by_path(state: train.TrainState) -> dict[str, np.ndarray]:
+def by_path(state: TrainState) -> dict[str, np.ndarray]:
     """Parameters and batch statistics by their dotted paths."""
     flat = nnx.to_flat_state(nnx.merge_state(state.params, state.batch_stats))
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
@@ -169,8 +182,7 @@ def test_cross_entropy_by_hand() -> None:
 
 def test_sgd_is_pytorchs() -> None:
     """g += decay · w; v = momentum · v + g; w -= rate · v, written out."""
-    config = ConfigDict({"momentum": 0.9, "weight_decay": 0.1})
-    optimizer = optim.sgd(config, lambda step: jnp.where(step < 1, 0.5, 0.25))
+    optimizer = optim.sgd(lambda step: jnp.where(step < 1, 0.5, 0.25), momentum=0.9, weight_decay=0.1)
     w = jnp.array([1.0])
     state = optimizer.init(w)
     expected_w, v = 1.0, 0.0
@@ -264,7 +276,10 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
     [
         ("batch_size", 9, "batch_size = 9 must be a multiple of .* = 1 × 8"),
         ("optim.accumulate", 2, r"batch_size = 8 must be a multiple of .* = 2 × 8"),
-        ("data.pipeline", "grain", "must be 'tfdata', got 'grain'"),
+        ("data.pipeline", "grain", "unknown data.pipeline 'grain': known are tfdata, resident"),
+        ("data.pipeline", "residnet", "did you mean 'resident'"),
+        ("steps_per_dispatch", 0, "steps_per_dispatch must be at least 1, got 0"),
+        ("steps_per_dispatch", 4, "steps_per_dispatch = 4 needs data.pipeline = 'resident', got 'tfdata'"),
         ("checkpoint.every", 0, "checkpoint.every must be at least 1, got 0"),
         ("data.validation", ("SYN-LUNG-000",), "data.validation names SYN-LUNG-000"),
         ("data.crop_size", 512, r"smaller than data.crop_size = 512 pixels: SYN-\w+-\d+ \(96×96\)"),

@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
+from nucseg_jax.models.convolution import settle
 
 GROWTH = 16
 FIRST_CHANNELS = 48
@@ -20,13 +21,13 @@ class NormReluConv(nnx.Module):
     """Batch norm, ReLU, convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.bn = layers.batch_norm(in_channels, dtype=dtype, rngs=rngs)
-        self.conv = layers.conv(
+        self.bn = layers.BatchNorm(in_channels, dtype=dtype, rngs=rngs)
+        self.conv = layers.Conv(
             in_channels, out_channels, kernel, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.conv(nnx.relu(self.bn(x)))
+    def __call__(self, x: jax.Array, moments: layers.Moments | None = None) -> jax.Array:
+        return self.conv(nnx.relu(self.bn(x, moments)))
 
 
 class DenseBlock(nnx.Module):
@@ -43,21 +44,27 @@ class DenseBlock(nnx.Module):
         growth = self.layers[0].conv.out_features
         # Channel dropout as one draw for all layers: a draw each would double the compilation time.
         kept = self.dropout(jnp.ones((len(self.layers), x.shape[0], 1, 1, growth), x.dtype))
-        features = [x]
+        features, moments = [x], [layers.Moments.of(x)]
         for layer, factor in zip(self.layers, kept, strict=True):
             features = _settle_gradients(features)
-            features.append(_dense_layer(layer, features) * factor)
+            new = settle(_dense_layer(layer, features, moments) * factor)
+            features.append(new)
+            # All later layers normalise these features with the same mean and variance, taken once.
+            moments.append(layers.Moments.of(new))
         return jnp.concatenate(features[1:], axis=-1)
 
 
 @nnx.remat
-def _dense_layer(layer: NormReluConv, features: Sequence[jax.Array]) -> jax.Array:
-    """Apply `layer` to the concatenated features.
+def _dense_layer(
+    layer: NormReluConv, features: Sequence[jax.Array], moments: Sequence[layers.Moments]
+) -> jax.Array:
+    """Apply `layer` to the concatenated features, of which the moments are known.
 
     For its backward pass the concatenation and its normalised copy are made again, not kept: kept, they
     are the bulk of the network's memory, as they grow with the square of a block's layers.
     """
-    return layer(jnp.concatenate(features, axis=-1))
+    means, variances = (jnp.concatenate(parts) for parts in zip(*moments, strict=True))
+    return layer(jnp.concatenate(features, axis=-1), layers.Moments(means, variances))
 
 
 @jax.custom_vjp
@@ -97,7 +104,7 @@ class FCDenseNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         growth, channels = layers.scaled(GROWTH, width), layers.scaled(FIRST_CHANNELS, width)
-        self.first = layers.conv(3, channels, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs)
+        self.first = layers.Conv(3, channels, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs)
         self.down: nnx.List[DenseBlock] = nnx.List()
         self.transitions_down: nnx.List[TransitionDown] = nnx.List()
         skips = []
@@ -108,17 +115,17 @@ class FCDenseNet(nnx.Module):
             self.transitions_down.append(TransitionDown(channels, dtype=dtype, rngs=rngs))
         self.bottleneck = DenseBlock(channels, growth, BOTTLENECK_LAYERS, dtype=dtype, rngs=rngs)
         channels = BOTTLENECK_LAYERS * growth
-        self.transitions_up: nnx.List[nnx.ConvTranspose] = nnx.List()
+        self.transitions_up: nnx.List[layers.TransposedConv] = nnx.List()
         self.up: nnx.List[DenseBlock] = nnx.List()
         for count, skip in zip(DOWN_LAYERS[::-1], skips[::-1], strict=True):
             self.transitions_up.append(
-                layers.upsampling_conv(
+                layers.TransposedConv(
                     channels, channels, padding=(2, 1), kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
                 )
             )
             self.up.append(DenseBlock(channels + skip, growth, count, dtype=dtype, rngs=rngs))
             last_input, channels = channels + skip, count * growth
-        self.classifier = layers.conv(
+        self.classifier = layers.Conv(
             last_input + channels, num_classes, 1, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
         )
 

@@ -15,8 +15,8 @@ class Up(nnx.Module):
     """Transposed convolution that doubles the size, ReLU, plus the skip if there is one, batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = layers.upsampling_conv(in_channels, out_channels, padding=(1, 2), dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv = layers.TransposedConv(in_channels, out_channels, padding=(1, 2), dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, skip: jax.Array | None = None) -> jax.Array:
         x = nnx.relu(self.conv(x))
@@ -46,7 +46,7 @@ class FCN(nnx.Module):
         self.encoder = VGG16(width=width, dtype=dtype, rngs=rngs)
         sizes = [*self.encoder.channels[::-1], layers.scaled(32, width)]
         self.up = nnx.List(Up(a, b, dtype=dtype, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False))
-        self.classifier = layers.conv(sizes[-1], num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Conv(sizes[-1], num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""

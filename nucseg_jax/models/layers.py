@@ -7,6 +7,7 @@ statistics stay float32.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.convolution import Window, convolve, convolve_transposed
 
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
@@ -40,79 +42,174 @@ def _uniform(bound: float) -> nnx.Initializer:
     return init
 
 
-def conv(
-    in_channels: int,
-    out_channels: int,
-    kernel: int = 3,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    bias: bool = True,
-    kernel_init: nnx.Initializer = torch_uniform,
-    bias_init: nnx.Initializer | None = None,
-    dtype: DTypeLike = jnp.float32,
-    rngs: nnx.Rngs,
-) -> nnx.Conv:
-    """A square convolution padded by dilation · (kernel // 2) zeros on both sides.
+class Conv(nnx.Conv):
+    """A square convolution padded by dilation · (kernel // 2) zeros on both sides, by `convolution.convolve`.
 
     "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch. The bias starts
     as in PyTorch, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), unless `bias_init` says otherwise.
     """
-    pad = dilation * (kernel // 2)
-    return nnx.Conv(
-        in_channels,
-        out_channels,
-        (kernel, kernel),
-        strides=(stride, stride),
-        kernel_dilation=(dilation, dilation),
-        padding=((pad, pad), (pad, pad)),
-        use_bias=bias,
-        kernel_init=kernel_init,
-        bias_init=bias_init or _uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
-        dtype=dtype,
-        rngs=rngs,
-    )
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        bias: bool = True,
+        kernel_init: nnx.Initializer = torch_uniform,
+        bias_init: nnx.Initializer | None = None,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        pad = dilation * (kernel // 2)
+        self.window = Window(stride, dilation, (pad, pad))
+        super().__init__(
+            in_channels,
+            out_channels,
+            (kernel, kernel),
+            strides=(stride, stride),
+            kernel_dilation=(dilation, dilation),
+            padding=((pad, pad), (pad, pad)),
+            use_bias=bias,
+            kernel_init=kernel_init,
+            bias_init=bias_init or _uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
+        """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
+        x, kernel, bias = self._operands(inputs)
+        return _add_bias(convolve(x, kernel, self.window), bias)
+
+    def _operands(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The inputs, the kernel [k,k,in,out] and the bias in the compute dtype."""
+        bias = None if self.bias is None else self.bias[...]
+        return self.promote_dtype((inputs, self.kernel[...], bias), dtype=self.dtype)
 
 
-def upsampling_conv(
-    in_channels: int,
-    out_channels: int,
-    *,
-    padding: tuple[int, int],
-    kernel_init: nnx.Initializer | None = None,
-    dtype: DTypeLike = jnp.float32,
-    rngs: nnx.Rngs,
-) -> nnx.ConvTranspose:
-    """A transposed 3×3 convolution of stride 2: a zero between samples, then a convolution.
+def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return y if bias is None else y + _per_channel(bias)
+
+
+class ConvOfUpsampled(Conv):
+    """A 3×3 convolution of `upsample_nearest(x)`, without making it: 4/9 of the products.
+
+    Of three neighbouring rows of the upsampled image, two are the same row of x. So each of the four output
+    pixels (p, q) above one pixel of x sees 2×2 pixels of x, with kernels that are sums of the 3×3 one's taps:
+    one 2×2 convolution with four times the channels gives them all.
+    """
+
+    def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
+        """inputs: [B,h,w,in] → [B,2h,2w,out] in the compute dtype."""
+        batch, height, width, _ = inputs.shape
+        kernel = jnp.einsum("pui,qvj,ijcd->uvcpqd", _ROW_OF_TAP, _ROW_OF_TAP, self.kernel[...])
+        bias = None if self.bias is None else self.bias[...]
+        x, kernel, bias = self.promote_dtype((inputs, kernel, bias), dtype=self.dtype)
+        y = convolve(x, kernel.reshape(2, 2, kernel.shape[2], -1), Window(padding=(1, 1)))
+        y = y.reshape(batch, height + 1, width + 1, 2, 2, self.out_features)
+        rows = [
+            jnp.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], axis=3) for p in (0, 1)
+        ]
+        return _add_bias(jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1), bias)
+
+
+_ROW_OF_TAP = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+"""[p,u,i]: whether tap i of output row 2·a + p meets row a + p - 1 + u of the image before upsampling."""
+
+
+class TransposedConv(nnx.ConvTranspose):
+    """A transposed 3×3 convolution of stride 2: a zero between samples, then a convolution; twice the size.
 
     Args:
-      padding: zeros (before, after) the input with its inserted zeros, on each axis; PyTorch's padding p
-        and output padding q are (2 - p, 2 - p + q).
+      padding: zeros (before, after) the input with its inserted zeros, on each axis, (1, 2) or (2, 1);
+        PyTorch's padding p and output padding q are (2 - p, 2 - p + q).
       kernel_init: None: PyTorch's default, which counts the outgoing connections as the incoming ones.
     """
-    return nnx.ConvTranspose(
-        in_channels,
-        out_channels,
-        (3, 3),
-        strides=(2, 2),
-        padding=(padding, padding),
-        kernel_init=kernel_init or nnx.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
-        bias_init=_uniform(1.0 / math.sqrt(out_channels * 9)),
-        dtype=dtype,
-        rngs=rngs,
-    )
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        padding: tuple[int, int],
+        kernel_init: nnx.Initializer | None = None,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.zeros_before = padding[0]
+        super().__init__(
+            in_channels,
+            out_channels,
+            (3, 3),
+            strides=(2, 2),
+            padding=(padding, padding),
+            kernel_init=kernel_init or nnx.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
+            bias_init=_uniform(1.0 / math.sqrt(out_channels * 9)),
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """inputs: [B,h,w,in] → [B,2h,2w,out] in the compute dtype."""
+        assert self.bias is not None
+        operands = (inputs, self.kernel[...], self.bias[...])
+        x, kernel, bias = self.promote_dtype(operands, dtype=self.dtype)
+        return _add_bias(convolve_transposed(x, kernel, self.zeros_before), bias)
 
 
-def batch_norm(channels: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9).
+class Moments(NamedTuple):
+    """Mean and biased variance of each channel over a batch, float32[C]."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+    @classmethod
+    def of(cls, x: jax.Array) -> "Moments":
+        """Of [B,H,W,C].
+
+        The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
+        large beside the deviation.
+        """
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean = x.mean((0, 1, 2))
+        return cls(mean, jnp.square(x - _per_channel(mean)).mean((0, 1, 2)))
+
+
+def _per_channel(values: jax.Array) -> jax.Array:
+    """[C] → [1,1,1,C]."""
+    return values.reshape(1, 1, 1, -1)
+
+
+class BatchNorm(nnx.BatchNorm):
+    """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9), computed in at least float32.
 
     PyTorch stores the unbiased running variance and Flax the biased one, so inference with converted
-    statistics agrees exactly, the running variance of a training run does not. The variance is taken about
-    the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is large beside the deviation.
+    statistics agrees exactly, the running variance of a training run does not.
     """
-    return nnx.BatchNorm(
-        channels, momentum=0.9, epsilon=1e-5, use_fast_variance=False, dtype=dtype, rngs=rngs
-    )
+
+    def __init__(self, channels: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
+        super().__init__(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:  # type: ignore[override]
+        """x: [B,H,W,C] → the same in the compute dtype.
+
+        Args:
+          x: images.
+          moments: of the channels of `x`, where they are known already; ignored in inference.
+        """
+        if self.use_running_average:
+            moments = Moments(self.mean[...], self.var[...])
+        else:
+            moments = moments or Moments.of(x)
+            for running, value in ((self.mean, moments.mean), (self.var, moments.variance)):
+                running[...] = self.momentum * running[...] + (1 - self.momentum) * value
+        assert self.scale is not None and self.bias is not None
+        factor = jax.lax.rsqrt(moments.variance + self.epsilon) * self.scale[...]
+        centred = x - _per_channel(moments.mean)
+        return (centred * _per_channel(factor) + _per_channel(self.bias[...])).astype(self.dtype)
 
 
 def max_pool(x: jax.Array, window: int, *, stride: int, padding: int = 0) -> jax.Array:

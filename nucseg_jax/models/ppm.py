@@ -11,7 +11,7 @@ from nucseg_jax.models import layers
 
 
 class PoolingBranch(nnx.Module):
-    """Average pooling to bins × bins, 1×1 convolution, batch norm, activation, resized back."""
+    """Average pooling to bins × bins, 1×1 convolution, batch norm, activation."""
 
     def __init__(
         self,
@@ -25,16 +25,15 @@ class PoolingBranch(nnx.Module):
     ):
         self.bins = bins
         self.activation = activation
-        self.conv = layers.conv(in_channels, out_channels, 1, bias=False, dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv = layers.Conv(in_channels, out_channels, 1, bias=False, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        pooled = layers.adaptive_average_pool(x, self.bins)
-        return layers.resize_bilinear(self.activation(self.bn(self.conv(pooled))), x.shape[1:3])
+        return self.activation(self.bn(self.conv(layers.adaptive_average_pool(x, self.bins))))
 
 
 class PyramidPooling(nnx.Module):
-    """One branch per bin count; the caller concatenates them with its features in its own order."""
+    """One branch per bin count; the caller resizes them and joins them with its features in its own order."""
 
     def __init__(
         self,
@@ -52,7 +51,7 @@ class PyramidPooling(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        """x: [B,h,w,in_channels] → for each bin count [B,h,w,out_channels]."""
+        """x: [B,h,w,in_channels] → for each bin count [B,bins,bins,out_channels]."""
         if not self.branches[0].bn.use_running_average and x.shape[0] < 2:
             raise UserError(
                 "pyramid pooling needs a batch of at least 2 in training: its 1-bin branch has one value "

@@ -9,11 +9,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
+from nucseg_jax.models.convolution import settle
 
 EXPANSION = 4
 RESNET101_BLOCKS = (3, 4, 23, 3)
 
-_conv = partial(layers.conv, bias=False, kernel_init=layers.he_normal)
+_conv = partial(layers.Conv, bias=False, kernel_init=layers.he_normal)
 
 
 class Bottleneck(nnx.Module):
@@ -33,11 +34,11 @@ class Bottleneck(nnx.Module):
         conv = partial(_conv, dtype=dtype, rngs=rngs)
         out_channels = EXPANSION * channels
         self.conv1 = conv(in_channels, channels, 1)
-        self.bn1 = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.bn1 = layers.BatchNorm(channels, dtype=dtype, rngs=rngs)
         self.conv2 = conv(channels, channels, 3, stride=stride, dilation=dilation)
-        self.bn2 = layers.batch_norm(channels, dtype=dtype, rngs=rngs)
+        self.bn2 = layers.BatchNorm(channels, dtype=dtype, rngs=rngs)
         self.conv3 = conv(channels, out_channels, 1)
-        self.bn3 = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn3 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
         self.shortcut = nnx.data(None)
         if project:
             self.shortcut = Projection(in_channels, out_channels, stride=stride, dtype=dtype, rngs=rngs)
@@ -46,7 +47,7 @@ class Bottleneck(nnx.Module):
         y = nnx.relu(self.bn1(self.conv1(x)))
         y = nnx.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x)))
+        return settle(nnx.relu(y + (x if self.shortcut is None else self.shortcut(x))))
 
 
 class Projection(nnx.Module):
@@ -54,7 +55,7 @@ class Projection(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = _conv(in_channels, out_channels, 1, stride=stride, dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.bn(self.conv(x))
@@ -66,7 +67,7 @@ class Stem(nnx.Module):
     def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
         self.channels = layers.scaled(64, width)
         self.conv = _conv(3, self.channels, 7, stride=2, dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(self.channels, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(self.channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(images)))
@@ -78,11 +79,11 @@ class DeepStem(nnx.Module):
     def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
         half, self.channels = layers.scaled(64, width), layers.scaled(128, width)
         self.conv1 = _conv(3, half, 3, stride=2, dtype=dtype, rngs=rngs)
-        self.bn1 = layers.batch_norm(half, dtype=dtype, rngs=rngs)
+        self.bn1 = layers.BatchNorm(half, dtype=dtype, rngs=rngs)
         self.conv2 = _conv(half, half, 3, dtype=dtype, rngs=rngs)
-        self.bn2 = layers.batch_norm(half, dtype=dtype, rngs=rngs)
+        self.bn2 = layers.BatchNorm(half, dtype=dtype, rngs=rngs)
         self.conv3 = _conv(half, self.channels, 3, dtype=dtype, rngs=rngs)
-        self.bn3 = layers.batch_norm(self.channels, dtype=dtype, rngs=rngs)
+        self.bn3 = layers.BatchNorm(self.channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(images)))

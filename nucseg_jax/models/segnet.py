@@ -16,10 +16,10 @@ class ConvNormRelu(nnx.Module):
     """3×3 convolution, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = layers.conv(
+        self.conv = layers.Conv(
             in_channels, out_channels, kernel_init=layers.he_normal, dtype=dtype, rngs=rngs
         )
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(x)))
@@ -63,7 +63,7 @@ class SegNet(nnx.Module):
             Block(step, dropout=rate, dtype=dtype, rngs=rngs)
             for step, rate in zip(steps, rates[::-1], strict=True)
         )
-        self.classifier = layers.conv(
+        self.classifier = layers.Conv(
             sizes[0], num_classes, kernel_init=layers.he_normal, dtype=dtype, rngs=rngs
         )
 

@@ -34,8 +34,8 @@ class ConvNorm(nnx.Module):
     def __init__(
         self, in_channels: int, out_channels: int, kernel: int = 1, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
-        self.conv = layers.conv(in_channels, out_channels, kernel, bias=False, dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv = layers.Conv(in_channels, out_channels, kernel, bias=False, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return leaky_relu(self.bn(self.conv(x)))
@@ -49,7 +49,8 @@ class Context(nnx.Module):
         self.bottleneck = ConvNorm(in_channels + 4 * out_channels, out_channels, 3, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return self.bottleneck(jnp.concatenate([*self.ppm(x), x], axis=-1))
+        pooled = [layers.resize_bilinear(y, x.shape[1:3]) for y in self.ppm(x)]
+        return self.bottleneck(jnp.concatenate([*pooled, x], axis=-1))
 
 
 class Parsing(nnx.Module):
@@ -71,7 +72,7 @@ class Parsing(nnx.Module):
         self.conv_fine = norm(fine, fine_out)
         self.conv1 = norm(out_channels + fine_out, out_channels)
         self.conv2 = norm(out_channels, out_channels)
-        self.classifier = layers.conv(out_channels, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Conv(out_channels, num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, context: jax.Array, fine: jax.Array) -> tuple[jax.Array, jax.Array]:
         context = layers.resize_bilinear(self.conv_context(context), fine.shape[1:3])
@@ -87,8 +88,8 @@ class Edge(nnx.Module):
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.convs = nnx.List(ConvNorm(c, out_channels, dtype=dtype, rngs=rngs) for c in in_channels)
-        self.shared = layers.conv(out_channels, EDGE_CLASSES, dtype=dtype, rngs=rngs)
-        self.classifier = layers.conv(
+        self.shared = layers.Conv(out_channels, EDGE_CLASSES, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Conv(
             len(in_channels) * EDGE_CLASSES, EDGE_CLASSES, 1, dtype=dtype, rngs=rngs
         )
 
@@ -108,7 +109,7 @@ class Fusion(nnx.Module):
     ):
         self.conv = ConvNorm(in_channels, channels, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(0.1, broadcast_dims=(1, 2), rngs=rngs)
-        self.classifier = layers.conv(channels, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Conv(channels, num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.classifier(self.dropout(self.conv(x)))

@@ -14,10 +14,10 @@ class DoubleConv(nnx.Module):
     """Two times 3×3 convolution, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv1 = layers.conv(in_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn1 = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
-        self.conv2 = layers.conv(out_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn2 = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv1 = layers.Conv(in_channels, out_channels, dtype=dtype, rngs=rngs)
+        self.bn1 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv2 = layers.Conv(out_channels, out_channels, dtype=dtype, rngs=rngs)
+        self.bn2 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(x)))
@@ -28,11 +28,11 @@ class UpConv(nnx.Module):
     """Nearest upsampling by 2, then 3×3 convolution, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = layers.conv(in_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn = layers.batch_norm(out_channels, dtype=dtype, rngs=rngs)
+        self.conv = layers.ConvOfUpsampled(in_channels, out_channels, dtype=dtype, rngs=rngs)
+        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(self.bn(self.conv(layers.upsample_nearest(x))))
+        return nnx.relu(self.bn(self.conv(x)))
 
 
 class UNet(nnx.Module):
@@ -54,7 +54,7 @@ class UNet(nnx.Module):
         steps = list(zip(sizes[:0:-1], sizes[-2::-1], strict=True))
         self.up = nnx.List(UpConv(a, b, dtype=dtype, rngs=rngs) for a, b in steps)
         self.decoder = nnx.List(DoubleConv(2 * b, b, dtype=dtype, rngs=rngs) for _, b in steps)
-        self.classifier = layers.conv(sizes[0], num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Conv(sizes[0], num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""

@@ -22,7 +22,7 @@ class VGG16(nnx.Module):
             group: nnx.List[nnx.Conv] = nnx.List()
             for _ in range(count):
                 group.append(
-                    layers.conv(
+                    layers.Conv(
                         in_channels,
                         channels,
                         kernel_init=layers.he_normal,

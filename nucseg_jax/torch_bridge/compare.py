@@ -18,6 +18,7 @@ from flax import nnx
 from PIL import Image, UnidentifiedImageError
 from torch import nn
 
+from nucseg_jax import compilation_cache
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.torch_bridge.calibration import calibrate, weaken_residuals
@@ -165,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-classes", type=int, default=2)
     parser.add_argument("--width", type=float, default=1.0)
     args = parser.parse_args(argv)
+    compilation_cache.enable()
     try:
         run(args)
     except UserError as error:

@@ -16,7 +16,6 @@ from nucseg_jax.losses import cross_entropy  # noqa: E402
 from nucseg_jax.models import NETWORKS, layers  # noqa: E402
 from nucseg_jax.models.fc_densenet import DOWN_LAYERS  # noqa: E402
 from nucseg_jax.models.resnet import RESNET101_BLOCKS  # noqa: E402
-from nucseg_jax.torch_bridge.networks.pyramid import resize  # noqa: E402
 from nucseg_jax.torch_bridge.tables import Kind  # noqa: E402
 from nucseg_jax.torch_bridge.weights import LAYOUTS  # noqa: E402
 from tests.parity.pairs import as_flax, flax_network, relative_error, report, torch_network  # noqa: E402
@@ -132,14 +131,21 @@ def stem(calls: Calls, last_norm: str) -> Steps:
 def pooling_branches(calls: Calls, name: str, path: str) -> Steps:
     for i in range(4):
         (x,), output = calls[f"{name}.{i}"]
-        yield Step(f"{path}.branches.{i}", (x,), resize(output, x.shape[2:]))
+        yield Step(f"{path}.branches.{i}", (x,), output)
+
+
+def merge(module: Any, x: jax.Array) -> jax.Array:
+    """Give the concatenated maps apart, as the module takes them."""
+    parts = jnp.split(x, 2 * np.arange(4, 8) * x.shape[-1] // 16, axis=-1)
+    return module(parts, x.shape[1:3])
 
 
 def psp_segnet(calls: Calls) -> Steps:
     yield from stem(calls, "bn0")
     yield from resnet_stages(calls)
     yield from pooling_branches(calls, "ppm.features", "ppm")
-    yield same(calls, "conv_after_ppm", "conv_after_ppm")
+    (x,), output = calls["conv_after_ppm"]
+    yield Step("conv_after_ppm", (x,), output, merge)
     for i, fuse in enumerate(["fs1", "fs2", "fs4", "fs5", None]):
         (x, size), output = calls[f"upsample{i + 1}"]
         yield Step(f"up.{i}", (x,), output, lambda up, x, size=tuple(size): up(x, size))
@@ -254,7 +260,7 @@ SIZES = [(16, 12), (15, 9)]
 def test_convolution(kernel: int, stride: int, dilation: int, bias: bool, size: tuple[int, int]) -> None:
     padding = dilation * (kernel // 2)
     source = torch.nn.Conv2d(4, 6, kernel, stride, padding, dilation, bias=bias)
-    conv = layers.conv(4, 6, kernel, stride=stride, dilation=dilation, bias=bias, rngs=nnx.Rngs(0))
+    conv = layers.Conv(4, 6, kernel, stride=stride, dilation=dilation, bias=bias, rngs=nnx.Rngs(0))
     give_weights(conv, Kind.CONV, source)
     x = torch.randn(2, 4, *size)
     assert_close(conv(as_flax(x)), source(x))
@@ -268,7 +274,7 @@ def test_transposed_convolution(
     padding: tuple[int, int], torch_padding: int, output_padding: int, size: tuple[int, int]
 ) -> None:
     source = torch.nn.ConvTranspose2d(4, 6, 3, 2, padding=torch_padding, output_padding=output_padding)
-    conv = layers.upsampling_conv(4, 6, padding=padding, rngs=nnx.Rngs(0))
+    conv = layers.TransposedConv(4, 6, padding=padding, rngs=nnx.Rngs(0))
     give_weights(conv, Kind.TRANSPOSED, source)
     x = torch.randn(2, 4, *size)
     expected = source(x)
@@ -288,7 +294,7 @@ def test_batch_norm(training: bool, mean: float, deviation: float) -> None:
         source.running_var *= deviation**2
         source.bias.normal_()
         source.running_mean.normal_(mean, deviation)
-    norm = layers.batch_norm(6, rngs=nnx.Rngs(0))
+    norm = layers.BatchNorm(6, rngs=nnx.Rngs(0))
     norm.set_attributes(use_running_average=not training)
     give_weights(norm, Kind.NORM, source)
     x = mean + deviation * torch.randn(2, 6, 8, 5)

@@ -68,7 +68,7 @@ def test_converted_weights_are_no_run_to_go_on_with(
     config = default.get_config()
     config.model.name, config.model.width = "unet", WIDTH
     mesh = sharding.make_mesh()
-    optimizer = optim.sgd(config.optim, lambda step: 0.1)
+    optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
     _, state = train.create_state(config, mesh, optimizer)
     with checkpoint.Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         with pytest.raises(UserError, match="holds converted weights"):

@@ -1,0 +1,169 @@
+"""The networks in JAX as the benchmarks run them: training step, forward pass, what they cost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import AxisType, Mesh
+
+from benchmarks.measure import Side, array_dtype, use_precision
+from nucseg_jax import optim, sharding
+from nucseg_jax.models import create_model
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.step import TrainState, compile_step, initial_state
+
+# The paper's, except for the rate: so small that nothing diverges on random images.
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
+STEP_OPTIONS: dict[str, Any] = {"loss_scale": LOSS_SCALE, "accumulate": 1, "seed": 0}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is run.
+
+    Attributes:
+      name: the network.
+      width: of its channels.
+      size: side of the images in pixels.
+      batch: images a step.
+      dtype: one of measure.DTYPES.
+    """
+
+    name: str
+    width: float
+    size: int
+    batch: int
+    dtype: str
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A random batch: `image` uint8[B,S,S,3], `label_map` int32[B,S,S] of 0 and 1."""
+        generator = np.random.default_rng(0)
+        shape = (self.batch, self.size, self.size)
+        return {
+            "image": generator.integers(0, 256, (*shape, 3)).astype(np.uint8),
+            "label_map": generator.integers(0, 2, shape).astype(np.int32),
+        }
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A side and what XLA says of it.
+
+    Attributes:
+      side: warmed up.
+      plan_bytes: memory that XLA plans for a step: weights, optimizer and batch included.
+      flops: of a step, see `forward_flops`.
+    """
+
+    side: Side
+    plan_bytes: int
+    flops: float
+
+    @property
+    def memory_bytes(self) -> int:
+        """The most that was in use; on CPUs, where nobody counts it, the plan."""
+        statistics = jax.devices()[0].memory_stats() or {}
+        return statistics.get("peak_bytes_in_use", self.plan_bytes)
+
+
+def one_device() -> Mesh:
+    return Mesh(jax.devices()[:1], ("data",), axis_types=(AxisType.Auto,))
+
+
+def build(case: Case) -> nnx.Module:
+    return create_model(
+        case.name, width=case.width, dtype=array_dtype(case.dtype), rngs=nnx.Rngs(params=0, dropout=0)
+    )
+
+
+def start(case: Case) -> tuple[jax.stages.Wrapped, TrainState]:
+    """The training step, compiled at its first call, and the state of step 0, on one device."""
+    optimizer = make_optimizer()
+    network, state = initial_state(one_device(), build(case), optimizer, InputFormat())
+    return make_step(network, optimizer), state
+
+
+def make_optimizer() -> optax.GradientTransformation:
+    return optim.sgd(lambda step: LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+
+def make_step(network: FunctionalNetwork, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
+    return compile_step(one_device(), network, optimizer, **STEP_OPTIONS)
+
+
+def training(case: Case) -> Ours:
+    """The training step of nucseg_jax.step on a batch that stays on the device."""
+    use_precision(case.dtype)
+    step, state = start(case)
+    batch = sharding.split_batch(one_device(), case.arrays())
+    plan = step.lower(state, batch).compile().memory_analysis()
+    latest = list(step(state, batch))
+
+    def run() -> None:
+        latest[:] = step(latest[0], batch)
+
+    side = Side(run, lambda: jax.block_until_ready(latest))
+    side.wait()
+    # Backward: the gradients of the inputs and of the weights cost what the forward pass does, each.
+    return Ours(side, plan_bytes(plan), 3 * forward_flops(case))
+
+
+def inference(case: Case) -> Ours:
+    """`predict`: uint8 images on the device → float32 logits on the device, running batch statistics."""
+    use_precision(case.dtype)
+    network, params, batch_stats = split_network(build(case))
+    images = jax.device_put(case.arrays()["image"])
+    predict = jax.jit(network.predict)
+    plan = predict.lower(params, batch_stats, images).compile().memory_analysis()
+    latest = [predict(params, batch_stats, images)]
+
+    def run() -> None:
+        latest[0] = predict(params, batch_stats, images)
+
+    side = Side(run, lambda: jax.block_until_ready(latest))
+    side.wait()
+    return Ours(side, plan_bytes(plan), forward_flops(case))
+
+
+def plan_bytes(plan: Any) -> int:
+    """XLA's memory plan → bytes."""
+    return (
+        plan.argument_size_in_bytes
+        + plan.output_size_in_bytes
+        + plan.temp_size_in_bytes
+        - plan.alias_size_in_bytes
+    )
+
+
+def forward_flops(case: Case) -> float:
+    """FLOPs of one forward pass in inference mode by XLA's cost analysis (a multiply-add is two).
+
+    Counted before any optimisation, on XLA's own convolutions: as lowered for a TPU, whatever runs here. What
+    the CPU path computes in another way, and what is computed again to save memory, is not work done. A layer
+    that is defined with fewer products than the published one counts with those fewer.
+    """
+    network, params, batch_stats = abstract(case)
+    images = jax.ShapeDtypeStruct((case.batch, case.size, case.size, 3), jnp.uint8)
+    # GPU plugins have no analysis of what is not compiled yet.
+    with jax.default_device(jax.devices("cpu")[0]):
+        traced = jax.jit(network.predict).trace(params, batch_stats, images)
+        return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
+
+
+def lower_step(case: Case) -> jax.stages.Lowered:
+    """The training step without memory for its arguments."""
+    network, params, batch_stats = abstract(case)
+    optimizer = make_optimizer()
+    moments: Any = jax.eval_shape(optimizer.init, params)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, moments)
+    batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, case.arrays()))
+    return make_step(network, optimizer).lower(state, batch)
+
+
+def abstract(case: Case) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:
+    """Network, parameters and batch statistics without memory for them."""
+    return split_network(nnx.eval_shape(lambda: build(case)))

@@ -1,0 +1,127 @@
+"""The same networks in PyTorch. Its modules are imported when a function here runs."""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.measure import Side, cores
+from benchmarks.ours import LEARNING_RATE, LOSS_SCALE, MOMENTUM, WEIGHT_DECAY, Case
+
+PEERS = ("eager", "channels_last", "compile")
+"""As written; weights and images in NHWC memory order; that and `torch.compile`."""
+
+
+def training(case: Case, peer: str, platform: str) -> Side:
+    """SGD with momentum on the same loss: float32 master weights, autocast for bfloat16."""
+    torch = prepare(case)
+    step = training_step(case, peer, platform)
+    arrays, device = case.arrays(), _device(platform)
+    images = torch.from_numpy(arrays["image"]).permute(0, 3, 1, 2).to(device)
+    images = images.contiguous(memory_format=_order(peer))
+    label_maps = torch.from_numpy(arrays["label_map"]).to(device)
+    return _side(lambda: step(images, label_maps), device)
+
+
+def training_step(case: Case, peer: str, platform: str) -> Callable[[Any, Any], None]:
+    """(uint8[B,3,S,S] images, int32[B,S,S] label maps), both on the device → one update."""
+    torch = prepare(case)
+    device = _device(platform)
+    network = _network(case, peer, device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY
+    )
+    forward = torch.compile(network) if peer == "compile" else network
+
+    def step(images: Any, label_maps: Any) -> None:
+        images = images.to(memory_format=_order(peer))
+        optimizer.zero_grad(set_to_none=True)
+        with _autocast(case, device):
+            logits = forward(images.float() / 255.0)
+        loss = torch.nn.functional.cross_entropy(logits.float(), (label_maps > 0).long())
+        (LOSS_SCALE * loss).backward()
+        optimizer.step()
+
+    return step
+
+
+def inference(case: Case, peer: str, platform: str) -> Side:
+    """Evaluation mode without gradients: uint8 images on the device → float32 logits on the device."""
+    torch = prepare(case)
+    device = _device(platform)
+    network = _network(case, peer, device).eval()
+    images = torch.from_numpy(case.arrays()["image"]).permute(0, 3, 1, 2).to(device)
+    images = images.contiguous(memory_format=_order(peer))
+    forward = torch.compile(network) if peer == "compile" else network
+
+    def run() -> None:
+        with torch.no_grad(), _autocast(case, device):
+            forward(images.float() / 255.0).float()
+
+    return _side(run, device)
+
+
+def prepare(case: Case) -> Any:
+    """torch, with as many threads as there are cores, and its float32 products as `case.dtype` says.
+
+    Raises:
+      ImportError: PyTorch is not installed.
+    """
+    import torch
+
+    torch.set_num_threads(cores())
+    torch.set_float32_matmul_precision("highest" if case.dtype == "float32" else "high")
+    torch.backends.cudnn.allow_tf32 = case.dtype != "float32"
+    torch.backends.cudnn.benchmark = True
+    return torch
+
+
+def warmed_up(make: Callable[[], Side]) -> tuple[Side, int | None]:
+    """A side after its first step, and the GPU memory that it took at most: bytes; None on CPUs."""
+    import torch
+
+    if not torch.cuda.is_available():
+        side = make()
+        side.run()
+        return side, None
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    side = make()
+    side.run()
+    side.wait()
+    peak = torch.cuda.max_memory_allocated() - before
+    side.release()
+    return side, peak
+
+
+def _device(platform: str) -> str:
+    """JAX's name of a platform → PyTorch's."""
+    return "cpu" if platform == "cpu" else "cuda"
+
+
+def _order(peer: str) -> Any:
+    """The memory order of a peer's weights and images."""
+    import torch
+
+    return torch.contiguous_format if peer == "eager" else torch.channels_last
+
+
+def _network(case: Case, peer: str, device: str) -> Any:
+    """In training mode, in the peer's memory order."""
+    from nucseg_jax.torch_bridge.networks import create_torch_network
+
+    network: Any = create_torch_network(case.name, width=case.width)
+    return network.to(device, memory_format=_order(peer))
+
+
+def _autocast(case: Case, device: str) -> Any:
+    import torch
+
+    if case.dtype != "bfloat16":
+        return contextlib.nullcontext()
+    return torch.autocast(device, dtype=torch.bfloat16)
+
+
+def _side(run: Callable[[], None], device: str) -> Side:
+    import torch
+
+    return Side(run) if device == "cpu" else Side(run, torch.cuda.synchronize, torch.cuda.empty_cache)

@@ -1,0 +1,116 @@
+"""The training step: one update from one batch. The loop around it is in train.py."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from nucseg_jax import losses, sharding
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+
+
+class TrainState(NamedTuple):
+    """All that training changes; replicated over the mesh."""
+
+    step: jax.Array
+    params: nnx.State
+    batch_stats: nnx.State
+    opt_state: optax.OptState
+
+
+def initial_state(
+    mesh: Mesh, model: nnx.Module, optimizer: optax.GradientTransformation, input_format: InputFormat
+) -> tuple[FunctionalNetwork, TrainState]:
+    """A model → its forward passes, and the state of step 0 on the mesh."""
+    network, params, batch_stats = split_network(model, input_format)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+    return network, sharding.replicate(mesh, state)
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, jax.Array],
+    *,
+    network: FunctionalNetwork,
+    optimizer: optax.GradientTransformation,
+    loss_scale: float,
+    accumulate: int,
+    seed: int,
+) -> tuple[TrainState, jax.Array]:
+    """One update from one batch.
+
+    Args:
+      state: before the update.
+      batch: `image` uint8[B,H,W,3], `label_map` int32[B,H,W].
+      network: the network's forward passes.
+      optimizer: applied to the mean gradient.
+      loss_scale: factor on the loss before the gradient (the authors' 0.005).
+      accumulate: the batch is run in this many equal parts, one after the other, to save memory.
+      seed: dropout is a function of (seed, step).
+
+    Returns:
+      The state after it and the mean cross-entropy (without the scale).
+    """
+    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+
+    def loss_of(
+        params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
+        logits, batch_stats = network.train(params, batch_stats, part["image"], key)
+        labels = (part["label_map"] > 0).astype(jnp.int32)
+        loss = losses.cross_entropy(logits, labels)
+        return loss_scale * loss, (loss, batch_stats)
+
+    def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
+        batch_stats, gradients, loss = carry
+        part, index = inputs
+        key = jax.random.fold_in(dropout_key, index)
+        new, (part_loss, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
+        gradients = jax.tree.map(jnp.add, gradients, new)
+        return (batch_stats, gradients, loss + part_loss), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    start = (state.batch_stats, zeros, jnp.zeros(()))
+    if accumulate == 1:
+        (batch_stats, gradients, loss), _ = accumulate_part(start, (batch, 0))
+    else:
+        # Every accumulate-th row makes a part, so that each part spreads over all devices.
+        parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch)
+        (batch_stats, gradients, loss), _ = jax.lax.scan(
+            accumulate_part, start, (parts, jnp.arange(accumulate))
+        )
+        gradients = jax.tree.map(lambda g: g / accumulate, gradients)
+        loss = loss / accumulate
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+
+
+def compile_step(
+    mesh: Mesh,
+    network: FunctionalNetwork,
+    optimizer: optax.GradientTransformation,
+    *,
+    loss_scale: float,
+    accumulate: int,
+    seed: int,
+) -> jax.stages.Wrapped:
+    """`train_step` jitted with `state` donated: (state, batch) → (state, loss)."""
+    step = functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        loss_scale=loss_scale,
+        accumulate=accumulate,
+        seed=seed,
+    )
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=sharding.compiler_options(mesh),
+    )

@@ -1,0 +1,116 @@
+"""The device-resident pipeline: tf.data's pixels, tf.data's parameters, several steps a call."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from nucseg_jax import data, pipelines, resident, sharding, train
+from nucseg_jax.checkpoint import parameter_digest
+from nucseg_jax.geometry import FLIP, TURNS, Geometry
+from nucseg_jax.resident import Store
+from tests.test_data import EXAMPLES, PLAN
+
+BATCH = 8
+
+
+@pytest.fixture
+def store() -> Store:
+    return resident.place(sharding.make_mesh(), EXAMPLES)
+
+
+def test_both_pipelines_cut_the_same_pixels(store: Store) -> None:
+    """Images of different sizes, all turns, all flips."""
+    mesh, steps = sharding.make_mesh(), range(3, 11)
+    rows = resident.rows_of(PLAN, steps, batch_size=BATCH, rows=slice(0, BATCH), steps_per_dispatch=10)
+    assert not rows[:, len(steps) :].any()
+    symmetries = {tuple(row) for row in rows[:, : len(steps), [TURNS, FLIP]].reshape(-1, 2).tolist()}
+    assert len(symmetries) == 8
+    batches = data.batches(
+        EXAMPLES, PLAN, batch_size=BATCH, rows=slice(0, BATCH), first=steps.start, last=steps.stop
+    )
+    cut = jax.jit(resident.cut, static_argnums=2)
+    for i, expected in enumerate(batches):
+        batch = cut(store, sharding.gather_shares(mesh, rows[:, i]), PLAN.crop)
+        for key, array in batch.items():
+            assert array.dtype == expected[key].dtype
+            np.testing.assert_array_equal(array, expected[key])
+
+
+def test_each_device_cuts_its_own_rows(store: Store) -> None:
+    mesh = sharding.make_mesh()
+    rows = sharding.gather_shares(mesh, PLAN.batch(0, BATCH))
+    compiled = jax.jit(resident.cut, static_argnums=2).lower(store, rows, PLAN.crop).compile()
+    for collective in ("all-gather", "all-reduce", "all-to-all", "collective-permute"):
+        assert collective not in compiled.as_text()
+    assert all(s.spec == sharding.split(mesh).spec for s in compiled.output_shardings.values())
+
+
+def test_two_processes_send_the_two_halves() -> None:
+    whole, *halves = (
+        resident.rows_of(PLAN, range(2, 5), batch_size=4, rows=rows, steps_per_dispatch=3)
+        for rows in (slice(0, 4), slice(0, 2), slice(2, 4))
+    )
+    np.testing.assert_array_equal(np.concatenate(halves), whole)
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_both_pipelines_train_to_the_same_bits(
+    devices: int, tiny_config: ConfigDict, one_device: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if devices == 1:
+        monkeypatch.setattr(sharding, "make_mesh", lambda: one_device)
+    tiny_config.num_steps = 3
+    digests = set()
+    for pipeline in pipelines.PIPELINES:
+        tiny_config.data.pipeline = pipeline
+        digests.add(parameter_digest(train.train(tiny_config, tmp_path / pipeline).params))
+    assert len(digests) == 1
+
+
+def test_calls_of_several_steps_end_where_something_is_due_and_resume_to_the_same_bits(
+    tiny_config: ConfigDict, tmp_path: Path
+) -> None:
+    tiny_config.data.pipeline, tiny_config.steps_per_dispatch = "resident", 3
+    tiny_config.checkpoint.every, tiny_config.log_every = 5, 4
+    tiny_config.num_steps = 11
+    whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)
+    lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [4, 5, 8, 10, 11]
+    for num_steps in (2, 11):
+        tiny_config.num_steps = num_steps
+        state = train.train(tiny_config, tmp_path / "parts")
+    assert parameter_digest(state.params) == whole
+    tiny_config.steps_per_dispatch = 1
+    train.train(tiny_config, tmp_path / "single")
+    single = [json.loads(line) for line in (tmp_path / "single/metrics.jsonl").read_text().splitlines()]
+    # Rounding grows from step to step.
+    np.testing.assert_allclose([a["loss"] for a in lines], [b["loss"] for b in single], rtol=1e-2)
+
+
+def test_another_pipeline_goes_on_with_a_run_and_says_so(
+    tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_config.num_steps = 1
+    train.train(tiny_config, tmp_path)
+    tiny_config.data.pipeline, tiny_config.num_steps = "resident", 2
+    train.train(tiny_config, tmp_path)
+    assert "started with data.pipeline tfdata and goes on with resident" in capsys.readouterr().out
+
+
+def test_dispatches() -> None:
+    pieces = list(pipelines.dispatches(range(2, 14), at_most=4, boundaries=(6, 10)))
+    assert pieces == [range(2, 6), range(6, 10), range(10, 12), range(12, 14)]
+    assert list(pipelines.dispatches(range(3, 5), at_most=1, boundaries=(10,))) == [range(3, 4), range(4, 5)]
+    assert list(pipelines.dispatches(range(5, 5), at_most=4, boundaries=(10,))) == []
+
+
+def test_rows_of_a_plan_are_those_of_its_batches() -> None:
+    plan = Geometry(0, ((64, 64),), crop=32, random_crops=7, fresh=True)
+    rows = resident.rows_of(plan, range(4, 6), batch_size=8, rows=slice(0, 8), steps_per_dispatch=2)
+    np.testing.assert_array_equal(rows[:, 0], plan.batch(4, 8))
+    np.testing.assert_array_equal(rows[:, 1], plan.batch(5, 8))
