@@ -59,13 +59,14 @@ def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> An
 
 
 def assert_close(actual: object, expected: object) -> None:
-    """Within 1e-5 of each tensor's largest value."""
+    """Within 3e-5 of each tensor's largest value: sums are rounded in another order, and the gradients of
+    batch norm's biases nearly cancel (by 1.2e-5 on one processor, 1e-5 on another)."""
     pairs = zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree_util.tree_leaves(expected), strict=True)
     for (path, a), b in pairs:
         a, b = np.asarray(a), np.asarray(b)
         largest = np.abs(b).max()
         np.testing.assert_allclose(
-            a, b, rtol=0, atol=1e-5 * largest + 1e-12, err_msg=jax.tree_util.keystr(path)
+            a, b, rtol=0, atol=3e-5 * largest + 1e-12, err_msg=jax.tree_util.keystr(path)
         )
 
 

@@ -44,13 +44,14 @@ class DenseBlock(nnx.Module):
         growth = self.layers[0].conv.out_features
         # Channel dropout as one draw for all layers: a draw each would double the compilation time.
         kept = self.dropout(jnp.ones((len(self.layers), x.shape[0], 1, 1, growth), x.dtype))
-        features, moments = [x], [layers.Moments.of(x)]
+        moments_of = self.layers[0].bn.moments
+        features, moments = [x], [moments_of(x)]
         for layer, factor in zip(self.layers, kept, strict=True):
             features = _settle_gradients(features)
             new = settle(_dense_layer(layer, features, moments) * factor)
             features.append(new)
             # All later layers normalise these features with the same mean and variance, taken once.
-            moments.append(layers.Moments.of(new))
+            moments.append(moments_of(new))
         return jnp.concatenate(features[1:], axis=-1)
 
 

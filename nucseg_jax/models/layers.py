@@ -6,7 +6,7 @@ statistics stay float32.
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -166,17 +166,6 @@ class Moments(NamedTuple):
     mean: jax.Array
     variance: jax.Array
 
-    @classmethod
-    def of(cls, x: jax.Array) -> "Moments":
-        """Of [B,H,W,C].
-
-        The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
-        large beside the deviation.
-        """
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean = x.mean((0, 1, 2))
-        return cls(mean, jnp.square(x - _per_channel(mean)).mean((0, 1, 2)))
-
 
 def _per_channel(values: jax.Array) -> jax.Array:
     """[C] → [1,1,1,C]."""
@@ -203,13 +192,51 @@ class BatchNorm(nnx.BatchNorm):
         if self.use_running_average:
             moments = Moments(self.mean[...], self.var[...])
         else:
-            moments = moments or Moments.of(x)
+            moments = moments or self.moments(x)
             for running, value in ((self.mean, moments.mean), (self.var, moments.variance)):
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * value
         assert self.scale is not None and self.bias is not None
-        factor = jax.lax.rsqrt(moments.variance + self.epsilon) * self.scale[...]
-        centred = x - _per_channel(moments.mean)
-        return (centred * _per_channel(factor) + _per_channel(self.bias[...])).astype(self.dtype)
+        deviation = jnp.sqrt(moments.variance + self.epsilon)
+        y = _normalise(x, moments.mean, deviation, self.scale[...], self.bias[...])
+        return y.astype(self.dtype)
+
+    def moments(self, x: jax.Array) -> Moments:
+        """Of [B,H,W,C], over all devices of `axis_name` where there is one (`pmap`; `jit` needs none).
+
+        The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
+        large beside the deviation.
+        """
+
+        def mean(values: jax.Array) -> jax.Array:
+            local = values.mean((0, 1, 2))
+            return local if self.axis_name is None else jax.lax.pmean(local, self.axis_name)
+
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        center = mean(x)
+        # Deviations from the mean sum up to 0: the variance has no gradient through the mean.
+        deviations = x - _per_channel(jax.lax.stop_gradient(center))
+        return Moments(center, mean(jnp.square(deviations)))
+
+
+@jax.custom_vjp
+def _normalise(
+    x: jax.Array, mean: jax.Array, deviation: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """(x - mean) / deviation · scale + bias; `x` is [B,H,W,C], the others are float32[C]."""
+    return (x - _per_channel(mean)) * _per_channel(scale / deviation) + _per_channel(bias)
+
+
+def _normalise_gradients(operands: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
+    """Two sums over the pixels give them all. JAX would keep x - mean for them; here it is made again."""
+    x, mean, deviation, scale, bias = operands
+    total = dy.sum((0, 1, 2))
+    projection = (dy * (x - _per_channel(mean))).sum((0, 1, 2)) / deviation
+    factor = scale / deviation
+    dx = (dy * _per_channel(factor)).astype(x.dtype)
+    return dx, -factor * total, -factor * projection, projection, total
+
+
+_normalise.defvjp(lambda *operands: (_normalise(*operands), operands), _normalise_gradients)
 
 
 def max_pool(x: jax.Array, window: int, *, stride: int, padding: int = 0) -> jax.Array:
@@ -258,6 +285,9 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
+FEW_PIXELS = 8
+
+
 @lru_cache
 def _bilinear_matrix(size_in: int, size_out: int) -> np.ndarray:
     """float64[size_out, size_in]: output i reads source coordinate i * (in - 1) / (out - 1)."""
@@ -281,31 +311,66 @@ def _pooling_matrix(size_in: int, bins: int) -> np.ndarray:
     return matrix
 
 
-def _apply_separable(x: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    """Multiply the height axis by `rows` and the width axis by `columns`.
-
-    In at least float32 at the highest precision, rounded once at the end: these products stand for
-    interpolation and means, which bfloat16 weights or reduced-precision matrix units would coarsen.
-    """
-    highest = jax.lax.Precision.HIGHEST
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    rows, columns = rows.astype(wide), columns.astype(wide)
-    y = jnp.einsum("oh,bhwc->bowc", rows, x.astype(wide), precision=highest)
-    return jnp.einsum("ow,bhwc->bhoc", columns, y, precision=highest).astype(x.dtype)
-
-
 def resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Bilinear resizing, corners aligned, to exactly `size` (height, width), up or down."""
-    height, width = x.shape[1:3]
-    if (height, width) == tuple(size):
+    """Bilinear resizing, corners aligned, to exactly `size` (height, width), up or down.
+
+    In at least float32, rounded once at the end.
+    """
+    if x.shape[1:3] == tuple(size):
         return x
-    return _apply_separable(x, _bilinear_matrix(height, size[0]), _bilinear_matrix(width, size[1]))
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return _interpolate(wide, (x.shape[1], x.shape[2]), (size[0], size[1])).astype(x.dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _interpolate(x: jax.Array, size_in: tuple[int, int], size_out: tuple[int, int]) -> jax.Array:
+    """[B,*size_in,C] → [B,*size_out,C]; its gradient, too, sums a few pixels and is no scatter."""
+    y = _multiply_axis(x, _bilinear_matrix(size_in[0], size_out[0]), 1)
+    return _multiply_axis(y, _bilinear_matrix(size_in[1], size_out[1]), 2)
+
+
+def _interpolate_gradient(
+    size_in: tuple[int, int], size_out: tuple[int, int], _: None, dy: jax.Array
+) -> tuple[jax.Array]:
+    dy = _multiply_axis(dy, _bilinear_matrix(size_in[1], size_out[1]).T, 2)
+    return (_multiply_axis(dy, _bilinear_matrix(size_in[0], size_out[0]).T, 1),)
+
+
+_interpolate.defvjp(lambda x, *sizes: (_interpolate(x, *sizes), None), _interpolate_gradient)
+
+
+def _multiply_axis(x: jax.Array, matrix: np.ndarray, axis: int) -> jax.Array:
+    """Multiply the height (axis 1) or the width (axis 2) of [B,H,W,C] by a matrix [out, in].
+
+    A sum of a few pixels where a row of the matrix has few values other than 0: on a CPU a fifth of the
+    product's time, and less. The product is at the highest precision: it stands for interpolation and means,
+    which bfloat16 weights or reduced-precision matrix units would coarsen.
+    """
+    nonzero = matrix != 0.0
+    count = nonzero.sum(1).max()
+    if count > FEW_PIXELS:
+        equation = "oi,biwc->bowc" if axis == 1 else "oi,bhic->bhoc"
+        return jnp.einsum(equation, matrix.astype(x.dtype), x, precision=jax.lax.Precision.HIGHEST)
+    order = np.argsort(~nonzero, axis=1, kind="stable")[:, :count]
+    weights = np.take_along_axis(matrix, order, axis=1).astype(x.dtype)
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    parts = [
+        jnp.take(x, pixels, axis=axis, mode="clip") * weight.reshape(shape)
+        for pixels, weight in zip(order.T, weights.T, strict=True)
+    ]
+    return sum(parts[1:], start=parts[0])
 
 
 def adaptive_average_pool(x: jax.Array, bins: int) -> jax.Array:
-    """Means over bins × bins regions that may overlap, each divided by its own count of pixels."""
-    height, width = x.shape[1:3]
-    return _apply_separable(x, _pooling_matrix(height, bins), _pooling_matrix(width, bins))
+    """Means over bins × bins regions that may overlap, each divided by its own count of pixels.
+
+    In at least float32, rounded once at the end.
+    """
+    y = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    for axis in (1, 2):
+        y = _multiply_axis(y, _pooling_matrix(x.shape[axis], bins), axis)
+    return y.astype(x.dtype)
 
 
 def check_images(images: jax.Array, multiple: int, network: str) -> None:
