@@ -96,9 +96,10 @@ def test_dilated_convolution_keeps_the_size() -> None:
     np.testing.assert_allclose(conv(x), expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("padding", [(1, 2), (2, 1)])
-def test_upsampling_convolution_is_a_convolution_of_spread_samples(padding: tuple[int, int]) -> None:
-    conv = layers.TransposedConv(3, 4, padding=padding, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("zeros_before", [1, 2])
+def test_upsampling_convolution_is_a_convolution_of_spread_samples(zeros_before: int) -> None:
+    padding = (zeros_before, 3 - zeros_before)
+    conv = layers.TransposedConv(3, 4, zeros_before=zeros_before, rngs=nnx.Rngs(0))
     kernel, bias, x = random_weights(3, 3, 3, 4), random_weights(4), random_weights(2, 5, 4, 3)
     conv.kernel[...], conv.bias[...] = kernel, bias
     spread = np.zeros((2, 9, 7, 3), np.float32)

@@ -121,7 +121,7 @@ class FCDenseNet(nnx.Module):
         for count, skip in zip(DOWN_LAYERS[::-1], skips[::-1], strict=True):
             self.transitions_up.append(
                 layers.TransposedConv(
-                    channels, channels, padding=(2, 1), kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
+                    channels, channels, zeros_before=2, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
                 )
             )
             self.up.append(DenseBlock(channels + skip, growth, count, dtype=dtype, rngs=rngs))

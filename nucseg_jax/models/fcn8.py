@@ -15,7 +15,7 @@ class Up(nnx.Module):
     """Transposed convolution that doubles the size, ReLU, plus the skip if there is one, batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = layers.TransposedConv(in_channels, out_channels, padding=(1, 2), dtype=dtype, rngs=rngs)
+        self.conv = layers.TransposedConv(in_channels, out_channels, zeros_before=1, dtype=dtype, rngs=rngs)
         self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, skip: jax.Array | None = None) -> jax.Array:

@@ -124,8 +124,8 @@ class TransposedConv(nnx.ConvTranspose):
     """A transposed 3×3 convolution of stride 2: a zero between samples, then a convolution; twice the size.
 
     Args:
-      padding: zeros (before, after) the input with its inserted zeros, on each axis, (1, 2) or (2, 1);
-        PyTorch's padding p and output padding q are (2 - p, 2 - p + q).
+      zeros_before: 1 or 2 zeros before the first sample, and 2 or 1 behind the last one, on each axis;
+        PyTorch's padding is 2 - zeros_before.
       kernel_init: None: PyTorch's default, which counts the outgoing connections as the incoming ones.
     """
 
@@ -134,18 +134,18 @@ class TransposedConv(nnx.ConvTranspose):
         in_channels: int,
         out_channels: int,
         *,
-        padding: tuple[int, int],
+        zeros_before: int,
         kernel_init: nnx.Initializer | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        self.zeros_before = padding[0]
+        self.zeros_before = zeros_before
         super().__init__(
             in_channels,
             out_channels,
             (3, 3),
             strides=(2, 2),
-            padding=(padding, padding),
+            padding=((zeros_before, 3 - zeros_before),) * 2,
             kernel_init=kernel_init or nnx.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
             bias_init=_uniform(1.0 / math.sqrt(out_channels * 9)),
             dtype=dtype,
