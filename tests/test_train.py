@@ -59,24 +59,24 @@ def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> An
 
 
 def assert_close(actual: object, expected: object) -> None:
-    """On average within 1e-5 of each tensor's largest value, and everywhere within 1e-4.
-
-    Sums are rounded in another order; now and then that takes a ReLU over its edge, and one weight of the
-    layer moves by a few 1e-5.
-    """
+    """Within 1e-5 of each tensor's largest value."""
     pairs = zip(jax.tree_util.tree_leaves_with_path(actual), jax.tree_util.tree_leaves(expected), strict=True)
     for (path, a), b in pairs:
-        a, b, name = np.asarray(a), np.asarray(b), jax.tree_util.keystr(path)
+        a, b = np.asarray(a), np.asarray(b)
         largest = np.abs(b).max()
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * largest + 1e-12, err_msg=name)
-        assert np.abs(a - b).mean() <= 1e-5 * largest + 1e-12, name
+        np.testing.assert_allclose(
+            a, b, rtol=0, atol=1e-5 * largest + 1e-12, err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def test_eight_devices_equal_one(tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch) -> None:
+    """In float64: in float32 rounding now and then takes a ReLU over its edge, and moves its weights."""
     mesh = sharding.make_mesh()
     assert mesh.devices.size == 8
-    many, many_loss = step_once(tiny_config, mesh, tissue_batch)
-    one, one_loss = step_once(tiny_config, one_device, tissue_batch)
+    tiny_config.model.dtype = "float64"
+    with jax.enable_x64(True):
+        many, many_loss = step_once(tiny_config, mesh, tissue_batch)
+        one, one_loss = step_once(tiny_config, one_device, tissue_batch)
     assert_close((many_loss, many.params, many.batch_stats), (one_loss, one.params, one.batch_stats))
 
 

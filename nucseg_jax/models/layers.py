@@ -194,6 +194,7 @@ class BatchNorm(nnx.BatchNorm):
         else:
             moments = moments or self.moments(x)
             for running, value in ((self.mean, moments.mean), (self.var, moments.variance)):
+                value = value.astype(running.dtype)  # float32, also where the network computes in float64
                 running[...] = self.momentum * running[...] + (1 - self.momentum) * value
         assert self.scale is not None and self.bias is not None
         deviation = jnp.sqrt(moments.variance + self.epsilon)
