@@ -193,13 +193,13 @@ def _xla_kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Wind
 
 def _forward_on_cpu(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
     size = kernel.shape[0]
-    if not _as_product(x, size, window):
+    if not _as_product(x, size):
         return _xla_forward(x, kernel, window=window)
     patches = _patches(x, size, window)
     return _product(patches, kernel.reshape(-1, kernel.shape[-1]), ((3,), (0,)), x.dtype)
 
 
-def _as_product(x: jax.Array, size: int, window: Window) -> bool:
+def _as_product(x: jax.Array, size: int) -> bool:
     """Whether the products over all patches pay off: no patches to make, or little to make them of."""
     return size == 1 or (_pixels(x) <= SMALL_IMAGE // 2 and x.shape[-1] >= 128)
 

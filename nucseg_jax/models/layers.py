@@ -287,6 +287,7 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 
 
 FEW_PIXELS = 8
+"""Values a row of a matrix up to which `_multiply_axis` adds pixels instead of multiplying."""
 
 
 @lru_cache
