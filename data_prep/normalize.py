@@ -8,9 +8,9 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from data_prep.images import pixel_sha256, read_image
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.files import replacing
+from nucseg_jax.images import pixel_sha256, read_image
 
 METHODS = ("vahadane", "none")
 # staintools lets the dictionary learning run for one second of wall time: another result on another

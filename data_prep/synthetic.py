@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_prep.images import pixel_sha256
 from data_prep.staining import Stains, photograph
 from data_prep.tissue import Organ, Section
 from nucseg_jax.files import replacing
+from nucseg_jax.images import pixel_sha256
 
 NAME = "synthetic"
 MICRONS_PER_PIXEL = 0.25

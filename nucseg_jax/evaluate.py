@@ -13,7 +13,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from nucseg_jax import checkpoint, classical, data, figures, instances, metrics, sharding
+from nucseg_jax import checkpoint, classical, data, figures, images, instances, metrics, sharding
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.files import write_text
@@ -168,8 +168,8 @@ def _score_split(
         if first:
             drawing = (tissue, example.original_label_map, nuclei)
             caption = f"{example.id}: F1 {scores.values['f1']:.3f}, AJI {scores.values['aji']:.3f}"
-            figures.save_png(folder / "overlays" / f"{example.id}.png", figures.overlay(*drawing))
-            figures.save_png(
+            images.write_image(folder / "overlays" / f"{example.id}.png", figures.overlay(*drawing))
+            images.write_image(
                 folder / "panels" / f"{example.id}.png", figures.panel(*drawing, caption=caption)
             )
     return rows, baseline

@@ -6,15 +6,12 @@ so the common colour blindnesses tell them apart; both are far lighter than stai
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
-from nucseg_jax.files import replacing
+from nucseg_jax.images import check_image
 from nucseg_jax.metrics import check_label_map
 
 Colour = tuple[int, int, int]
@@ -90,25 +87,8 @@ def panel(
     return np.vstack([pictures, _legend(pictures.shape[1], caption)])
 
 
-def save_png(path: str | os.PathLike[str], image: NDArray[np.uint8]) -> None:
-    """Writes uint8 `[H, W, 3]` RGB as a PNG, whole or not at all.
-
-    Raises:
-        ValueError: the image is not uint8 `[H, W, 3]`.
-        OSError: the folder does not exist or cannot be written.
-    """
-    _check_image(image)
-    with replacing(Path(path)) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG")
-
-
-def _check_image(image: NDArray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image must be uint8 [H, W, 3], got {image.dtype} {image.shape}")
-
-
 def _check(image: NDArray, truth: NDArray, prediction: NDArray) -> None:
-    _check_image(image)
+    check_image(image)
     for name, label_map in (("truth", truth), ("prediction", prediction)):
         check_label_map(name, label_map)
         if label_map.shape != image.shape[:2]:

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from PIL import Image
 
 from nucseg_jax import figures
-from nucseg_jax.figures import overlay, panel, save_png
+from nucseg_jax.figures import overlay, panel
 
 IMAGE = np.full((60, 80, 3), (200, 120, 190), dtype=np.uint8)
 
@@ -102,34 +101,3 @@ def test_colours_differ_to_the_colour_blind():
 def test_bad_input_is_named(draw, image, truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         draw(image, truth, prediction)
-
-
-def test_save_png_round_trip_and_nothing_left_beside_it(tmp_path):
-    path = tmp_path / "a.png"
-    drawn = overlay(IMAGE, square(10, 10), EMPTY)
-    save_png(path, IMAGE)
-    save_png(str(path), drawn)
-    with Image.open(path) as stored:
-        np.testing.assert_array_equal(np.asarray(stored), drawn)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "a.png"
-    save_png(path, IMAGE)
-    before = path.read_bytes()
-
-    def full_disk(*args, **kwargs):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(figures.os, "replace", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_png(path, IMAGE // 2)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_save_png_rejects_label_maps(tmp_path):
-    with pytest.raises(ValueError, match="uint8"):
-        save_png(tmp_path / "a.png", EMPTY)
-    assert not list(tmp_path.iterdir())

@@ -9,10 +9,11 @@ import tifffile
 from PIL import Image
 
 from data_prep import prepare, sources
-from data_prep.images import pixel_sha256, read_image, read_label_map
+from data_prep.label_maps import read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from nucseg_jax import files
 from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.images import pixel_sha256, read_image
 
 SIDE = 64
 

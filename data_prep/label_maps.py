@@ -1,50 +1,14 @@
-"""Read what users have: RGB images and instance label maps, each file checked on the way in."""
+"""Instance label maps in files, each checked on the way in."""
 
-import hashlib
 import os
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from nucseg_jax.errors import DataError
+from nucseg_jax.images import MODES, decode, open_image
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
-
-# Names a user knows for Pillow's modes.
-_MODES = {
-    "1": "black and white",
-    "L": "greyscale",
-    "LA": "greyscale with transparency",
-    "P": "colours from a palette",
-    "RGBA": "RGB with transparency",
-    "CMYK": "CMYK",
-    "F": "floating point",
-}
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an 8-bit RGB image.
-
-    Args:
-      path: any format Pillow reads; MoNuSeg's LZW-compressed TIFFs need nothing else.
-
-    Returns:
-      uint8 [height, width, 3], RGB.
-
-    Raises:
-      DataError: the file is missing, truncated, no image, or not 8-bit RGB.
-    """
-    with _open(Path(path)) as image:
-        if image.mode != "RGB":
-            kind = _MODES.get(image.mode, f"Pillow mode {image.mode}")
-            raise DataError(
-                f"{path}: is {kind}, not 8-bit RGB. Convert it on purpose, e.g. "
-                "Image.open(path).convert('RGB').save(other_path) with Pillow"
-            )
-        return _pixels(image, path)
 
 
 def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
@@ -86,49 +50,16 @@ def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.n
     return labels.astype(np.int32)
 
 
-def pixel_sha256(image: np.ndarray) -> str:
-    """SHA-256 (hex) of the decoded pixels of uint8 [height, width, 3], row by row, R then G then B.
-
-    It does not depend on how the file was compressed. Not even the shape enters: images that differ only
-    in how the same bytes are wrapped are not told apart, which no accident brings about.
-    """
-    return hashlib.sha256(np.ascontiguousarray(image, np.uint8).tobytes()).hexdigest()
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to be an image tile ({error}). Cut it first") from error
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read as an image ({error}). Download or export it again"
-        ) from error
-
-
-def _pixels(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
-    """Decode an open image; Pillow reads the pixels only now."""
-    try:
-        with warnings.catch_warnings():
-            # libtiff reports a damaged strip as a warning before Pillow raises.
-            warnings.simplefilter("ignore", UserWarning)
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: truncated or damaged ({error}). Download or export it again") from error
-
-
 def _read_png(path: Path) -> np.ndarray:
-    with _open(path) as image:
+    with open_image(path) as image:
         # A palette's indices are the numbers that whoever saved the map wrote; "1" decodes to bool.
         if image.mode not in ("L", "I", "I;16", "I;16B", "P"):
             raise DataError(
-                f"{path}: is {_MODES.get(image.mode, image.mode)}, but a label map has one integer "
+                f"{path}: is {MODES.get(image.mode, image.mode)}, but a label map has one integer "
                 "channel (8 or 16 bits). A picture with a colour for each nucleus does not do, since "
                 "colours can repeat: export the numbers"
             )
-        return _pixels(image, path)
+        return decode(image, path)
 
 
 def _read_tiff(path: Path) -> np.ndarray:

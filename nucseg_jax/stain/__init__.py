@@ -1,0 +1,31 @@
+"""Stain normalisation: images of H&E tissue in the colours of a target image.
+
+``VahadaneNormalizer().fit(target).transform(images)``; or Macenko, Reinhard, Identity. Everything is pure JAX
+underneath (`normalization`), the same on CPU, GPU and TPU. Command: ``python -m nucseg_jax.stain --help``.
+"""
+
+from nucseg_jax.stain.normalization import LabStatistics, Normalized, Stains
+from nucseg_jax.stain.normalizers import (
+    NORMALIZERS,
+    Estimate,
+    IdentityNormalizer,
+    MacenkoNormalizer,
+    ReinhardNormalizer,
+    StainNormalizer,
+    VahadaneNormalizer,
+    from_dict,
+)
+
+__all__ = [
+    "NORMALIZERS",
+    "Estimate",
+    "IdentityNormalizer",
+    "LabStatistics",
+    "MacenkoNormalizer",
+    "Normalized",
+    "ReinhardNormalizer",
+    "StainNormalizer",
+    "Stains",
+    "VahadaneNormalizer",
+    "from_dict",
+]
