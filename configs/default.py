@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.data.dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or TFDS's default
     config.data.dataset = "monuseg"  # or "folder": a user's own images
     config.data.split = "paper"
-    config.data.stain = "vahadane"  # how it was prepared; or "none"
+    config.data.stain = "vahadane"  # how it was prepared; or macenko, reinhard, none
     config.data.size = config_dict.placeholder(int)  # --size it was prepared with; None: the default
     config.data.validation = ()  # ids of training images held out to choose a checkpoint
     # The same patches either way: "tfdata" cuts them on the host; "resident" keeps all training images in
@@ -44,6 +44,18 @@ def get_config() -> ConfigDict:
     config.data.fresh_crops = False  # new corners each epoch
     config.data.turns = False  # random multiples of 90°
     config.data.flips = False
+
+    config.stain = ConfigDict()
+    # "prepare": images are normalised when the dataset is prepared, as data.stain says. "model": in the
+    # network's input, patch by patch, of a dataset with data.stain = "none".
+    config.stain.where = "prepare"
+    config.stain.method = "vahadane"  # of "model": or macenko, reinhard, identity
+    # Image whose stains the others get: an id of a training image or, for "model", a file. None: the one that
+    # the dataset names.
+    config.stain.target = config_dict.placeholder(str)
+    # Each training patch gets each stain times 1 ± scale, plus ± shift (optical density), at random.
+    config.stain.augment_scale = 0.0
+    config.stain.augment_shift = 0.0
 
     config.optim = ConfigDict()
     config.optim.learning_rate = 0.1

@@ -37,17 +37,24 @@ class NucleiConfig(tfds.core.BuilderConfig):
     """One way to prepare the images of a manifest. Make it with `make_config`.
 
     Attributes:
-      stain: "vahadane" or "none".
+      stain: one of `normalize.METHODS`.
+      stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
     """
 
     manifest: Manifest | None = None
     stain: str = "none"
+    stain_backend: str = "jax"
     size: int | None = None
 
 
 def make_config(
-    manifest: Manifest, *, stain: str, size: int | None, default_size: int | None
+    manifest: Manifest,
+    *,
+    stain: str,
+    size: int | None,
+    default_size: int | None,
+    stain_backend: str = "jax",
 ) -> NucleiConfig:
     """A config named NAME_STAIN, or NAME_STAIN_SIZE where the size is not the dataset's default."""
     suffix = "" if size == default_size else f"_{size}"
@@ -56,6 +63,7 @@ def make_config(
         description=manifest.description,
         manifest=manifest,
         stain=stain,
+        stain_backend=stain_backend,
         size=size,
     )
 
@@ -90,7 +98,12 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     def recipe(self) -> dict[str, Any]:
         """What was asked for; the part of the metadata known before the images are read."""
         config = self.builder_config
-        return {"manifest": config.manifest.to_json(), "stain": config.stain, "size": config.size}
+        return {
+            "manifest": config.manifest.to_json(),
+            "stain": config.stain,
+            "stain_backend": None if config.stain == "none" else config.stain_backend,
+            "size": config.size,
+        }
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         config = self.builder_config
@@ -98,10 +111,14 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             config.manifest,
             Path(dl_manager.manual_dir),
             stain=config.stain,
+            stain_backend=config.stain_backend,
             size=config.size,
             cache=Path(self.data_dir_root) / "cache" / "stain",
         )
         self.info.metadata.update(_facts(preparation))
+        # What falls back is known when all images are done; TFDS writes the metadata after that.
+        if preparation.normalizer:
+            self.info.metadata["stain_fell_back"] = preparation.normalizer.fell_back
         progress = tqdm(total=len(config.manifest.images), desc=config.name, unit="image")
         return {
             split: self._generate_examples(preparation, split, progress) for split in config.manifest.splits
@@ -129,13 +146,13 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "sha256": preparation.sha256,
         "nuclei": {},
         "stain_target": None,
-        "stain_matrix": None,
+        "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},
     }
     if preparation.normalizer:
         facts["stain_target"] = preparation.manifest.stain_target
-        facts["stain_matrix"] = preparation.normalizer.stain_matrix.tolist()
-        facts["versions"].update(normalize.versions())
+        facts["stain_style"] = preparation.normalizer.style
+        facts["versions"].update(preparation.normalizer.versions)
     return facts
 
 
@@ -148,6 +165,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for prepared datasets (default: $TFDS_DATA_DIR, or TFDS's ~/tensorflow_datasets)",
     )
     parser.add_argument("--overwrite", action="store_true", help="prepare again even if the dataset is there")
+    parser.add_argument("--stain-target", metavar="ID", help="training image whose stains the others get")
+    parser.add_argument(
+        "--stain-backend",
+        choices=normalize.BACKENDS,
+        default="jax",
+        help="staintools continues datasets of earlier releases: seconds an image, and only vahadane",
+    )
 
 
 def positive(text: str) -> int:
@@ -161,7 +185,7 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
     """Prepare a dataset on disk unless it is there, and print what was made.
 
     TFDS writes to a folder `incomplete...VERSION` and renames it at the end, so that a killed run
-    leaves nothing that loads as a dataset; stain-normalised images are kept for the next run.
+    leaves nothing that loads as a dataset.
 
     Args:
       make_builder: makes the builder, with `data_dir` = the folder for prepared datasets.
@@ -240,7 +264,7 @@ def _plain_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, AnnotationWarning):
+        if issubclass(category, (AnnotationWarning, normalize.StainWarning)):
             tqdm.write(f"warning: {message}", file=sys.stderr)
         else:
             original(message, category, filename, lineno, file, line)

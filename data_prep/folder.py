@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--test", nargs="+", metavar="ID", default=[], help="test images (without a manifest)"
     )
     parser.add_argument("--stain", choices=METHODS, default="none")
-    parser.add_argument("--stain-target", metavar="ID", help="training image whose stains the others get")
     parser.add_argument(
         "--size", type=positive, help="side of the images in pixels (default: keep each one's own)"
     )
@@ -87,7 +86,9 @@ def _all_images(folder: Path, test: Sequence[str]) -> Manifest:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    config = make_config(images_of(args), stain=args.stain, size=args.size, default_size=None)
+    config = make_config(
+        images_of(args), stain=args.stain, stain_backend=args.stain_backend, size=args.size, default_size=None
+    )
     build(lambda: Folder(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
 
 

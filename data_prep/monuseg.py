@@ -6,6 +6,7 @@ Importing this module also registers it with TFDS:
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 
 from data_prep import manifest
 from data_prep.builder import NucleiBuilder, add_arguments, build, make_config, positive, run
@@ -31,6 +32,13 @@ class Monuseg(NucleiBuilder):
     ]
 
 
+class _AsAsked(Monuseg, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
+    """Monuseg with any target and backend: TFDS takes no other config under the name of a listed one."""
+
+    name = "monuseg"
+    BUILDER_CONFIGS = []
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see ``--help``."""
     parser = argparse.ArgumentParser(prog="data_prep.monuseg", description="Prepare MoNuSeg.")
@@ -45,15 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    config = f"{args.split}_{args.stain}"
-    if args.size != SIZE:
-        config = make_config(
-            manifest.load(manifest.committed()[args.split]),
-            stain=args.stain,
-            size=args.size,
-            default_size=SIZE,
-        )
-    build(lambda: Monuseg(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
+    images = manifest.load(manifest.committed()[args.split])
+    if args.stain_target:
+        images = replace(images, stain_target=args.stain_target)
+        manifest.check(images, f"--stain-target {args.stain_target}")
+    config = make_config(
+        images, stain=args.stain, stain_backend=args.stain_backend, size=args.size, default_size=SIZE
+    )
+    build(lambda: _AsAsked(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
 
 
 if __name__ == "__main__":

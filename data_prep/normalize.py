@@ -1,141 +1,83 @@
-"""Stain normalisation of the prepared images with staintools, as the paper did it, and its cache."""
+"""Stain normalisation of the prepared images: by this package, or by staintools as earlier releases did."""
 
-import hashlib
 import importlib.metadata
+import warnings
 from pathlib import Path
-from types import ModuleType
+from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
-from nucseg_jax.errors import DataError, MissingExtraError
-from nucseg_jax.files import replacing
-from nucseg_jax.images import pixel_sha256, read_image
+from nucseg_jax.errors import DataError
+from nucseg_jax.stain import NORMALIZERS
 
-METHODS = ("vahadane", "none")
-# staintools lets the dictionary learning run for one second of wall time: another result on another
-# machine, or on the same one when it is busy. A fixed number of steps (about that second) on one thread
-# always gives the same image.
-STEPS = 2000
-TISSUE_LUMINOSITY = 0.8  # staintools' defaults
-SPARSITY = 0.1
+METHODS = ("vahadane", "macenko", "reinhard", "none")
+BACKENDS = ("jax", "staintools")
 
 
-class Normalizer:
-    """Vahadane et al., IEEE TMI 35(8), 2016, through staintools' StainNormalizer.
+class StainWarning(UserWarning):
+    """An image shows no stains, and was taken to have the target's."""
 
-    Args:
-      target: uint8 [height, width, 3], the image whose stains the others get.
-      name: of the target, for messages.
-      cache: the folder that keeps the normalised images.
+
+class Normalizer(Protocol):
+    """What normalises the images of one dataset.
 
     Attributes:
-      stain_matrix: float64 [2, 3], optical density of hematoxylin (first) and eosin in R, G, B; unit rows.
-
-    Raises:
-      MissingExtraError: staintools is not installed.
-      DataError: the target has no stained tissue.
+      style: the fitted target, as `nucseg_jax.stain.from_dict` takes it.
+      versions: of the packages that decide the pixels.
+      fell_back: ids of the images that showed no stains.
     """
 
-    def __init__(self, target: np.ndarray, name: str, cache: Path) -> None:
-        staintools = _import_staintools()
-        self._normalizer = staintools.StainNormalizer(method="vahadane")
-        self._normalizer.extractor = _Extractor
-        self._cache = cache
-        # All that the normalised pixels depend on, next to those of the source image.
-        self._recipe = (pixel_sha256(target), "vahadane", str(STEPS), *versions().values())
-        try:
-            with np.errstate(divide="raise", invalid="raise"):
-                self._normalizer.fit(target.copy())  # staintools writes on what it is given
-        except Exception as error:  # staintools, spams and NumPy each raise their own
-            raise _no_stain(name, error) from error
-        self.stain_matrix: np.ndarray = self._normalizer.stain_matrix_target
+    style: dict[str, Any]
+    versions: dict[str, str]
+    fell_back: list[str]
 
     def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Normalise uint8 [height, width, 3], or take it from the cache.
+        """uint8 [height, width, 3] → the same in the target's colours; `name` is its id, for messages."""
 
-        Args:
-          image: RGB, at least some of it tissue.
-          name: its id, for messages and the name in the cache.
-        """
-        key = hashlib.sha256(" ".join((pixel_sha256(image), *self._recipe)).encode()).hexdigest()
-        path = self._cache / f"{name}-{key[:32]}.png"
-        cached = _read_cached(path, image.shape)
-        if cached is not None:
-            return cached
+
+def fit(method: str, backend: str, target: np.ndarray, name: str, cache: Path) -> Normalizer:
+    """A normaliser fitted to a target image.
+
+    Args:
+      method: one of METHODS but "none".
+      backend: one of BACKENDS.
+      target: uint8 [height, width, 3], the image whose stains the others get.
+      name: its id, for messages.
+      cache: the folder in which staintools' images, seconds each, are kept between runs.
+
+    Raises:
+      DataError: the target has no stained tissue; or staintools with another method than Vahadane's.
+      MissingExtraError: staintools is not installed.
+    """
+    if backend == "jax":
+        return JaxNormalizer(method, target, name)
+    from data_prep.staintools_backend import StaintoolsNormalizer
+
+    if method != "vahadane":
+        raise DataError(f"--stain-backend staintools does vahadane only, not {method}: leave it out")
+    return StaintoolsNormalizer(target, name, cache)
+
+
+class JaxNormalizer:
+    """`nucseg_jax.stain`; an image without stains gets the target's, with a StainWarning."""
+
+    def __init__(self, method: str, target: np.ndarray, name: str) -> None:
         try:
-            with np.errstate(divide="raise", invalid="raise"):
-                normalized = self._normalizer.transform(image.copy())
-        except Exception as error:  # staintools, spams and NumPy each raise their own
-            raise _no_stain(name, error) from error
-        _write(path, normalized)
+            self._normalizer = NORMALIZERS[method]().fit(target)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+        self.style = self._normalizer.to_dict()
+        self.versions = {"jax": importlib.metadata.version("jax")}
+        self.fell_back: list[str] = []
+
+    def __call__(self, image: np.ndarray, name: str) -> np.ndarray:
+        normalized = self._normalizer.transform(image)
+        if self._normalizer.fell_back:
+            self.fell_back.append(name)
+            warnings.warn(
+                f"{name}: no hematoxylin and eosin to be seen (blank, of one colour, inked or too small); it "
+                "was taken to have the target's stains",
+                StainWarning,
+                stacklevel=2,
+            )
         return normalized
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that decide the normalised pixels."""
-    return {name: importlib.metadata.version(name) for name in ("staintools", "spams-bin")}
-
-
-class _Extractor:
-    """staintools' VahadaneStainExtractor with a fixed number of steps."""
-
-    @staticmethod
-    def get_stain_matrix(image: np.ndarray) -> np.ndarray:
-        """float64 [2, 3] of unit rows, hematoxylin first: the one that absorbs more red."""
-        import spams
-        from staintools.miscellaneous.miscellaneous_functions import normalize_matrix_rows
-        from staintools.miscellaneous.optical_density_conversion import convert_RGB_to_OD
-        from staintools.tissue_masks.luminosity_threshold_tissue_locator import (
-            LuminosityThresholdTissueLocator,
-        )
-
-        tissue = LuminosityThresholdTissueLocator.get_tissue_mask(
-            image, luminosity_threshold=TISSUE_LUMINOSITY
-        )
-        density = np.asfortranarray(convert_RGB_to_OD(image)[tissue].T)
-        dictionary = spams.trainDL(
-            X=density,
-            K=2,
-            lambda1=SPARSITY,
-            mode=2,
-            modeD=0,
-            posAlpha=True,
-            posD=True,
-            verbose=False,
-            iter=STEPS,
-            numThreads=1,
-        ).T
-        hematoxylin_first = dictionary[np.argsort(-dictionary[:, 0], kind="stable")]
-        return normalize_matrix_rows(hematoxylin_first)
-
-
-def _import_staintools() -> ModuleType:
-    try:
-        import spams  # noqa: F401
-        import staintools
-    except ImportError as error:
-        raise MissingExtraError("stain", error) from error
-    return staintools
-
-
-def _no_stain(name: str, error: Exception) -> DataError:
-    return DataError(
-        f"{name}: staintools finds no two stains in this image ({type(error).__name__}: {error}). "
-        "Is it blank, or no H&E? Leave it out, or prepare with --stain none"
-    )
-
-
-def _read_cached(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The cached image, or None if there is none or it is damaged and must be made again."""
-    try:
-        image = read_image(path)
-    except DataError:
-        return None
-    return image if image.shape == shape else None
-
-
-def _write(path: Path, image: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, format="PNG", compress_level=1)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep import sources
+from data_prep import normalize, sources
 from data_prep.annotations import rasterize
 from data_prep.label_maps import read_label_map
 from data_prep.manifest import ImageEntry, Manifest
-from data_prep.normalize import METHODS, Normalizer
+from data_prep.normalize import Normalizer
 from data_prep.sources import Pair
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
@@ -53,22 +53,25 @@ class Preparation:
         )
 
 
-def plan(manifest: Manifest, folder: Path, *, stain: str, size: int | None, cache: Path) -> Preparation:
+def plan(
+    manifest: Manifest, folder: Path, *, stain: str, stain_backend: str, size: int | None, cache: Path
+) -> Preparation:
     """Find and check every file of a dataset, before any slow step.
 
     Args:
       manifest: the images and their splits.
       folder: holds the files, in one of the layouts of `data_prep.sources`.
-      stain: "vahadane" or "none".
+      stain: one of `normalize.METHODS`.
+      stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
-      cache: the folder that keeps stain-normalised images between runs.
+      cache: the folder that keeps staintools' images between runs.
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; no stain target.
     """
-    if stain not in METHODS:
-        raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(METHODS)}")
+    if stain not in normalize.METHODS:
+        raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(normalize.METHODS)}")
     if stain != "none" and not manifest.stain_target:
         raise DataError(
             f"stain {stain} needs a target, but manifest {manifest.name!r} names none. Set its "
@@ -80,7 +83,7 @@ def plan(manifest: Manifest, folder: Path, *, stain: str, size: int | None, cach
     normalizer = None
     if stain != "none":
         target = manifest.stain_target
-        normalizer = Normalizer(read_image(pairs[target].image), target, cache)
+        normalizer = normalize.fit(stain, stain_backend, read_image(pairs[target].image), target, cache)
     return Preparation(manifest, pairs, size, normalizer, sha256)
 
 

@@ -2,7 +2,7 @@
 
 A checkpoint (`WORKDIR/checkpoints/STEP`) has three items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, and `info`, a JSON with the config, the classes, the channel order,
-the stain normalisation and the package version.
+the stain normalisation with its fitted target, and the package version.
 """
 
 import hashlib
@@ -23,6 +23,7 @@ from nucseg_jax import __version__, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.stain import StainNormalizer, experiment
 
 CLASSES = ("background", "nucleus")
 
@@ -40,6 +41,8 @@ class LoadedModel:
       params, batch_stats: its weights, replicated over the mesh.
       step: training step of the checkpoint.
       info: the checkpoint's `info` item.
+      stain: normalises an image before the network gets it; None where that is not needed (the network was
+        trained without, or does it itself) or not known (runs of version 0.1.0 and converted ones).
     """
 
     network: FunctionalNetwork
@@ -47,6 +50,7 @@ class LoadedModel:
     batch_stats: nnx.State
     step: int
     info: dict[str, Any]
+    stain: StainNormalizer | None
 
 
 class Checkpoints:
@@ -109,8 +113,10 @@ class Checkpoints:
         self._manager.close()
 
 
-def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, Any]:
-    """The `info` item of a checkpoint."""
+def describe(
+    config: ConfigDict, dataset_metadata: dict[str, Any], stain: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The `info` item of a checkpoint; `stain` is that of `stain.experiment.describe`."""
     return {
         "config": json.loads(config.to_json_best_effort()),
         "classes": [*CLASSES, *(f"class {i}" for i in range(2, config.model.num_classes))],
@@ -118,6 +124,7 @@ def describe(config: ConfigDict, dataset_metadata: dict[str, Any]) -> dict[str, 
         "scaling": "divided by 255",
         "input_scale": config.model.input_scale,
         "dataset": dataset_metadata,
+        "stain": stain,
         "version": __version__,
         "devices": jax.device_count(),
     }
@@ -161,12 +168,16 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
                 rngs=nnx.Rngs(params=0, dropout=0),
             )
 
-        input_format = InputFormat(model["channel_order"], model.get("input_scale", 1.0))
+        stain = info.get("stain")
+        input_format = InputFormat(
+            model["channel_order"], model.get("input_scale", 1.0), experiment.in_network(stain)
+        )
         network, params, batch_stats = split_network(nnx.eval_shape(build), input_format)
         template = {"params": params, "batch_stats": batch_stats}
         args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
         weights = manager.restore(step, args=args).model
-    return LoadedModel(network, weights["params"], weights["batch_stats"], step, info)
+    before = experiment.before_network(stain)
+    return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
 
 def parameter_digest(params: Any) -> str:

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import InputFormat
 from nucseg_jax.pipelines import PIPELINES
+from nucseg_jax.stain import experiment
 
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = (
@@ -32,8 +33,18 @@ INPUT_KEYS = (
     "model.width",
     "model.dtype",
     "data.stain",
+    "stain.where",
+    "stain.method",
     "data.crop_size",
 )
+
+
+# Metadata of the dataset that decides its pixels.
+PREPARED_BY = {
+    "sha256": "SHA-256 of their sources",
+    "stain_backend": "what normalised their stains",
+    "stain_style": "the stains they were normalised to",
+}
 
 
 def check_values(config: ConfigDict, devices: int) -> None:
@@ -44,6 +55,7 @@ def check_values(config: ConfigDict, devices: int) -> None:
       devices: how many the batch is split over.
     """
     _check_pipeline(config)
+    experiment.check(config.stain, config.data.stain)
     at_least_one = {
         "num_steps": 1 if config.num_steps is None else config.num_steps,
         "log_every": config.log_every,
@@ -99,8 +111,9 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
         for line in _differences(saved["config"], now["config"])
         if not line.startswith(_prefixes(FREE_KEYS))
     ]
-    if saved["dataset"].get("sha256") != now["dataset"].get("sha256"):
-        different.append("the prepared images themselves (SHA-256)")
+    for key, meaning in PREPARED_BY.items():
+        if saved["dataset"].get(key) != now["dataset"].get(key):
+            different.append(f"the prepared images themselves ({meaning})")
     if different:
         raise UserError(
             f"{workdir} holds a run of another config:\n  "

@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from nucseg_jax import losses, sharding
-from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.models.functional import Augmentation, FunctionalNetwork, InputFormat, split_network
 
 
 class TrainState(NamedTuple):
@@ -23,10 +23,14 @@ class TrainState(NamedTuple):
 
 
 def initial_state(
-    mesh: Mesh, model: nnx.Module, optimizer: optax.GradientTransformation, input_format: InputFormat
+    mesh: Mesh,
+    model: nnx.Module,
+    optimizer: optax.GradientTransformation,
+    input_format: InputFormat,
+    augmentation: Augmentation | None = None,
 ) -> tuple[FunctionalNetwork, TrainState]:
     """A model → its forward passes, and the state of step 0 on the mesh."""
-    network, params, batch_stats = split_network(model, input_format)
+    network, params, batch_stats = split_network(model, input_format, augmentation)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
     return network, sharding.replicate(mesh, state)
 
@@ -50,12 +54,12 @@ def train_step(
       optimizer: applied to the mean gradient.
       loss_scale: factor on the loss before the gradient (the authors' 0.005).
       accumulate: the batch is run in this many equal parts, one after the other, to save memory.
-      seed: dropout is a function of (seed, step).
+      seed: dropout and augmentation are functions of (seed, step).
 
     Returns:
       The state after it and the mean cross-entropy (without the scale).
     """
-    dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    step_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
     def loss_of(
         params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
@@ -68,7 +72,7 @@ def train_step(
     def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
         batch_stats, gradients, loss = carry
         part, index = inputs
-        key = jax.random.fold_in(dropout_key, index)
+        key = jax.random.fold_in(step_key, index)
         new, (part_loss, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
         gradients = jax.tree.map(jnp.add, gradients, new)
         return (batch_stats, gradients, loss + part_loss), None

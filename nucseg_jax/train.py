@@ -24,6 +24,7 @@ from nucseg_jax.logs import RunLog
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat
 from nucseg_jax.run_checks import check_same_run, check_values
+from nucseg_jax.stain import experiment
 from nucseg_jax.step import TrainState, initial_state
 
 
@@ -36,6 +37,7 @@ def create_state(
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
     encoder_weights: str | None = None,
+    stain: dict[str, Any] | None = None,
 ) -> tuple[FunctionalNetwork, TrainState]:
     """The network with weights drawn from config.seed, and the state of step 0 on the mesh.
 
@@ -44,6 +46,7 @@ def create_state(
       mesh: where the state goes.
       optimizer: whose state it is.
       encoder_weights: file of ImageNet weights for the encoder.
+      stain: how stains are normalised (`stain.experiment.describe`).
 
     Raises:
       UserError: encoder_weights is no file of the network's encoder.
@@ -59,8 +62,11 @@ def create_state(
         from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
 
         load_encoder(model, Path(encoder_weights))
-    input_format = InputFormat(config.model.channel_order, config.model.input_scale)
-    return initial_state(mesh, model, optimizer, input_format)
+    input_format = InputFormat(
+        config.model.channel_order, config.model.input_scale, experiment.in_network(stain)
+    )
+    augmentation = experiment.augmentation(config.stain, stain)
+    return initial_state(mesh, model, optimizer, input_format, augmentation)
 
 
 def train(config: ConfigDict, workdir: Path) -> TrainState:
@@ -82,11 +88,14 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     period = max(1, round(config.optim.restart_epochs * steps_per_epoch))
     schedule = optim.warm_restarts(config.optim.learning_rate, period)
     optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
-    info = describe(config, dataset.metadata)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
-        # A run that goes on has its encoder in its checkpoint: the file may be gone by then.
-        encoder_weights = config.model.encoder_weights if checkpoints.latest is None else None
-        network, state = create_state(config, mesh, optimizer, encoder_weights)
+        # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
+        if checkpoints.latest is None:
+            encoder_weights, stain = config.model.encoder_weights, experiment.describe(config.stain, dataset)
+        else:
+            encoder_weights, stain = None, checkpoints.info().get("stain")
+        info = describe(config, dataset.metadata, stain)
+        network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
         state = resume(checkpoints, state, info, mesh, workdir)
         first = int(state.step)
         if first > num_steps:

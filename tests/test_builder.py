@@ -89,7 +89,7 @@ def test_metadata(out):
     builder, _ = read(out, "mine_none_64", "test")
     metadata = builder.info.metadata
     assert metadata["stain"] == "none" and metadata["size"] == 64
-    assert metadata["stain_target"] is None and metadata["stain_matrix"] is None
+    assert metadata["stain_target"] is None and metadata["stain_style"] is None
     assert metadata["nuclei"] == {"a": 2, "b": 2, "c": 2}
     assert all(len(value) == 64 for value in metadata["sha256"].values())
     assert [entry["id"] for entry in metadata["manifest"]["images"]] == ["a", "b", "c"]
@@ -183,7 +183,9 @@ def test_monuseg_lists_every_missing_image(tmp_path, capsys):
 
 def test_monuseg_configs():
     assert set(monuseg.Monuseg.builder_configs) == {
-        f"{split}_{stain}" for split in ("paper", "kumar", "challenge2018") for stain in ("vahadane", "none")
+        f"{split}_{stain}"
+        for split in ("paper", "kumar", "challenge2018")
+        for stain in ("vahadane", "macenko", "reinhard", "none")
     }
 
 

@@ -1,6 +1,6 @@
 """A network as pure functions of its parameter and batch-statistics trees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.stain import StainNormalizer
 
 CHANNEL_ORDERS = ("RGB", "BGR")
+
+Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
+"""(float[B,H,W,3] grey levels, key) → the same, changed at random."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class InputFormat:
     Args:
       channel_order: RGB, or BGR as OpenCV reads.
       scale: size at which it sees them; its logits are scaled back. 0.5: a 512-pixel patch as 256.
+      stain: normalises each image's stains as the first step of the network; None: not here.
 
     Raises:
       UserError: an unknown channel order, or a scale that is not positive.
@@ -27,6 +32,7 @@ class InputFormat:
 
     channel_order: str = "RGB"
     scale: float = 1.0
+    stain: StainNormalizer | None = None
 
     def __post_init__(self) -> None:
         if self.channel_order not in CHANNEL_ORDERS:
@@ -44,13 +50,20 @@ class FunctionalNetwork:
       inference, training: the network's structure in its two modes.
       rngs: its random streams.
       input_format: how it takes images.
+      augmentation: of its training images, after their stain normalisation.
     """
 
     def __init__(
-        self, inference: nnx.GraphDef, training: nnx.GraphDef, rngs: nnx.State, input_format: InputFormat
+        self,
+        inference: nnx.GraphDef,
+        training: nnx.GraphDef,
+        rngs: nnx.State,
+        input_format: InputFormat,
+        augmentation: Augmentation | None,
     ):
         self._inference, self._training, self._rngs = inference, training, rngs
         self._input_format = input_format
+        self._augmentation = augmentation
 
     def predict(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
         """uint8[B,H,W,3] → float32 logits [B,H,W,C] with the running batch statistics."""
@@ -58,22 +71,35 @@ class FunctionalNetwork:
         return self._logits(model, images)
 
     def train(
-        self, params: nnx.State, batch_stats: nnx.State, images: jax.Array, dropout_key: jax.Array
+        self, params: nnx.State, batch_stats: nnx.State, images: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, nnx.State]:
-        """uint8[B,H,W,3] → (float32 logits [B,H,W,C], updated batch statistics)."""
+        """uint8[B,H,W,3] → (float32 logits [B,H,W,C], updated batch statistics).
+
+        Dropout and augmentation are functions of the key.
+        """
         model = nnx.merge(self._training, params, batch_stats, self._rngs, copy=True)
-        nnx.reseed(model, dropout=dropout_key)
-        logits = self._logits(model, images)
+        nnx.reseed(model, dropout=key)
+        # Another stream than dropout's, which a network may or may not have.
+        augment_key = jax.random.fold_in(key, _AUGMENTATION_STREAM)
+        augmentation = self._augmentation
+        augment = None if augmentation is None else lambda grey: augmentation(grey, augment_key)
+        logits = self._logits(model, images, augment)
         return logits, nnx.state(model, nnx.BatchStat)
 
-    def _logits(self, model: Any, images: jax.Array) -> jax.Array:
-        logits = model(network_input(images, self._input_format)).astype(jnp.float32)
+    def _logits(
+        self, model: Any, images: jax.Array, augment: Callable[[jax.Array], jax.Array] | None = None
+    ) -> jax.Array:
+        logits = model(network_input(images, self._input_format, augment)).astype(jnp.float32)
         return _resize(logits, images.shape[1:3])
+
+
+_AUGMENTATION_STREAM = 0x57A1
 
 
 def split_network(
     model: nnx.Module,
     input_format: InputFormat = InputFormat(),  # noqa: B008 - immutable
+    augmentation: Augmentation | None = None,
 ) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:
     """A model → its forward passes, its parameters, its batch statistics.
 
@@ -90,16 +116,26 @@ def split_network(
     if streams - {"dropout"}:
         raise ValueError(f"build the model with nnx.Rngs(params=..., dropout=...): it holds {streams}")
     model.train()
-    network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, input_format)
+    network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, input_format, augmentation)
     return network, params, batch_stats
 
 
-def network_input(images: jax.Array, input_format: InputFormat) -> jax.Array:
+def network_input(
+    images: jax.Array,
+    input_format: InputFormat,
+    augment: Callable[[jax.Array], jax.Array] | None = None,
+) -> jax.Array:
     """uint8[B,H,W,3] RGB → float32[B,h,w,3] in [0, 1], as the network takes them.
 
-    Scaled as OpenCV does it: bilinear between pixel centres, without smoothing before.
+    Normalised, augmented, then scaled as OpenCV does it: bilinear between pixel centres, without smoothing
+    before.
     """
-    images = images.astype(jnp.float32) / 255.0
+    images = images.astype(jnp.float32)
+    if input_format.stain is not None:
+        images = input_format.stain.normalize(images).images
+    if augment is not None:
+        images = augment(images)
+    images = images / 255.0
     images = images if input_format.channel_order == "RGB" else images[..., ::-1]
     return _resize(images, [round(side * input_format.scale) for side in images.shape[1:3]])
 

@@ -100,8 +100,8 @@ def macenko(density: jax.Array, weight: jax.Array) -> jax.Array:
     The 1st and 99th percentile of the angle in that plane, as staintools does it.
     """
     count = jnp.maximum(weight.sum(), 1.0)
-    mean = (density * weight).sum(axis=1, keepdims=True) / count
-    centred = (density - mean) * weight
+    mean = (density * weight[None]).sum(axis=1, keepdims=True) / count
+    centred = (density - mean) * weight[None]
     covariance = _gram(centred, centred) / count
     # Something to tell apart where pixels do not vary in two ways: equal variances have no gradient.
     tiny = 1e-6 * jnp.trace(covariance) + 1e-9
@@ -125,7 +125,7 @@ _ATOM_ROUNDS = 5
 
 def _improved_atoms(density: jax.Array, weight: jax.Array, matrix: jax.Array) -> jax.Array:
     """The best concentrations for the atoms, then better atoms for these (Mairal et al., JMLR 11, 2010)."""
-    amounts = concentrations(density, matrix, EXTRACTION_SPARSITY) * weight
+    amounts = concentrations(density, matrix, EXTRACTION_SPARSITY) * weight[None]
     count = jnp.maximum(weight.sum(), 1.0)
     products, moments = _gram(amounts, amounts) / count, _gram(amounts, density) / count
     atoms = [matrix[0], matrix[1]]
@@ -153,7 +153,7 @@ def _two_stains(size: int, dtype: jnp.dtype) -> jax.Array:
 
 
 def _spread(density: jax.Array, weight: jax.Array) -> jax.Array:
-    moments = _gram(density * weight, density) / jnp.maximum(weight.sum(), 1.0)
+    moments = _gram(density * weight[None], density) / jnp.maximum(weight.sum(), 1.0)
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(moments))
     return values[1] / jnp.maximum(values[2], 1e-12)
 

@@ -167,8 +167,8 @@ def _restain(planes: jax.Array, source: Stains, target: Stains) -> jax.Array:
 def _estimate_lab(planes: jax.Array, count: jax.Array) -> tuple[LabStatistics, jax.Array]:
     tissue = classify(planes, optical_density(planes), count).stained
     lab, weight, total = to_lab(planes), tissue.astype(planes.dtype), jnp.maximum(tissue.sum(), 1)
-    mean = (lab * weight).sum(axis=1) / total
-    variance = ((lab - mean[:, None]) ** 2 * weight).sum(axis=1) / total
+    mean = (lab * weight[None]).sum(axis=1) / total
+    variance = ((lab - mean[:, None]) ** 2 * weight[None]).sum(axis=1) / total
     # The root of no variance has no gradient; below the smallest deviation it is not used.
     std = jnp.sqrt(jnp.maximum(variance, 1e-4))
     found = (tissue.sum() >= FEWEST_PIXELS) & (std >= jnp.array(_SMALLEST_DEVIATION, std.dtype)).all()

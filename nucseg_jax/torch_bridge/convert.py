@@ -67,7 +67,7 @@ def convert(
     config.data.crop_size = crop_size
     check_values(config, devices=1)
     source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
-    info = describe(config, {}) | {"converted_from": source}
+    info = describe(config, {}, None) | {"converted_from": source}
     _, params, batch_stats = split_network(model, input_format)
     with Checkpoints(workdir, keep=1) as checkpoints:
         if checkpoints.latest is not None:
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--input-scale", type=float, help="default: as the authors fed: 0.5 for unet, fc_densenet; else 1"
     )
-    parser.add_argument("--stain", choices=("vahadane", "none"), default="vahadane")
+    parser.add_argument("--stain", choices=("vahadane", "macenko", "reinhard", "none"), default="vahadane")
     parser.add_argument("--crop-size", type=int, default=512)
     args = parser.parse_args(argv)
     scale = AUTHORS_INPUT_SCALE.get(args.model, 1.0) if args.input_scale is None else args.input_scale

@@ -13,6 +13,7 @@ from flax import nnx
 from nucseg_jax import checkpoint, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
+from nucseg_jax.stain import experiment
 from nucseg_jax.torch_bridge.files import write_state_dict
 from nucseg_jax.torch_bridge.weights import state_arrays
 
@@ -55,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     order, scale = loaded.info["channel_order"], loaded.info.get("input_scale", 1.0)
-    stain = loaded.info["config"]["data"]["stain"]
+    in_network = experiment.in_network(loaded.info.get("stain"))
+    stain = in_network.name if in_network else loaded.info["config"]["data"]["stain"]
     print(
         f"wrote {args.out}: step {loaded.step} of {args.workdir}. It takes images as {order} divided by 255, "
         f"at scale {scale:g}, stain {stain}"
