@@ -14,7 +14,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    config = default.get_small_unet(width=0.125)
+    config = default.get_small("unet", width=0.125)
     config.num_epochs = 3
     config.data.dir = "runs/demo/data"
     config.data.dataset = "folder"

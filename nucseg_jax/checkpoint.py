@@ -25,7 +25,7 @@ from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
 from nucseg_jax.stain import StainNormalizer, experiment
 
-CLASSES = ("background", "nucleus")
+CLASSES = ("background", "nucleus", "boundary")
 
 
 class CheckpointError(UserError):
@@ -119,7 +119,9 @@ def describe(
     """The `info` item of a checkpoint; `stain` is that of `stain.experiment.describe`."""
     return {
         "config": json.loads(config.to_json_best_effort()),
-        "classes": [*CLASSES, *(f"class {i}" for i in range(2, config.model.num_classes))],
+        "classes": [*CLASSES, *(f"class {i}" for i in range(3, config.model.num_classes))][
+            : config.model.num_classes
+        ],
         "channel_order": config.model.channel_order,
         "scaling": "divided by 255",
         "input_scale": config.model.input_scale,

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from nucseg_jax import losses, sharding
 from nucseg_jax.models.functional import Augmentation, FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.targets import class_map
 
 
 class TrainState(NamedTuple):
@@ -65,7 +66,7 @@ def train_step(
         params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
         logits, batch_stats = network.train(params, batch_stats, part["image"], key)
-        labels = (part["label_map"] > 0).astype(jnp.int32)
+        labels = class_map(part["label_map"], logits.shape[-1])
         loss = losses.cross_entropy(logits, labels)
         return loss_scale * loss, (loss, batch_stats)
 

@@ -26,6 +26,7 @@ from nucseg_jax.models.functional import FunctionalNetwork, InputFormat
 from nucseg_jax.run_checks import check_same_run, check_values
 from nucseg_jax.stain import experiment
 from nucseg_jax.step import TrainState, initial_state
+from nucseg_jax.targets import check_classes
 
 
 class NonFiniteLossError(UserError):
@@ -79,6 +80,7 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     """
     mesh = sharding.make_mesh()
     check_values(config, mesh.devices.size)
+    check_classes(config.model.num_classes)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
     examples, validation = dataset.training(config.data.validation)

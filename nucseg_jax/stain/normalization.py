@@ -132,8 +132,14 @@ def normalize(
 
 
 def evenly_spaced(size: int, most: int) -> np.ndarray:
-    """The indices of at most `most` of `size` pixels."""
-    return np.arange(size) if size <= most else (np.arange(most) * (size / most)).astype(np.int32)
+    """The indices of at most `most` of `size` pixels: one in each of as many equal stretches.
+
+    Where in its stretch wanders (by the golden ratio): a fixed step could meet the same column of every row.
+    """
+    if size <= most:
+        return np.arange(size)
+    stretch = np.arange(most)
+    return ((stretch + (stretch * 0.6180339887498949) % 1.0) * (size / most)).astype(np.int32)
 
 
 def estimate_or(

@@ -109,7 +109,7 @@ class StainNormalizer:
         if pixels.size == 0:
             return np.array(images)
         fallback = target if fallback is None else fallback
-        group = 1 if jax.default_backend() == "cpu" else max(1, PIECE_PIXELS // size)
+        group = 1 if jax.default_backend() == "cpu" else min(count, max(1, PIECE_PIXELS // size))
         result = np.empty_like(pixels)
         for start in range(0, count, group):
             part = _padded(pixels[start : start + group], group, axis=0)
@@ -213,18 +213,28 @@ def from_dict(description: Mapping[str, Any]) -> StainNormalizer:
       UserError: an unknown method, or a value is missing, of another shape or not finite.
     """
     name = description.get("method")
-    if name not in NORMALIZERS:
+    if not isinstance(name, str) or name not in NORMALIZERS:
         raise UserError(f"unknown stain normalisation {name!r}: known are {', '.join(NORMALIZERS)}")
     normalizer = NORMALIZERS[name]()
-    values = {}
+    values: dict[str, np.ndarray] = {}
     for key, shape in _SHAPES[normalizer.method.style].items():
         try:
-            value = np.array(description[key], np.float32)
+            value = np.array(description[key], np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"the fitted target of {name} lacks a valid {key!r} ({error!r})") from error
         if value.shape != shape or not np.isfinite(value).all():
             raise UserError(f"the fitted target of {name} has {key} = {value.tolist()}, not {shape} numbers")
-        values[key] = value
+        values[key] = value.astype(np.float32)
+    for key in ("max_concentrations", "std"):
+        if key in values and not (values[key] > 0).all():
+            raise UserError(f"the fitted target of {name} has {key} = {values[key].tolist()}, not above 0")
+    if "matrix" in values:
+        lengths = np.linalg.norm(values["matrix"], axis=1)
+        if (values["matrix"] < 0).any() or not np.allclose(lengths, 1, atol=1e-3):
+            raise UserError(
+                f"the fitted target of {name} has matrix = {values['matrix'].tolist()}, whose rows are not "
+                "stain vectors (of length 1, no coordinate below 0)"
+            )
     normalizer.target = normalizer.method.style(**values)
     return normalizer
 

@@ -1,0 +1,12 @@
+"""A narrow Self-Correction network (CE2P) that 2 CPU cores train on the real `paper` split.
+
+python -m nucseg_jax.main --config configs/self_correction_small.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    return default.get_small_monuseg("self_correction")
