@@ -11,7 +11,7 @@ setup: .venv/setup
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14) and f"Python 3.11 to 3.13 is needed, {sys.executable} is {sys.version.split()[0]}: make setup PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet -e ".[data,stain]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data]" -c constraints.txt
 	@touch $@
 
 .venv/dev: .venv/setup

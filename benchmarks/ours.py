@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh
 
 from benchmarks.measure import Side, array_dtype, use_precision
 from nucseg_jax import optim, sharding
-from nucseg_jax.models import create_model
+from nucseg_jax.models import create_model, functional
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
 from nucseg_jax.step import TrainState, compile_step, initial_state
 
@@ -140,18 +140,8 @@ def plan_bytes(plan: Any) -> int:
 
 
 def forward_flops(case: Case) -> float:
-    """FLOPs of one forward pass in inference mode by XLA's cost analysis (a multiply-add is two).
-
-    Counted before any optimisation, on XLA's own convolutions: as lowered for a TPU, whatever runs here. What
-    the CPU path computes in another way, and what is computed again to save memory, is not work done. A layer
-    that is defined with fewer products than the published one counts with those fewer.
-    """
-    network, params, batch_stats = abstract(case)
-    images = jax.ShapeDtypeStruct((case.batch, case.size, case.size, 3), jnp.uint8)
-    # GPU plugins have no analysis of what is not compiled yet.
-    with jax.default_device(jax.devices("cpu")[0]):
-        traced = jax.jit(network.predict).trace(params, batch_stats, images)
-        return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
+    """FLOPs of one forward pass in inference mode; see `functional.forward_flops`."""
+    return functional.forward_flops(*abstract(case), (case.batch, case.size, case.size, 3))
 
 
 def lower_step(case: Case) -> jax.stages.Lowered:

@@ -71,8 +71,29 @@ def get_config() -> ConfigDict:
 
     config.eval = ConfigDict()
     config.eval.batch_size = 4  # tiles at once
+    config.eval.overlap_px = 0  # that neighbouring tiles share, blended; the paper's tiles do not overlap
+    config.eval.augment = False  # mean over eight flips and turns of each tile, at eight times the time
     config.eval.min_area_px = 70  # the paper's minimum area of a counted nucleus
     config.eval.step = config_dict.placeholder(int)  # None: the best checkpoint, or the last
+
+    config.instances = ConfigDict()
+    # How nuclei are made of the network's probabilities: "components" of the mask, as the paper does;
+    # "watershed" also cuts them at their waists; "boundary" along boundaries, with model.num_classes = 3.
+    # python -m nucseg_jax.tune finds the parameters on the validation images.
+    config.instances.method = "components"
+    config.instances.components = ConfigDict()
+    config.instances.components.threshold = 0.5  # a pixel of a higher probability is of a nucleus
+    config.instances.components.min_area_px = 0  # nuclei of fewer pixels are dropped
+    config.instances.watershed = ConfigDict()
+    config.instances.watershed.threshold = 0.5
+    config.instances.watershed.h_px = 0.5  # least height of a nucleus's middle over the waist, in distance
+    config.instances.watershed.smoothing_px = 2.0  # of the distance to the background
+    config.instances.watershed.min_area_px = 30
+    config.instances.boundary = ConfigDict()
+    config.instances.boundary.threshold = 0.5
+    config.instances.boundary.inside_threshold = 0.7  # on the probability of nucleus but not boundary
+    config.instances.boundary.min_marker_px = 10  # smaller insides are no nuclei of their own
+    config.instances.boundary.min_area_px = 30
 
     config.lock()
     return config

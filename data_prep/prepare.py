@@ -9,13 +9,13 @@ from PIL import Image
 
 from data_prep import normalize, sources
 from data_prep.annotations import rasterize
-from data_prep.label_maps import read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import Normalizer
 from data_prep.sources import Pair
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.images import pixel_sha256, read_image
+from nucseg_jax.label_maps import read_label_map
 
 
 @dataclass

@@ -16,9 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.label_maps import LABEL_SUFFIXES
 from nucseg_jax.errors import DataError
 from nucseg_jax.images import IMAGE_SUFFIXES
+from nucseg_jax.label_maps import LABEL_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"

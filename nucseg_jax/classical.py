@@ -43,3 +43,8 @@ def nucleus_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
         return np.zeros(image.shape[:2], dtype=bool)
     mask = ndimage.binary_fill_holes(hematoxylin > threshold_otsu(hematoxylin))
     return components(mask, min_area_px=_SMALLEST_SPECK_PX) > 0
+
+
+def nuclei(image: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """The components of `nucleus_mask`: int32 `[H, W]`, 0 = background."""
+    return components(nucleus_mask(image))

@@ -1,10 +1,81 @@
-"""From a mask of nucleus pixels to single nuclei."""
+"""From what a network says of pixels to single nuclei.
+
+Three methods: `components` of a mask (the paper's), `watershed` of a mask's distances, which cuts where
+nuclei touch at a waist, and `by_boundary`, which cuts along the boundaries that a network with that class has
+found. `split` applies the one that a config names. On the binarised truth of three MoNuSeg images they reach
+AJI 0.61, 0.93 and, given the true boundaries, 1.00: ceilings, which `nucseg_jax.tune` computes.
+
+All make label maps: int32 [H, W], 0 = background, nuclei 1, 2, … without gaps, in the order of their first
+pixels, row by row. Each nucleus is one 4-connected piece.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage import measure, morphology, segmentation
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.maps import NucleusMap
+
+METHODS = ("components", "watershed", "boundary")
+"""Values of `instances.method`; each has its parameters under its own name."""
+
+_PROBABILITY: tuple[Callable[[float], bool], str] = (lambda value: 0 < value < 1, "between 0 and 1")
+_NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
+    lambda value: 0 <= value < math.inf,
+    "a number that is not negative",
+)
+_ALLOWED = {
+    "threshold": _PROBABILITY,
+    "inside_threshold": _PROBABILITY,
+    "h_px": _NOT_NEGATIVE,
+    "smoothing_px": _NOT_NEGATIVE,
+    "min_marker_px": _NOT_NEGATIVE,
+    "min_area_px": _NOT_NEGATIVE,
+}
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def check(config: ConfigDict) -> None:
+    """Raise UserError for an unknown method, or for one with a value out of its range.
+
+    Args:
+        config: `config.instances`.
+    """
+    if config.method not in METHODS:
+        raise UserError(f"instances.method must be one of {', '.join(METHODS)}, got {config.method!r}")
+    for name, value in config[config.method].items():
+        _check_value(f"instances.{config.method}.{name}", value)
+
+
+def split(nucleus_map: NucleusMap, config: ConfigDict) -> NDArray[np.int32]:
+    """The nuclei of an image, by the method of a config.
+
+    Args:
+        nucleus_map: what a network, or several, say of the image [H, W].
+        config: `config.instances`. A pixel is of a nucleus where the probability is above `threshold`; the
+            other parameters are those of the method's function.
+
+    Returns:
+        A label map int32 [H, W].
+
+    Raises:
+        UserError: as `check`; or the method needs boundaries and the map has none.
+    """
+    check(config)
+    parameters: dict[str, Any] = config[config.method].to_dict()
+    if config.method == "boundary":
+        return by_boundary(nucleus_map, **parameters)
+    mask = nucleus_map.nucleus > parameters.pop("threshold")
+    return components(mask, **parameters) if config.method == "components" else watershed(mask, **parameters)
 
 
 def components(mask: NDArray[np.bool_], *, min_area_px: int = 0) -> NDArray[np.int32]:
@@ -18,17 +89,127 @@ def components(mask: NDArray[np.bool_], *, min_area_px: int = 0) -> NDArray[np.i
         min_area_px: components of fewer pixels become background.
 
     Returns:
-        int32 `[H, W]`: 0 = background, nuclei 1, 2, … without gaps, in the order of their first
-        pixels, row by row.
+        A label map int32 `[H, W]`.
 
     Raises:
         ValueError: the mask is not a boolean `[H, W]`, or `min_area_px` is negative.
     """
-    if mask.ndim != 2 or mask.dtype != bool:
-        raise ValueError(f"mask must be bool [H, W], got {mask.dtype} {mask.shape}")
-    if min_area_px < 0:
-        raise ValueError(f"min_area_px must not be negative, got {min_area_px}")
+    _check_mask(mask)
+    _check_value("min_area_px", min_area_px)
     labels, _ = ndimage.label(mask, output=np.int32)
+    return _without_small(labels, min_area_px)
+
+
+def watershed(
+    mask: NDArray[np.bool_], *, h_px: float, smoothing_px: float, min_area_px: int = 0
+) -> NDArray[np.int32]:
+    """Components cut at their waists: the watershed of each pixel's distance to the background.
+
+    Every summit of the distance is a nucleus if it rises at least `h_px` above the pass to a higher one.
+    Where the image ends is no background: a nucleus that it cuts has its summit there.
+
+    Args:
+        mask: bool `[H, W]`, True = nucleus.
+        h_px: least height of a summit over its pass, in pixels of distance; more of it cuts less.
+        smoothing_px: standard deviation of the Gaussian that smooths the distance first, 0 for none. A
+            ragged outline has false summits, which it flattens.
+        min_area_px: nuclei of fewer pixels become background, after the cutting.
+
+    Returns:
+        A label map int32 `[H, W]`; without small ones removed, its nuclei cover the mask.
+
+    Raises:
+        ValueError: the mask is not a boolean `[H, W]`, or another argument is negative.
+
+    Source: Soille, Morphological Image Analysis, 2nd edition, 2003, 6.3.4 (extended maxima) and 9.2.
+    """
+    _check_mask(mask)
+    _check_value("h_px", h_px)
+    _check_value("smoothing_px", smoothing_px)
+    _check_value("min_area_px", min_area_px)
+    if mask.all() or not mask.any():  # no distance to measure
+        return components(mask, min_area_px=min_area_px)
+    distance = ndimage.distance_transform_edt(mask).astype(np.float32)
+    if smoothing_px:
+        distance = ndimage.gaussian_filter(distance, smoothing_px)
+    # Lifted by more than h, so that the summit of a nucleus thinner than h stays one, too.
+    height = np.where(mask, distance + np.float32(h_px + 1), np.float32(0))
+    # The extended maxima, not skimage's h_maxima: that takes single pixels, and so two markers where summits
+    # of one height share a plateau, as those of a long nucleus do.
+    plateaus = morphology.local_maxima(morphology.reconstruction(height - np.float32(h_px), height))
+    markers, _ = ndimage.label(plateaus, _EIGHT_NEIGHBOURS, output=np.int32)
+    return _flood(-height, markers, mask, min_area_px)
+
+
+def by_boundary(
+    nucleus_map: NucleusMap,
+    *,
+    threshold: float,
+    inside_threshold: float,
+    min_marker_px: int,
+    min_area_px: int = 0,
+) -> NDArray[np.int32]:
+    """Nuclei grown from their insides until they meet on the boundary between them.
+
+    The inside is where the probability of nucleus but not boundary is high; each of its components is a
+    nucleus, and takes the mask's pixels around it in the order of that probability. A component of the mask
+    without any inside, such as a nucleus that is all boundary, is a nucleus as it is.
+
+    Args:
+        nucleus_map: probabilities [H, W], with a boundary.
+        threshold: the mask is where the probability of nucleus is above it.
+        inside_threshold: the inside is where that of nucleus but not boundary is above it.
+        min_marker_px: components of the inside of fewer pixels are no nuclei of their own.
+        min_area_px: nuclei of fewer pixels become background, after all that.
+
+    Returns:
+        A label map int32 [H, W]; without small ones removed, its nuclei cover the mask.
+
+    Raises:
+        UserError: the map has no boundary.
+        ValueError: another argument is out of its range.
+    """
+    if nucleus_map.boundary is None:
+        raise UserError(
+            "instances.method = 'boundary' needs a network with a class for boundaries: train one with "
+            "model.num_classes = 3, or set instances.method to components or watershed"
+        )
+    _check_value("threshold", threshold)
+    _check_value("inside_threshold", inside_threshold)
+    _check_value("min_marker_px", min_marker_px)
+    _check_value("min_area_px", min_area_px)
+    mask = nucleus_map.nucleus > threshold
+    inside = nucleus_map.nucleus - nucleus_map.boundary
+    markers = components(mask & (inside > inside_threshold), min_area_px=min_marker_px)
+    return _flood(-inside, markers, mask, min_area_px)
+
+
+def _flood(
+    surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_], min_area_px: int
+) -> NDArray[np.int32]:
+    """Grow markers over a mask, from low surface to high; what none reaches are nuclei of its own."""
+    nuclei = segmentation.watershed(surface, markers, mask=mask, connectivity=1)
+    nuclei[mask & (nuclei == 0)] = nuclei.max(initial=0) + 1
+    # Takes apart what shares an id but is not connected: all that was not reached, and the two sides of a
+    # marker that crosses a corner between two components.
+    pieces = measure.label(nuclei, connectivity=1).astype(np.int32)
+    return _without_small(pieces, min_area_px)
+
+
+def _without_small(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:
+    """The label map without nuclei of fewer pixels, renumbered without gaps in the same order."""
     stays = np.bincount(labels.ravel(), minlength=1) >= min_area_px
     stays[0] = False
     return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[labels]
+
+
+def _check_mask(mask: NDArray[np.bool_]) -> None:
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ValueError(f"mask must be bool [H, W], got {mask.dtype} {mask.shape}")
+
+
+def _check_value(key: str, value: float) -> None:
+    """Raise UserError unless the parameter that `key` ends with may have this value."""
+    is_allowed, allowed = _ALLOWED[key.rpartition(".")[2]]
+    if not is_allowed(value):
+        raise UserError(f"{key} must be {allowed}, got {value}")

@@ -20,6 +20,7 @@ FREE_KEYS = (
     "steps_per_dispatch",
     "checkpoint",
     "eval",
+    "instances",
     "data.dir",
     "data.pipeline",
     "model.encoder_weights",

@@ -17,10 +17,10 @@ from nucseg_jax import data, optim, pipelines, sharding
 from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import UserError
-from nucseg_jax.evaluate import mean_f1
 from nucseg_jax.geometry import Geometry
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
+from nucseg_jax.metrics import PixelCounts
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat
 from nucseg_jax.run_checks import check_same_run, check_values
@@ -138,6 +138,19 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
                     model = {"params": state.params, "batch_stats": state.batch_stats}
                     checkpoints.save(step, model, state.opt_state, info, f1)
     return state
+
+
+def mean_f1(
+    inference: TiledInference, params: nnx.State, batch_stats: nnx.State, examples: Sequence[Example]
+) -> float:
+    """Mean nucleus F1 over images, against the original label maps."""
+
+    def f1(example: Example) -> float:
+        truth = example.original_label_map
+        found = inference.nucleus_map(params, batch_stats, example.image, truth.shape)
+        return PixelCounts.of(truth, found.mask).f1_nucleus
+
+    return float(np.mean([f1(example) for example in examples]))
 
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:

@@ -1,4 +1,5 @@
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -6,18 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from benchmarks import metrics as metrics_benchmark
+from benchmarks import metrics_loops
 from nucseg_jax.metrics import (
     PixelCounts,
     aji,
     aji_plus,
     detection_f1,
+    detection_precision,
+    detection_recall,
     overlaps,
     panoptic_quality,
     remove_small,
     score,
 )
 
-SCORES = ("aji", "aji_plus", "pq", "dq", "sq", "dice", "f1_macro")
+F1_AT_IOU = tuple(f"f1_iou_{percent}" for percent in (50, 60, 70, 80, 90))
+OF_NUCLEI = ("aji", "aji_plus", "pq", "dq", "sq", *F1_AT_IOU, "detection_precision", "detection_recall")
+SCORES = (*OF_NUCLEI, "dice", "f1_macro")
+COUNTS = ("count_true", "count_pred", "count_error")
 LABEL_MAPS = arrays(np.int32, (6, 7), elements=st.sampled_from([0, 0, 1, 2, 5, 70_000]))
 
 
@@ -88,10 +96,36 @@ def test_detection_f1_at_a_higher_threshold():
     assert detection_f1(table, 0.75) == 0.5
 
 
-@pytest.mark.parametrize("min_iou", [0.49, 1.0])
-def test_detection_f1_rejects_thresholds_without_unique_matches(min_iou):
+@pytest.mark.parametrize("detection", [detection_f1, detection_precision, detection_recall])
+@pytest.mark.parametrize("min_iou", [0.49, 1.0, np.nan])
+def test_detection_rejects_thresholds_without_unique_matches(detection, min_iou):
     with pytest.raises(ValueError, match="min_iou"):
-        detection_f1(overlaps(row(1), row(1)), min_iou)
+        detection(overlaps(row(1), row(1)), min_iou)
+
+
+def test_f1_at_iou_thresholds_counts_pairs_above_not_at_them():
+    ten = [1] * 10
+    for shared in range(1, 11):
+        # One nucleus of ten pixels, and of it the first `shared`: IoU = shared / 10.
+        result = score(row(*ten), row(*[3] * shared, *[0] * (10 - shared)))
+        assert [result[key] for key in F1_AT_IOU] == [shared > t for t in (5, 6, 7, 8, 9)]
+
+
+def test_precision_recall_and_count_error():
+    truth = row(1, 1, 1, 0, 2, 2, 0, 3, 3, 0, 4)
+    prediction = row(9, 9, 9, 0, 0, 2, 2, 0, 0, 0, 0)  # 1–9: IoU 1; 2–2: 1/3; 3 and 4 are missed
+    result = score(truth, prediction)
+    assert (result["detection_precision"], result["detection_recall"]) == (1 / 2, 1 / 4)
+    assert result["f1_iou_50"] == result["dq"] == pytest.approx(1 / 3)
+    assert [result[key] for key in COUNTS] == [4, 2, -2]
+    assert score(prediction, truth)["count_error"] == 2
+    table = overlaps(truth, prediction)
+    assert (detection_precision(table, 0.9), detection_recall(table, 0.9)) == (1 / 2, 1 / 4)
+
+
+def test_score_has_these_keys():
+    assert set(score(row(1), row(1))) == {*SCORES, *COUNTS}
+    assert all(type(value) is float for value in score(row(1), row(1)).values())
 
 
 def test_dice_and_macro_f1():
@@ -125,7 +159,9 @@ def test_both_empty_is_perfect(shape):
     empty = np.zeros(shape, np.int32)
     result = score(empty, empty)
     assert [result[key] for key in SCORES] == [1.0] * len(SCORES)
-    assert result["count_true"] == result["count_pred"] == 0
+    assert [result[key] for key in COUNTS] == [0, 0, 0]
+    table = overlaps(empty, empty)
+    assert detection_f1(table) == detection_precision(table) == detection_recall(table) == 1
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -133,6 +169,7 @@ def test_one_empty_is_zero(swap):
     pair = (np.zeros((1, 4), np.int32), row(1, 1, 0, 2))
     result = score(*(pair[::-1] if swap else pair))
     assert [result[key] for key in SCORES if key != "f1_macro"] == [0.0] * (len(SCORES) - 1)
+    assert result["count_error"] == (2 if not swap else -2)
     # Background: tn 1, and 3 wrong pixels: 2 / 5; half of it with the nucleus F1 of 0.
     assert result["f1_macro"] == pytest.approx(1 / 5)
     assert {result["count_true"], result["count_pred"]} == {0.0, 2.0}
@@ -153,51 +190,17 @@ def test_maps_without_background_keep_all_their_nuclei():
 # --- any maps --------------------------------------------------------------------------------
 
 
-def reference_pairs(truth, prediction):
-    pairs = {}
-    for t, p in itertools.product(ids_of(truth), ids_of(prediction)):
-        intersection = int(np.sum((truth == t) & (prediction == p)))
-        union = int(np.sum((truth == t) | (prediction == p)))
-        pairs[t, p] = intersection, union
-    return pairs
-
-
-def ids_of(label_map):
-    return [int(i) for i in np.unique(label_map) if i]
-
-
-def reference_aji(truth, prediction):
-    pairs = reference_pairs(truth, prediction)
-    numerator = denominator = 0
-    used = set()
-    for t in ids_of(truth):
-        best, best_iou = None, 0.0
-        for p in ids_of(prediction):
-            intersection, union = pairs[t, p]
-            if intersection / union > best_iou:
-                best, best_iou = p, intersection / union
-        if best is None:
-            denominator += int(np.sum(truth == t))
-        else:
-            numerator += pairs[t, best][0]
-            denominator += pairs[t, best][1]
-            used.add(best)
-    denominator += sum(int(np.sum(prediction == p)) for p in ids_of(prediction) if p not in used)
-    return numerator / denominator if denominator else 1.0
-
-
-def reference_aji_plus(truth, prediction):
-    """AJI+ of every assignment of the highest total IoU: there may be several."""
-    pairs = reference_pairs(truth, prediction)
-    truths, predictions = ids_of(truth), ids_of(prediction)
+def best_assignments(truth, prediction):
+    """AJI+ of every assignment of the highest total IoU (there may be several), by trying them all."""
+    pairs = metrics_loops.compare(truth, prediction)
+    true_ids, predicted_ids = (list(metrics_loops.areas(label_map)) for label_map in (truth, prediction))
     area = int(np.count_nonzero(truth)) + int(np.count_nonzero(prediction))
     if not area:
         return [1.0]
     found = []
-    slots = predictions + [None] * len(truths)
-    for choice in set(itertools.permutations(slots, len(truths))):
-        chosen = [pairs[t, p] for t, p in zip(truths, choice, strict=True) if p is not None]
-        chosen = [(i, u) for i, u in chosen if i]
+    slots = predicted_ids + [None] * len(true_ids)
+    for choice in set(itertools.permutations(slots, len(true_ids))):
+        chosen = [pairs[pair] for pair in zip(true_ids, choice, strict=True) if pair in pairs]
         numerator = sum(i for i, _ in chosen)
         # Areas of both maps hold each chosen intersection twice, its union once.
         found.append((sum(i / u for i, u in chosen), numerator / (area - numerator)))
@@ -205,39 +208,77 @@ def reference_aji_plus(truth, prediction):
     return [value for total, value in found if total > best - 1e-12]
 
 
-def reference_pq(truth, prediction):
-    pairs = reference_pairs(truth, prediction)
-    matched = [i / u for i, u in pairs.values() if i / u > 0.5]
-    nuclei = len(ids_of(truth)) + len(ids_of(prediction))
-    return 2 * sum(matched) / nuclei if nuclei else 1.0
+def gaps(rng, count, top):
+    """Id of each of `count` nuclei, and 0 of the background: no order, gaps, up to `top`."""
+    return np.concatenate([[0], rng.choice(np.arange(1, 3 * count + 1), count, replace=False) * (top // 3)])
 
 
-def random_pair(seed):
-    """Two maps of at most 4 nuclei that overlap in part, with gaps between their ids."""
-    rng = np.random.default_rng(seed)
-    ids = np.concatenate([[0, 0], rng.choice(np.arange(1, 3_000_000), 4, replace=False)])
-    coarse = rng.integers(0, len(ids), (4, 5))
+def blocks(rng):
+    """At most 4 nuclei of 3×3 blocks: many ties, parts that do not touch, often empty."""
+    ids = np.concatenate([[0], gaps(rng, 4, 3_000_000)])
+    coarse = rng.integers(0, rng.integers(1, len(ids) + 1), (4, 5))
     truth = np.kron(ids[coarse], np.ones((3, 3), int))
     changed = np.where(rng.random(coarse.shape) < 0.3, rng.integers(0, len(ids), (4, 5)), coarse)
-    prediction = np.kron(ids[::-1][changed] * (changed < 4), np.ones((3, 3), int))
+    prediction = np.kron(ids[::-1][changed] * (changed < rng.integers(0, 6)), np.ones((3, 3), int))
     return truth, np.roll(prediction, rng.integers(-1, 2, 2), axis=(0, 1))
 
 
-def test_every_score_equals_a_plain_loop_over_all_pairs():
+def discs(rng):
+    """Touching discs, and the same moved, of other sizes, some left out, with other ids."""
+    count = int(rng.integers(1, 25))
+    centres, radii = rng.uniform(0, 50, (count, 2)), rng.uniform(2, 8, count)
+    truth = draw_discs(centres, radii)
+    found = rng.random(count) < 0.9
+    centres = centres + rng.normal(0, rng.uniform(0, 3), (count, 2))
+    prediction = draw_discs(centres, radii * rng.uniform(0.7, 1.2, count) * found)
+    return gaps(rng, count, 60_000)[truth], gaps(rng, count, 60_000)[prediction].astype(np.uint16)
+
+
+def draw_discs(centres, radii):
+    y, x = np.mgrid[:50, :52]
+    label_map = np.zeros(y.shape, int)
+    for number, ((row, column), radius) in enumerate(zip(centres, radii, strict=True), start=1):
+        label_map[(y - row) ** 2 + (x - column) ** 2 < radius**2] = number
+    return label_map
+
+
+def tessellations(rng):
+    """Cells without background; the predicted ones have moved, and one of them is background."""
+    seeds = rng.uniform(0, 40, (int(rng.integers(2, 20)), 2))
+    moved = seeds + rng.normal(0, 2, seeds.shape)
+    y, x = np.mgrid[:40, :41]
+    truth, prediction = (
+        np.argmin([(y - a) ** 2 + (x - b) ** 2 for a, b in points], axis=0) for points in (seeds, moved)
+    )
+    return gaps(rng, len(seeds), 3)[truth + 1], prediction * 10**12
+
+
+def noise(rng):
+    """Every pixel for itself: every pair of nuclei overlaps."""
+    ids = gaps(rng, 8, 3000)
+    return rng.choice(ids, (30, 31)), rng.choice(ids[: rng.integers(1, 9)], (30, 31))
+
+
+def strangers(rng):
+    """Discs that have nothing to do with each other: many of several small overlaps, or none."""
+    count = int(rng.integers(1, 12))
+    maps = [
+        draw_discs(rng.uniform(0, 50, (n, 2)), rng.uniform(2, 9, n)) for n in (count, rng.integers(0, 12))
+    ]
+    return maps[0], maps[1] * 7
+
+
+@pytest.mark.parametrize("kind", [blocks, discs, tessellations, noise, strangers])
+def test_every_score_equals_a_plain_loop_over_all_pairs(kind):
     for seed in range(100):
-        truth, prediction = random_pair(seed)
-        result = score(truth, prediction)
-        assert result["aji"] == pytest.approx(reference_aji(truth, prediction), abs=1e-9)
-        assert result["pq"] == pytest.approx(reference_pq(truth, prediction), abs=1e-9)
-        assert any(
-            result["aji_plus"] == pytest.approx(value, abs=1e-9)
-            for value in reference_aji_plus(truth, prediction)
-        )
-        pixels = PixelCounts.of(truth, prediction)
-        assert overlaps(truth, prediction).pixels == pixels
-        assert (result["dice"], result["f1_macro"]) == (pixels.f1_nucleus, pixels.f1_macro)
-        assert result["count_true"] == len(ids_of(truth))
-        assert result["count_pred"] == len(ids_of(prediction))
+        truth, prediction = kind(np.random.default_rng(seed))
+        result, expected = score(truth, prediction), metrics_loops.score(truth, prediction)
+        if kind is blocks:
+            plus = result["aji_plus"]
+            assert min(abs(plus - value) for value in best_assignments(truth, prediction)) < 1e-9
+            expected["aji_plus"] = plus  # where assignments tie, the loops' may be another one
+        assert result == pytest.approx(expected, abs=1e-9, rel=0), f"{kind.__name__}, seed {seed}"
+        assert overlaps(truth, prediction).pixels == PixelCounts.of(truth, prediction)
 
 
 @given(label_map=LABEL_MAPS)
@@ -293,7 +334,7 @@ def test_ids_too_large_for_a_table(dtype):
 
 
 def test_helpers_agree_with_score():
-    truth, prediction = random_pair(3)
+    truth, prediction = discs(np.random.default_rng(3))
     table, result = overlaps(truth, prediction), score(truth, prediction)
     assert (aji(table), aji_plus(table)) == (result["aji"], result["aji_plus"])
 
@@ -344,3 +385,22 @@ def test_remove_small_keeps_ids_dtype_and_its_input():
 
 def test_remove_small_of_an_empty_map():
     np.testing.assert_array_equal(remove_small(GOOD, 70), GOOD)
+
+
+# --- benchmark -------------------------------------------------------------------------------
+
+
+def test_benchmark(tmp_path, capsys):
+    out = tmp_path / "result.json"
+    metrics_benchmark.main(
+        ["--nuclei", "12", "--size", "120", "--repeats", "2", "--out", str(out)],
+    )
+    rows = json.loads(out.read_text())["rows"]
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + len(rows) == 6
+    assert all(row["largest_difference"] <= 1e-9 and row["count_true"] == 12 for row in rows)
+
+
+def test_benchmark_that_cannot_draw_says_so():
+    with pytest.raises(SystemExit, match="no room for 50 nuclei"):
+        metrics_benchmark.draw(50, 64)

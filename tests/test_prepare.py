@@ -9,12 +9,12 @@ import tifffile
 from PIL import Image
 
 from data_prep import prepare, sources
-from data_prep.label_maps import read_label_map
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import StainWarning
 from nucseg_jax import files
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.images import pixel_sha256, read_image
+from nucseg_jax.label_maps import read_label_map
 from nucseg_jax.stain import NORMALIZERS
 from nucseg_jax.stain import from_dict as stain_from_dict
 

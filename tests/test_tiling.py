@@ -18,6 +18,22 @@ def test_assemble_inverts_cut(height: int, width: int) -> None:
     np.testing.assert_allclose(whole, image, rtol=1e-6, atol=1e-6)
 
 
+@given(st.integers(8, 40), st.integers(8, 40), st.integers(0, 7))
+def test_tiles_overlap_and_still_invert(height: int, width: int, overlap: int) -> None:
+    image = np.random.default_rng(height * width).random((height, width, 2), np.float32)
+    places = tiling.corners(height, width, 8, overlap)
+    for side, starts in zip((height, width), (np.unique(places[:, 0]), np.unique(places[:, 1])), strict=True):
+        assert starts[0] == 0 and starts[-1] == side - 8 and (np.diff(starts) <= 8 - overlap).all()
+    whole = tiling.assemble(np.asarray(tiling.cut(image, 8, overlap)), height, width, overlap)
+    np.testing.assert_allclose(whole, image, rtol=1e-5, atol=1e-6)
+
+
+def test_overlaps_are_blended() -> None:
+    tiles = np.stack([np.zeros((4, 4, 1)), np.ones((4, 4, 1))]).astype(np.float32)
+    row = np.asarray(tiling.assemble(tiles, 4, 6, overlap=2))[0, :, 0]
+    np.testing.assert_allclose(row, [0, 0, 1 / 3, 2 / 3, 1, 1], rtol=1e-6, atol=0)
+
+
 def test_overlaps_are_averaged() -> None:
     tiles = np.stack([np.zeros((4, 4, 1)), np.ones((4, 4, 1))]).astype(np.float32)
     row = np.asarray(tiling.assemble(tiles, 4, 6))[0, :, 0]

@@ -120,6 +120,27 @@ def split_network(
     return network, params, batch_stats
 
 
+def forward_flops(
+    network: FunctionalNetwork, params: Any, batch_stats: Any, shape: tuple[int, int, int, int]
+) -> float:
+    """FLOPs of one forward pass in inference mode by XLA's cost analysis (a multiply-add is two).
+
+    Counted before any optimisation, on XLA's own convolutions: as lowered for a TPU, whatever runs here. What
+    the CPU path computes in another way, and what is computed again to save memory, is not work done. A layer
+    that is defined with fewer products than the published one counts with those fewer.
+
+    Args:
+      network: its forward passes.
+      params, batch_stats: its weights, or their shapes and dtypes.
+      shape: of the images, [B,H,W,3].
+    """
+    weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, batch_stats))
+    # GPU plugins have no analysis of what is not compiled yet.
+    with jax.default_device(jax.devices("cpu")[0]):
+        traced = jax.jit(network.predict).trace(*weights, jax.ShapeDtypeStruct(shape, jnp.uint8))
+        return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
+
+
 def network_input(
     images: jax.Array,
     input_format: InputFormat,

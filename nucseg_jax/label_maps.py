@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.images import MODES, decode, open_image
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
@@ -22,14 +22,27 @@ def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.n
       int32 [height, width]; the numbers as they are, not necessarily contiguous.
 
     Raises:
-      DataError: the file is missing, truncated, of another kind, not 2-D, not integer, negative, above
-        the int32 range or of another size than the image.
+      DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds.
+      MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
     path = Path(path)
     readers = {".npy": _read_npy, ".tif": _read_tiff, ".tiff": _read_tiff, ".png": _read_png}
     if path.suffix.lower() not in readers:
-        raise DataError(f"{path}: a label map must be one of {', '.join(LABEL_SUFFIXES)} (or .xml)")
-    labels = readers[path.suffix.lower()](path)
+        raise DataError(f"{path}: a label map must be one of {', '.join(LABEL_SUFFIXES)}")
+    return check(path, readers[path.suffix.lower()](path), shape)
+
+
+def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """What a file holds, as int32 [height, width].
+
+    Args:
+      path: of the file, for messages.
+      labels: as read.
+      shape: (height, width) of the image the map belongs to.
+
+    Raises:
+      DataError: not 2-D, not integer, negative, above the int32 range or of another size than the image.
+    """
     if labels.ndim != 2:
         raise DataError(
             f"{path}: has shape {labels.shape}, but a label map is 2-D: one number a pixel. A picture "
@@ -64,8 +77,10 @@ def _read_png(path: Path) -> np.ndarray:
 
 def _read_tiff(path: Path) -> np.ndarray:
     # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
-    import tifffile
-
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingExtraError("data", error, "PNG and NPY label maps do without") from error
     try:
         return tifffile.imread(path)
     except FileNotFoundError as error:
