@@ -185,10 +185,10 @@ def _predict(
     mesh = sharding.make_mesh()
     model = checkpoint.load_model(workdir, mesh, config.eval.step)
     check_same_input(model.info["config"], json.loads(config.to_json_best_effort()), workdir)
-    _check_held_out(config.data.validation, model.info, workdir)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
     _, examples = dataset.training(config.data.validation)
+    _check_held_out(config.data.validation, model.info, workdir)
     inference = TiledInference.by_config(model.network, mesh, config)
     truths = [e.original_label_map for e in examples]
     maps = [
