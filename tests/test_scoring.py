@@ -36,9 +36,8 @@ def test_summaries(example: Example) -> None:
     bad = scoring.score_image(example, np.zeros((40, 40), np.int32), 70)
     found = scoring.summary([example, example], [good, bad])
     assert found["aji"] == found["dice"] == 0.5
-    assert found["dice_pooled"] == pytest.approx(2 * 200 / (2 * 200 + 200)), (
-        "400 true pixels, 200 of them found"
-    )
+    # Of 400 true pixels 200 are found.
+    assert found["dice_pooled"] == pytest.approx(2 * 200 / (2 * 200 + 200))
     rows = list(csv.DictReader(scoring.to_csv({"a, b": [good], "c": [bad]}).splitlines()))
     assert [(r["entry"], r["id"], r["organ"], float(r["aji"])) for r in rows] == [
         ("a, b", "x", "liver", 1.0),

@@ -1,0 +1,115 @@
+"""Compare runs, and report: ``python -m nucseg_jax.report --workdirs DIR… --out DIR``.
+
+Every run, an ensemble of them, a classical baseline and other tools' label maps segment the test images, are
+scored alike and drawn. DIR/report.html shows everything; DIR/scores.csv has a row an entry and image,
+DIR/label_maps/ENTRY/ID.png the nuclei (16-bit), DIR/figures/ the figures.
+"""
+
+import argparse
+import ast
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nucseg_jax import compilation_cache, ensemble, report, scoring
+from nucseg_jax.compare import Request, compare
+from nucseg_jax.comparison import Comparison
+from nucseg_jax.errors import UserError
+from nucseg_jax.files import replacing, write_text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see ``--help``. A UserError is printed without a traceback, with exit code 2."""
+    args = _parser().parse_args(arguments)
+    try:
+        tools = _pairs(args.predictions, "--predictions NAME=DIR")
+        values = _pairs(args.set, "--set KEY=VALUE")
+        request = Request(
+            workdirs=tuple(args.workdirs),
+            expression=args.ensemble,
+            tools={name: Path(folder) for name, folder in tools.items()},
+            split=args.split,
+            overrides={key: _value(text) for key, text in values.items()},
+        )
+        compilation_cache.enable()
+        write(compare(request), args.out)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def write(comparison: Comparison, out: Path) -> None:
+    """Write report.html, figures/, scores.csv and label_maps/ to a folder, and print the scores."""
+    out.mkdir(parents=True, exist_ok=True)
+    entries = {entry.name: entry.images for entry in comparison.entries}
+    write_text(out / "scores.csv", scoring.to_csv(entries))
+    for name, images in entries.items():
+        folder = out / "label_maps" / re.sub(r"[^\w.-]+", "_", name).strip("_")
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in images:
+            with replacing(folder / f"{image.id}.png") as temporary:
+                Image.fromarray(image.label_map.astype(np.uint16)).save(temporary, format="PNG")
+    page = report.write(comparison, out)
+    title = f"{comparison.dataset} {comparison.split}"
+    print(scoring.table(title, entries, comparison.min_area_px))
+    print(f"wrote {page}, figures/, scores.csv and label_maps/")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m nucseg_jax.report", description=__doc__.partition("\n\n")[2]
+    )
+    parser.add_argument("--workdirs", nargs="+", type=Path, required=True, metavar="DIR", help="runs")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; made if need be")
+    parser.add_argument(
+        "--ensemble",
+        metavar="EXPRESSION",
+        help=f"of the runs' folder names, such as the paper's {ensemble.PAPER}; operators: "
+        f"{', '.join(ensemble.OPERATORS)}",
+    )
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        default=[],
+        metavar="NAME=DIR",
+        help="label maps of other tools, DIR/ID.png (.tif, .npy, HoVer-Net's .mat)",
+    )
+    parser.add_argument("--split", default="test", help="of the dataset (default: test)")
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="config values that differ from the runs' own: data.dir, eval.…, instances.…. Without "
+        "instances.…, a run's tuning.json (python -m nucseg_jax.tune) says how its nuclei are made",
+    )
+    return parser
+
+
+def _pairs(arguments: Sequence[str], usage: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not (name and equals and value):
+            raise UserError(f"{argument!r} is not of the form {usage}")
+        if name in pairs:
+            raise UserError(f"{usage}: {name} is given twice")
+        pairs[name] = value
+    return pairs
+
+
+def _value(text: str) -> Any:
+    """A number, a truth value or a tuple where the text is one, else the text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    main()

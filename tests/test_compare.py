@@ -1,0 +1,104 @@
+"""Runs, an ensemble, the baseline and another tool on one split: scored alike and reported."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import demo
+from nucseg_jax import data, metrics, runs, train
+from nucseg_jax.compare import Request, compare
+from nucseg_jax.errors import UserError
+from nucseg_jax.report.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two runs of one step, `a` and `b`, of the tiny experiment; `b` has a class for boundaries."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, classes in (("a", 2), ("b", 3)):
+        config = demo.get_config()
+        config.data.dir = str(tiny_dataset)
+        config.batch_size = 8
+        config.num_steps = 1
+        config.model.width = 1 / 16
+        config.model.num_classes = classes
+        config.data.crop_size = 32
+        train.train(config, folder / name)
+    return [folder / "a", folder / "b"]
+
+
+@pytest.fixture
+def truth(tiny_dataset: Path) -> dict[str, np.ndarray]:
+    config = demo.get_config()
+    config.data.dir = str(tiny_dataset)
+    return {e.id: e.original_label_map for e in data.load(config.data).splits["test"]}
+
+
+def test_the_command(trained, truth, tmp_path, capsys):
+    (tmp_path / "tool").mkdir()
+    for image_id, labels in truth.items():
+        np.save(tmp_path / "tool" / f"{image_id}.npy", labels)
+    arguments = ["--workdirs", *map(str, trained), "--ensemble", "or(a,b)", "--out", str(tmp_path / "out")]
+    main([*arguments, "--predictions", f"perfect={tmp_path / 'tool'}", "--set", "instances.method=watershed"])
+    printed = capsys.readouterr().out
+    out = tmp_path / "out"
+    rows = list(csv.DictReader((out / "scores.csv").read_text().splitlines()))
+    assert [row["entry"] for row in rows] == ["a", "b", "or(a, b)", "classical", "perfect"]
+    scores = {row["entry"]: row for row in rows}
+    assert float(scores["perfect"]["aji"]) == float(scores["perfect"]["pq"]) == 1.0
+    for entry, folder in (("a", "a"), ("or(a, b)", "or_a_b")):
+        for image_id, labels in truth.items():
+            with Image.open(out / "label_maps" / folder / f"{image_id}.png") as picture:
+                found = np.array(picture).astype(np.int32)
+            assert metrics.score(labels, found)["aji"] == pytest.approx(float(scores[entry]["aji"]), abs=1e-5)
+    page = (out / "report.html").read_text()
+    assert "or(a, b)" in page and "perfect" in page and "--set instances.method=watershed" in page
+    assert f"wrote {out / 'report.html'}" in printed
+
+
+def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, tmp_path):
+    best = {
+        "watershed": {"parameters": {"threshold": 0.4, "h_px": 2.0, "smoothing_px": 1.0, "min_area_px": 5}}
+    }
+    tuning = trained[0] / runs.TUNING
+    tuning.write_text(json.dumps({"best": best}))
+    try:
+        found = runs.open_run(trained[0], one_device, {})
+        assert found.tuned and found.config.instances.method == "watershed"
+        assert found.config.instances.watershed.h_px == 2.0
+        assert found.facts()["instances"]["tuned"]
+        told = runs.open_run(trained[0], one_device, {"instances.method": "components"})
+        assert not told.tuned and told.config.instances.method == "components"
+        tuning.write_text("{}")
+        with pytest.raises(UserError, match=r"tuning\.json: cannot be read"):
+            runs.open_run(trained[0], one_device, {})
+    finally:
+        tuning.unlink()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"split": "validation"}, "has no split 'validation' to score; it has: test"),
+        ({"expression": "or(a, c)"}, "unknown model 'c'"),
+        ({"expression": "weighted(a, b)"}, "needs a validation score"),
+        ({"overrides": {"model.width": 1}}, "--set model.width: only data.dir"),
+        ({"overrides": {"instances.watershed.h": 1}}, "--set: .*h"),
+        ({"overrides": {"instances.method": "boundary"}}, "class for boundaries"),
+        ({"tools": {"a": Path("x")}}, "a: name of a run and of something else"),
+    ],
+)
+def test_what_cannot_be_compared(trained, changes, message):
+    asked = {"workdirs": tuple(trained), "expression": None, "tools": {}, "split": "test", "overrides": {}}
+    with pytest.raises(UserError, match=message):
+        compare(Request(**asked | changes))
+
+
+def test_names_of_runs():
+    assert runs.names_of([Path("x/a"), Path("y/a"), Path("y/b")]) == ["x-a", "y-a", "b"]
+    with pytest.raises(UserError, match="names a folder twice"):
+        runs.names_of([Path("a"), Path("./a")])
