@@ -6,7 +6,7 @@ Options go to each of them: --width, --size, --batch, --repeats. One that fails 
 import subprocess
 import sys
 
-NAMES = ("train_step", "inference", "input", "startup")
+NAMES = ("train_step", "inference", "input", "startup", "stain")
 
 
 def main() -> None:
