@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from nucseg_jax.stain.optical_density import transmitted
 from nucseg_jax.stain.percentile import percentile
 from nucseg_jax.stain.separation import EXTRACTION_SPARSITY, concentrations
 from nucseg_jax.stain.tissue import FEWEST_PIXELS, REFERENCE, cosine, unit_rows
@@ -24,6 +25,9 @@ _SMALLEST_ANGLE_DEGREES = 2.0  # between the two; MoNuSeg: at least 8°
 # Spread of the colours across their main direction, as a part of that along it: MoNuSeg at least 2e-3,
 # a single colour with a camera's noise 1e-4.
 _SMALLEST_SPREAD = 5e-4
+# Standard deviation of the grey levels: MoNuSeg at least 20; one colour with a camera's noise at most 4. (In
+# optical density, noise on a dark colour is large.)
+_SMALLEST_CONTRAST = 5.0
 
 
 class Extraction(NamedTuple):
@@ -47,7 +51,11 @@ def extract(density: jax.Array, included: jax.Array, method: Extract) -> Extract
       method: `vahadane` or `macenko`.
     """
     weight = included.astype(density.dtype)
-    two = (included.sum() >= FEWEST_PIXELS) & (_spread(density, weight) >= _SMALLEST_SPREAD)
+    two = (
+        (included.sum() >= FEWEST_PIXELS)
+        & (_spread(density, weight) >= _SMALLEST_SPREAD)
+        & (_contrast(density, weight) >= _SMALLEST_CONTRAST)
+    )
     # Without two stains, the method gets pixels that have them: what it does is finite then, and so is its
     # gradient, which is multiplied by zero.
     safe = _two_stains(density.shape[1], density.dtype)
@@ -112,7 +120,8 @@ def macenko(density: jax.Array, weight: jax.Array) -> jax.Array:
     on_other = sum(other[k] * density[k] for k in range(3))
     angle = jnp.arctan2(on_other, on_main)
     extremes = [percentile(angle, weight > 0, percent) for percent in (1, 99)]
-    rows = [_unit(jnp.cos(a) * main + jnp.sin(a) * other) for a in extremes]
+    # The outermost direction may lie beyond the colours that a dye can have: none absorbs less than nothing.
+    rows = [_unit(jnp.maximum(jnp.cos(a) * main + jnp.sin(a) * other, 0.0)) for a in extremes]
     return jnp.stack(rows)
 
 
@@ -156,6 +165,13 @@ def _spread(density: jax.Array, weight: jax.Array) -> jax.Array:
     moments = _gram(density * weight[None], density) / jnp.maximum(weight.sum(), 1.0)
     values = jnp.linalg.eigvalsh(jax.lax.stop_gradient(moments))
     return values[1] / jnp.maximum(values[2], 1e-12)
+
+
+def _contrast(density: jax.Array, weight: jax.Array) -> jax.Array:
+    """Standard deviation of the grey levels, the root mean square over the three colours."""
+    planes, count = transmitted(jax.lax.stop_gradient(density)), jnp.maximum(weight.sum(), 1.0)
+    mean = (planes * weight[None]).sum(axis=1, keepdims=True) / count
+    return jnp.sqrt(((planes - mean) ** 2 * weight[None]).sum() / (3 * count))
 
 
 def _plausible(matrix: jax.Array) -> jax.Array:

@@ -101,13 +101,14 @@ class StainNormalizer:
         """
         target = self._fitted()
         pixels = _check(images, least_dimensions=3)
-        leading = pixels.shape[:-3]
+        shape, leading = pixels.shape, pixels.shape[:-3]
+        if pixels.size == 0:
+            self.fell_back = np.zeros(leading, bool)
+            return np.zeros(shape, np.uint8)
         # Nothing is spatial: an image is a list of pixels.
         pixels = pixels.reshape(-1, pixels.shape[-3] * pixels.shape[-2], 3)
         count, size = pixels.shape[:2]
         self.fell_back = np.zeros(leading, bool)
-        if pixels.size == 0:
-            return np.array(images)
         fallback = target if fallback is None else fallback
         group = 1 if jax.default_backend() == "cpu" else min(count, max(1, PIECE_PIXELS // size))
         result = np.empty_like(pixels)
@@ -124,7 +125,7 @@ class StainNormalizer:
                 done = _restyle_groups(self.method, _bucket(piece)[0], styles, target)
                 kept = result[start : start + group, first : first + PIECE_PIXELS]
                 kept[:] = np.asarray(done)[: len(kept), : piece.shape[1]]
-        return result.reshape(images.shape)
+        return result.reshape(shape)
 
     def normalize(self, images: jax.Array) -> Normalized:
         """`transform` as a pure function of grey levels [..., H, W, 3]: to be jitted, differentiated, split.
@@ -146,7 +147,8 @@ class StainNormalizer:
           AttributeError: the method has none, or is not fitted.
         """
         if not isinstance(self.target, Stains):
-            raise AttributeError(f"{self.name} has no stain matrix" + ("" if self.target else ": not fitted"))
+            hint = ": not fitted" if self.target is None else ""
+            raise AttributeError(f"{self.name} has no stain matrix{hint}")
         return np.asarray(self.target.matrix)
 
     def to_dict(self) -> dict[str, Any]:
@@ -220,9 +222,9 @@ def from_dict(description: Mapping[str, Any]) -> StainNormalizer:
     for key, shape in _SHAPES[normalizer.method.style].items():
         try:
             value = np.array(description[key], np.float64)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"the fitted target of {name} lacks a valid {key!r} ({error!r})") from error
-        if value.shape != shape or not np.isfinite(value).all():
+        if value.shape != shape or not (np.abs(value) < 1e6).all():  # NaN is not below anything
             raise UserError(f"the fitted target of {name} has {key} = {value.tolist()}, not {shape} numbers")
         values[key] = value.astype(np.float32)
     for key in ("max_concentrations", "std"):

@@ -16,11 +16,13 @@ G, B. The search for an image's own begins here, and what it finds is held again
 FEWEST_PIXELS = 1000
 """Stained pixels below which nothing is said of an image's stains."""
 
+GLASS = 79.8
+"""CIE L* from which a pixel is glass: staintools' 0.8 of the 8-bit L, which it rounds."""
+
 _PURE_EOSIN = (0.07, 0.99, 0.11)  # Ruifrok and Johnston 2001: a scanner that sees little blue absorbed
-_GLASS = 79.8  # CIE L* from which a pixel is glass: staintools' 0.8 of the 8-bit L, which it rounds
-_DARKEST = 40.0  # grey level; what is darker in all three colours is ink, a fold or a hole
 # From the nearest mixture of hematoxylin and eosin. Of MoNuSeg's tissue 0.02 % of the dye is farther off.
 _FARTHEST_DEGREES = 20.0
+_DARKEST = 40.0  # grey level; what is darker in all three colours is ink, a fold or a hole (MoNuSeg: 0.2 %)
 
 
 class Pixels(NamedTuple):
@@ -39,7 +41,7 @@ def classify(planes: jax.Array, density: jax.Array, count: jax.Array) -> Pixels:
       count: the first so many are pixels, the others padding.
     """
     real = jnp.arange(planes.shape[1]) < count
-    glass = lightness(planes) >= _GLASS
+    glass = lightness(planes) >= GLASS
     squared_length = (density**2).sum(axis=0)
     nearest = jnp.stack([_squared_projection(density, eosin) for eosin in (REFERENCE[1], _PURE_EOSIN)])
     like_dye = nearest.max(axis=0) >= cosine(_FARTHEST_DEGREES) ** 2 * squared_length
