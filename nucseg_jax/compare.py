@@ -34,7 +34,7 @@ class _Contender:
 
 
 CLASSICAL = "classical"
-"""Name of the baseline: colour deconvolution, Otsu's threshold, components."""
+"""Name of the baseline: colour deconvolution, Otsu's threshold, watershed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _ensembles(expression: Expression | None, runs: Mapping[str, Run]) -> list[_
 
 
 def _baseline() -> _Contender:
-    facts = {"method": "colour deconvolution, Otsu's threshold, components"}
+    facts = {"method": "colour deconvolution, Otsu's threshold, watershed"}
     return _Contender(CLASSICAL, CLASSICAL, lambda e, _: classical.nuclei(e.scored_image()), facts)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from nucseg_jax import compilation_cache, ensemble, report, scoring
@@ -52,12 +53,21 @@ def write(comparison: Comparison, out: Path) -> None:
         folder = out / "label_maps" / re.sub(r"[^\w.-]+", "_", name).strip("_")
         folder.mkdir(parents=True, exist_ok=True)
         for image in images:
-            with replacing(folder / f"{image.id}.png") as temporary:
-                Image.fromarray(image.label_map.astype(np.uint16)).save(temporary, format="PNG")
+            _write_label_map(folder / image.id, image.label_map)
     page = report.write(comparison, out)
     title = f"{comparison.dataset} {comparison.split}"
     print(scoring.table(title, entries, comparison.min_area_px))
     print(f"wrote {page}, figures/, scores.csv and label_maps/")
+
+
+def _write_label_map(path: Path, label_map: NDArray[np.int32]) -> None:
+    """PATH.png of 16 bits, or PATH.npy where there are more nuclei than these can number."""
+    if label_map.max(initial=0) < 2**16:
+        with replacing(path.with_name(f"{path.name}.png")) as temporary:
+            Image.fromarray(label_map.astype(np.uint16)).save(temporary, format="PNG")
+    else:
+        with replacing(path.with_name(f"{path.name}.npy")) as temporary, open(temporary, "wb") as file:
+            np.save(file, label_map)
 
 
 def _parser() -> argparse.ArgumentParser:
