@@ -46,15 +46,16 @@ def by_organ(images: Sequence[ScoredImage]) -> dict[str, list[ScoredImage]]:
 
 def table(title: str, groups: Mapping[str, Sequence[ScoredImage]], min_area_px: int) -> str:
     """A plain-text table of means, a row a group."""
+    width = max(28, *(len(label) + 2 for label in groups))
     lines = [
         title,
-        f"{'':<28}{'images':>7}{'F1':>8}{'macro F1':>10}{'AJI':>8}{f'AJI ≥{min_area_px}px':>12}{'PQ':>8}"
+        f"{'':<{width}}{'images':>7}{'F1':>8}{'macro F1':>10}{'AJI':>8}{f'AJI ≥{min_area_px}px':>12}{'PQ':>8}"
         f"{'true':>8}{'found':>8}{f'≥{min_area_px}px':>8}",
     ]
     for label, images in groups.items():
         m = means(images)
         lines.append(
-            f"{label:<28}{len(images):>7}{m['dice']:>8.3f}{m['f1_macro']:>10.3f}{m['aji']:>8.3f}"
+            f"{label:<{width}}{len(images):>7}{m['dice']:>8.3f}{m['f1_macro']:>10.3f}{m['aji']:>8.3f}"
             f"{m['aji_min_area']:>12.3f}{m['pq']:>8.3f}{m['count_true']:>8.0f}{m['count_pred']:>8.0f}"
             f"{m['count_min_area']:>8.0f}"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             overrides={key: _value(text) for key, text in values.items()},
         )
         compilation_cache.enable()
+        logging.set_verbosity(logging.ERROR)  # Orbax and TFDS narrate all
         write(compare(request), args.out)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
