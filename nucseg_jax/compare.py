@@ -75,7 +75,7 @@ def compare(request: Request) -> Comparison:
         name: open_run(workdir, mesh, request.overrides)
         for name, workdir in zip(names, request.workdirs, strict=True)
     }
-    datasets = {name: data.load(run.config.data) for name, run in runs.items()}
+    datasets = _load(runs)
     examples = _same_images(datasets, request.split)
     first = next(iter(runs.values()))
     tools = {
@@ -123,6 +123,19 @@ def command_of(request: Request) -> str:
     for key, value in request.overrides.items():
         words += ["--set", f"{key}={value}"]
     return shlex.join(words)
+
+
+def _load(runs: Mapping[str, Run]) -> dict[str, Dataset]:
+    """Each run's dataset; those that share one share its memory."""
+    loaded: dict[tuple[str, str | None], Dataset] = {}
+    datasets = {}
+    for name, run in runs.items():
+        where = run.config.data
+        key = (data.dataset_name(where), where.dir)
+        if key not in loaded:
+            loaded[key] = data.load(where)
+        datasets[name] = loaded[key]
+    return datasets
 
 
 def _same_images(datasets: Mapping[str, Dataset], split: str) -> Sequence[Example]:

@@ -27,6 +27,7 @@ from nucseg_jax.inference import TiledInference
 from nucseg_jax.main import parse
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.run_checks import check_same_input
+from nucseg_jax.runs import TUNING
 from nucseg_jax.targets import class_map
 
 Grid = Mapping[str, tuple[float, ...]]
@@ -170,10 +171,10 @@ def tune(config: ConfigDict, workdir: Path) -> dict[str, Any]:
         "best": {method: asdict(s) | {"ceiling": ceilings[method]} for method, s in best.items()},
         "tried": [asdict(s) for s in tried],
     }
-    write_text(workdir / "tuning.json", json.dumps(result, indent=2) + "\n")
+    write_text(workdir / TUNING, json.dumps(result, indent=2) + "\n")
     print(f"{about['model']} on {len(maps)} validation images of {about['dataset']}")
     print(_table(best, ceilings))
-    print(f"wrote {workdir}/tuning.json ({len(tried)} settings). To use the best of them:")
+    print(f"wrote {workdir / TUNING} ({len(tried)} settings). To use the best of them:")
     print(" ".join(overrides))
     return result
 
