@@ -23,7 +23,7 @@ from benchmarks import measure, ours, peers
 from benchmarks.measure import Sampling, Side, shown_ratio, shown_seconds
 from benchmarks.ours import Case
 from nucseg_jax import resident, sharding
-from nucseg_jax.dataset import Example
+from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
 from nucseg_jax.models.functional import InputFormat
 from nucseg_jax.step import initial_state, train_step
@@ -107,7 +107,7 @@ def make_plan(examples: Sequence[Example], crop: int) -> Geometry:
 
 def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.ExitStack) -> Pipeline:
     plan, mesh = make_plan(examples, case.size), ours.one_device()
-    store = resident.place(mesh, examples)
+    store = resident.place(mesh, rasters(examples))
     cut = jax.jit(functools.partial(resident.cut, crop=case.size))
     optimizer = ours.make_optimizer()
     network, state = initial_state(mesh, ours.build(case), optimizer, InputFormat())
@@ -139,7 +139,7 @@ def tfdata_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.E
 
     plan, mesh = make_plan(examples, case.size), ours.one_device()
     cuts = slice(0, case.batch)
-    batches = data.batches(examples, plan, batch_size=case.batch, rows=cuts, first=0, last=ENDLESS)
+    batches = data.batches(rasters(examples), plan, batch_size=case.batch, rows=cuts, first=0, last=ENDLESS)
     step, state = ours.start(case)
     latest: list[Any] = [state, None]
 

@@ -1,5 +1,6 @@
 """The networks in JAX as the benchmarks run them: training step, forward pass, what they cost."""
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,17 @@ from benchmarks.measure import Side, array_dtype, use_precision
 from nucseg_jax import optim, sharding
 from nucseg_jax.models import create_model, functional
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
-from nucseg_jax.step import TrainState, compile_step, initial_state
+from nucseg_jax.objectives import OBJECTIVES
+from nucseg_jax.step import TrainState, compile_step, initial_state, train_step
 
 # The paper's, except for the rate: so small that nothing diverges on random images.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
-STEP_OPTIONS: dict[str, Any] = {"loss_scale": LOSS_SCALE, "accumulate": 1, "seed": 0}
+STEP_OPTIONS: dict[str, Any] = {
+    "objective": OBJECTIVES["cross_entropy"],
+    "loss_scale": LOSS_SCALE,
+    "accumulate": 1,
+    "seed": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,8 @@ def make_optimizer() -> optax.GradientTransformation:
 
 
 def make_step(network: FunctionalNetwork, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
-    return compile_step(one_device(), network, optimizer, **STEP_OPTIONS)
+    step = functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
+    return compile_step(one_device(), step)
 
 
 def training(case: Case) -> Ours:

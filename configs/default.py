@@ -64,6 +64,19 @@ def get_config() -> ConfigDict:
     config.optim.restart_epochs = 20.0  # period of the cosine; the paper gives none
     config.optim.loss_scale = 0.005
     config.optim.accumulate = 1  # parts that a batch is run in, to save memory
+    # "cross_entropy", or "ce2p" on the three branches of self_correction: Lovász-softmax, edges, consistency.
+    config.optim.loss = "cross_entropy"
+
+    config.self_correction = ConfigDict()
+    # Training ends in so many cycles, each with a warm restart of the learning rate and, at its end, an
+    # average of parameters and labels with those before. 0: ordinary training, with optim.restart_epochs.
+    config.self_correction.cycles = 0
+    config.self_correction.cycle_epochs = 10.0  # of num_epochs; num_steps squeezes them with the rest
+    # "both", "parameters" (the labels stay the annotation), or "nothing" (warm restarts alone, to compare).
+    config.self_correction.average = "both"
+    config.self_correction.warmup_epochs = 10.0  # from the floor to optim.learning_rate
+    config.self_correction.restart = 0.5  # of optim.learning_rate: what a cycle starts from
+    config.self_correction.floor = 0.01  # of optim.learning_rate: what each cosine ends at
 
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 1000  # steps; validation happens then, too

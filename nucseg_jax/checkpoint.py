@@ -1,8 +1,9 @@
 """Orbax checkpoints: save, restore, and load a model with its config.
 
-A checkpoint (`WORKDIR/checkpoints/STEP`) has three items: `model` (parameters and batch statistics: all
-that inference needs), `optimizer`, and `info`, a JSON with the config, the classes, the channel order,
-the stain normalisation with its fitted target, and the package version.
+A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
+that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
+stain normalisation with its fitted target, and the package version; and in the cycles of self-correction,
+where `model` is an average, `training`: the weights that training goes on from.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from nucseg_jax import __version__, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, Weights, split_network
 from nucseg_jax.stain import StainNormalizer, experiment
 
 CLASSES = ("background", "nucleus", "boundary")
@@ -77,30 +78,46 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def save(
-        self, step: int, model: Any, optimizer: Any | None, info: dict[str, Any], f1: float | None
+        self,
+        step: int,
+        model: Weights,
+        info: dict[str, Any],
+        *,
+        optimizer: Any | None = None,
+        training: Weights | None = None,
+        f1: float | None = None,
     ) -> None:
         """Write a checkpoint in the background; it appears under its name only when complete.
 
         Args:
           step: training steps done.
-          model: {"params", "batch_stats"}.
-          optimizer: the optimizer's state, None for weights that were not trained here.
+          model: what inference takes.
           info: see `describe`.
-          f1: mean nucleus F1 of the validation images, None without any.
+          optimizer: the optimizer's state, None for weights that were not trained here.
+          training: what training goes on from, None where it is `model`.
+          f1: mean nucleus F1 of the validation images with `model`; None without any, or where it has been
+            saved with an earlier step.
         """
-        items = {"model": ocp.args.StandardSave(model), "info": ocp.args.JsonSave(info)}
+        items = {"model": ocp.args.StandardSave(model._asdict()), "info": ocp.args.JsonSave(info)}
+        if training is not None:
+            items["training"] = ocp.args.StandardSave(training._asdict())
         if optimizer is not None:
             items["optimizer"] = ocp.args.StandardSave(optimizer)
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=None if f1 is None else {"f1": f1})
 
-    def restore(self, model: Any, optimizer: Any) -> tuple[Any, Any]:
-        """The newest checkpoint's items, shaped and placed like the arguments."""
-        args = ocp.args.Composite(
-            model=ocp.args.StandardRestore(_abstract(model)),
-            optimizer=ocp.args.StandardRestore(_abstract(optimizer)),
-        )
-        items = self._manager.restore(self.latest, args=args)
-        return items.model, items.optimizer
+    def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
+        """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments."""
+        weights = ocp.args.StandardRestore(_abstract(model._asdict()))
+        args = {"model": weights, "optimizer": ocp.args.StandardRestore(_abstract(optimizer))}
+        if _has_training(self._manager, self.latest):
+            args["training"] = weights
+        items = self._manager.restore(self.latest, args=ocp.args.Composite(**args))
+        training = Weights(**items.training) if "training" in args else None
+        return Weights(**items.model), training, items.optimizer
+
+    def wait(self) -> None:
+        """Return when the checkpoints that were asked for are complete."""
+        self._manager.wait_until_finished()
 
     def info(self) -> dict[str, Any]:
         """The newest checkpoint's `info`."""
@@ -182,6 +199,22 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
 
+def training_weights(workdir: Path, model: LoadedModel) -> Weights:
+    """What training went on from at a model's step: in the cycles of self-correction not the model itself.
+
+    Args:
+      workdir: the run's folder, which `model` was loaded from.
+      model: where its weights are, these go.
+    """
+    options = ocp.CheckpointManagerOptions(best_fn=_f1, read_only=True)
+    with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
+        if not _has_training(manager, model.step):
+            return Weights(model.params, model.batch_stats)
+        template = _abstract(Weights(model.params, model.batch_stats)._asdict())
+        args = ocp.args.Composite(training=ocp.args.StandardRestore(template))
+        return Weights(**manager.restore(model.step, args=args).training)
+
+
 def parameter_digest(params: Any) -> str:
     """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters."""
     digest = hashlib.sha256()
@@ -193,6 +226,10 @@ def parameter_digest(params: Any) -> str:
 
 def _directory(workdir: Path) -> Path:
     return Path(workdir).resolve() / "checkpoints"
+
+
+def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:
+    return (manager.directory / str(step) / "training").exists()
 
 
 def _f1(metrics: Any) -> float:

@@ -8,7 +8,7 @@ other pipeline is `resident`).
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nucseg_jax import geometry, packed
-from nucseg_jax.dataset import Batch, Dataset, Example, stack
+from nucseg_jax.dataset import Batch, Dataset, Example, Rasters, stack
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.geometry import Geometry
 
@@ -72,7 +72,7 @@ def dataset_name(config: ConfigDict) -> str:
 
 
 def batches(
-    examples: Sequence[Example],
+    rasters: Rasters,
     plan: Geometry,
     *,
     batch_size: int,
@@ -83,7 +83,7 @@ def batches(
     """The training batches of steps `first` ... `last` - 1, made by tf.data in threads of its own.
 
     Args:
-      examples: the images that `plan` was made for, in its order.
+      rasters: of the images that `plan` was made for, in its order.
       plan: which patch each row of each step is.
       batch_size: patches a step over all processes.
       rows: this process's rows of each batch.
@@ -92,9 +92,12 @@ def batches(
       MissingExtraError: TensorFlow is not installed.
     """
     tf = import_tensorflow(instead="or train without it: --config.data.pipeline=resident")
-    images = tf.constant(stack([e.image for e in examples]))
-    # With a channel, which TensorFlow's rotation wants.
-    label_maps = tf.constant(stack([e.label_map[..., None] for e in examples]))
+    # All with a channel, which TensorFlow's rotation wants.
+    stacks = {
+        name: tf.constant(stack([a if a.ndim == 3 else a[..., None] for a in arrays]))
+        for name, arrays in rasters.items()
+    }
+    without_channel = {name for name, arrays in rasters.items() if arrays[0].ndim == 2}
     crop = plan.crop
 
     def step_rows(step: np.int64) -> np.ndarray:
@@ -103,15 +106,14 @@ def batches(
     def cut(row: Any) -> dict[str, Any]:
         image, top, left = (row[i] for i in (geometry.IMAGE, geometry.TOP, geometry.LEFT))
 
-        def patch(stack: Any) -> Any:
-            x = stack[image, top : top + crop, left : left + crop]
+        def patch(name: str) -> Any:
+            x = stacks[name][image, top : top + crop, left : left + crop]
             x = tf.image.rot90(x, row[geometry.TURNS])
-            return tf.cond(row[geometry.FLIP] == 1, lambda: x[:, ::-1], lambda: x)
+            x = tf.cond(row[geometry.FLIP] == 1, lambda: x[:, ::-1], lambda: x)
+            x = tf.ensure_shape(x, (crop, crop, stacks[name].shape[-1]))
+            return x[..., 0] if name in without_channel else x
 
-        return {
-            "image": tf.ensure_shape(patch(images), (crop, crop, 3)),
-            "label_map": tf.ensure_shape(patch(label_maps)[..., 0], (crop, crop)),
-        }
+        return {name: patch(name) for name in stacks}
 
     dataset = tf.data.Dataset.range(first, last)
     dataset = dataset.map(

@@ -1,6 +1,6 @@
 """A prepared dataset in host memory, wherever it was read from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,11 @@ import numpy as np
 from nucseg_jax.errors import DataError
 
 Batch = dict[str, np.ndarray]
-"""`image` uint8[B,S,S,3] RGB and `label_map` int32[B,S,S], 0 = background."""
+"""Patches: `image` uint8[B,S,S,3] RGB, `label_map` int32[B,S,S] with 0 = background, and what else the
+rasters have that they are cut from."""
+
+Rasters = Mapping[str, Sequence[np.ndarray]]
+"""What patches are cut from: by name an array [H,W] or [H,W,C] an image. All of one image share H and W."""
 
 TRAIN = "train"
 """The split that is trained on; every other one is scored."""
@@ -89,6 +93,11 @@ class Dataset:
     def scored(self) -> dict[str, list[Example]]:
         """The splits that scores are computed on, with their original images."""
         return {split: examples for split, examples in self.splits.items() if split != TRAIN}
+
+
+def rasters(examples: Sequence[Example]) -> Rasters:
+    """The images and label maps that training sees."""
+    return {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
 
 
 def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Class probabilities of whole images: tiles through the network in batches, assembled, resized."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Self
 
@@ -18,11 +19,16 @@ SYMMETRIES = tuple((turns, flip) for flip in (False, True) for turns in range(4)
 """The eight ways to lay down a square: mirrored or not, then turned by so many quarter turns."""
 
 
+Probabilities = Callable[[nnx.State, nnx.State, jax.Array], jax.Array]
+"""(params, batch statistics, uint8[B,H,W,3]) → float32[B,H,W,C], each pixel's probabilities."""
+
+
 class TiledInference:
     """Runs a network over images of any size; compiled once per tile size and image size.
 
     Args:
-      network: the network; weights are handed to each call.
+      tile_probabilities: what a network says of tiles, such as `FunctionalNetwork.probabilities`; weights are
+        handed to each call.
       mesh: batches of tiles are split over its devices.
       tile: side of the square tiles in pixels.
       batch_size: tiles a batch; rounded up to a multiple of the device count.
@@ -32,7 +38,7 @@ class TiledInference:
 
     def __init__(
         self,
-        network: FunctionalNetwork,
+        tile_probabilities: Probabilities,
         mesh: Mesh,
         *,
         tile: int,
@@ -46,17 +52,13 @@ class TiledInference:
         self.batch_size = -(-batch_size // devices) * devices
         self.overlap_px = overlap_px
         self.symmetries = SYMMETRIES if augment else SYMMETRIES[:1]
-
-        def tile_probabilities(params: nnx.State, batch_stats: nnx.State, tiles: jax.Array) -> jax.Array:
-            return jax.nn.softmax(network.predict(params, batch_stats, tiles))
-
         self._tile_probabilities = jax.jit(tile_probabilities, out_shardings=sharding.replicated(mesh))
 
     @classmethod
     def by_config(cls, network: FunctionalNetwork, mesh: Mesh, config: ConfigDict) -> Self:
         """As `config.eval` asks for; tiles are as large as the patches that were trained on."""
         return cls(
-            network,
+            network.probabilities,
             mesh,
             tile=config.data.crop_size,
             batch_size=config.eval.batch_size,

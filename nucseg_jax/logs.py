@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -57,6 +58,16 @@ class RunLog:
             self._bar.write(f"step {step}: validation nucleus F1 {f1:.4f}")
             self._time = time.perf_counter()
 
+    def correction(self, step: int, values: Mapping[str, float]) -> None:
+        """What a cycle of self-correction changed; nothing where none ended."""
+        if not self._enabled:
+            return
+        if values:
+            self._write(step, **values)
+            shown = ", ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in values.items())
+            self._bar.write(f"step {step}: {shown}")
+        self._time = time.perf_counter()
+
     def _write(self, step: int, **values: float) -> None:
         self._file.write(json.dumps({"step": step, **values}) + "\n")
         self._file.flush()
@@ -71,6 +82,12 @@ class RunLog:
             self._bar.close()
             self._board.close()
             self._file.close()
+
+
+def say(message: str) -> None:
+    """Print once, not in every process."""
+    if sharding.is_first_process():
+        print(message, flush=True)
 
 
 def _keep_until(path: Path, step: int) -> None:

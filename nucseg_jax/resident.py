@@ -5,8 +5,8 @@ batches: both map over the rows of `Geometry.batch`. The host sends 20 bytes a p
 steps at once.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +14,18 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nucseg_jax import sharding
-from nucseg_jax.dataset import Example, stack
+from nucseg_jax.dataset import Rasters, stack
 from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
+from nucseg_jax.step import Step
 
-Step = Callable[[Any, dict[str, jax.Array]], tuple[Any, jax.Array]]
-"""(state, batch) → (state, loss): `step.train_step` with all but these two filled in."""
-
-
-class Store(NamedTuple):
-    """All training images, smaller ones padded with zeros; replicated over the mesh.
-
-    Attributes:
-      images: uint8[N,H,W,3].
-      label_maps: int32[N,H,W].
-    """
-
-    images: jax.Array
-    label_maps: jax.Array
+Store = dict[str, jax.Array]
+"""By name an array [N,H,W] or [N,H,W,C] of all training images, smaller ones padded with zeros; replicated
+over the mesh."""
 
 
-def place(mesh: Mesh, examples: Sequence[Example]) -> Store:
-    """The images and label maps of `examples` in the memory of every device."""
-    images = stack([e.image for e in examples])
-    label_maps = stack([e.label_map for e in examples])
-    return Store(*sharding.replicate(mesh, (images, label_maps)))
+def place(mesh: Mesh, rasters: Rasters) -> Store:
+    """Rasters in the memory of every device."""
+    return sharding.replicate(mesh, {name: stack(arrays) for name, arrays in rasters.items()})
 
 
 def cut(store: Store, rows: jax.Array, crop: int) -> dict[str, jax.Array]:
@@ -49,8 +37,8 @@ def cut(store: Store, rows: jax.Array, crop: int) -> dict[str, jax.Array]:
       crop: side of the square patches in pixels.
 
     Returns:
-      `image` uint8[B,crop,crop,3], `label_map` int32[B,crop,crop]; split over the devices as `rows` is,
-      since every device holds every image.
+      By name [B,crop,crop] or [B,crop,crop,C]; split over the devices as `rows` is, since every device holds
+      every image.
     """
 
     def patch(images: jax.Array, row: jax.Array) -> jax.Array:
@@ -61,7 +49,7 @@ def cut(store: Store, rows: jax.Array, crop: int) -> dict[str, jax.Array]:
         return jnp.where(row[FLIP] == 1, x[:, ::-1], x)
 
     patches = jax.vmap(patch, in_axes=(None, 0))
-    return {"image": patches(store.images, rows), "label_map": patches(store.label_maps, rows)}
+    return {name: patches(images, rows) for name, images in store.items()}
 
 
 def compile_steps(

@@ -9,7 +9,9 @@ from ml_collections import ConfigDict
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import InputFormat
+from nucseg_jax.objectives import OBJECTIVES
 from nucseg_jax.pipelines import PIPELINES
+from nucseg_jax.self_correction import AVERAGES
 from nucseg_jax.stain import experiment
 
 # What may differ between a run and its continuation without making it another run.
@@ -40,11 +42,15 @@ INPUT_KEYS = (
 )
 
 
-# Metadata of the dataset that decides its pixels.
+# Where training has cycles, these decide when they begin.
+LENGTH_KEYS = ("num_epochs", "num_steps")
+
+# Metadata of the dataset that decides its pixels and labels.
 PREPARED_BY = {
     "sha256": "SHA-256 of their sources",
     "stain_backend": "what normalised their stains",
     "stain_style": "the stains they were normalised to",
+    "label_noise": "errors added to their training labels",
 }
 
 
@@ -70,9 +76,11 @@ def check_values(config: ConfigDict, devices: int) -> None:
         if value < 1:
             raise UserError(f"{key} must be at least 1, got {value}")
     above_zero = {"num_epochs": config.num_epochs, "optim.restart_epochs": config.optim.restart_epochs}
+    above_zero["self_correction.cycle_epochs"] = config.self_correction.cycle_epochs
     for key, value in above_zero.items():
         if not value > 0:
             raise UserError(f"{key} must be positive, got {value}")
+    _check_objective(config)
     input_format = InputFormat(config.model.channel_order, config.model.input_scale)
     side = round(config.data.crop_size * input_format.scale)
     if side < 16 or side % 16:
@@ -100,6 +108,31 @@ def _check_pipeline(config: ConfigDict) -> None:
         )
 
 
+def _check_objective(config: ConfigDict) -> None:
+    """What is minimised, and how cycles of self-correction go."""
+    chosen = config.self_correction
+    for key, value, known in (
+        ("optim.loss", config.optim.loss, tuple(OBJECTIVES)),
+        ("self_correction.average", chosen.average, AVERAGES),
+    ):
+        if value not in known:
+            raise UserError(f"{key} must be one of {', '.join(known)}, got {value!r}")
+    if config.optim.loss == "ce2p" and config.model.name != "self_correction":
+        raise UserError(
+            "optim.loss = 'ce2p' is for the three branches of model.name = 'self_correction', got "
+            f"{config.model.name!r}: set optim.loss to cross_entropy"
+        )
+    ranges = {
+        "cycles": (0, float("inf")),
+        "warmup_epochs": (0, float("inf")),
+        "restart": (0, 1),
+        "floor": (0, 1),
+    }
+    for key, (low, high) in ranges.items():
+        if not low <= chosen[key] <= high:
+            raise UserError(f"self_correction.{key} must be from {low} to {high}, got {chosen[key]}")
+
+
 def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
     """Raise UserError where a checkpoint is of another run than the one that would continue it.
 
@@ -107,14 +140,15 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
       saved, now: the `info` of the checkpoint and of the run (`checkpoint.describe`).
       workdir: for the message.
     """
+    free = set(FREE_KEYS)
+    if now["config"]["self_correction"]["cycles"]:
+        free -= set(LENGTH_KEYS)
     different = [
-        line
-        for line in _differences(saved["config"], now["config"])
-        if not line.startswith(_prefixes(FREE_KEYS))
+        line for line in _differences(saved["config"], now["config"]) if not line.startswith(_prefixes(free))
     ]
     for key, meaning in PREPARED_BY.items():
         if saved["dataset"].get(key) != now["dataset"].get(key):
-            different.append(f"the prepared images themselves ({meaning})")
+            different.append(f"the prepared dataset itself ({meaning})")
     if different:
         raise UserError(
             f"{workdir} holds a run of another config:\n  "

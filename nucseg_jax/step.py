@@ -1,6 +1,6 @@
 """The training step: one update from one batch. The loop around it is in train.py."""
 
-import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,12 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from nucseg_jax import losses, sharding
-from nucseg_jax.models.functional import Augmentation, FunctionalNetwork, InputFormat, split_network
-from nucseg_jax.targets import class_map
+from nucseg_jax import sharding
+from nucseg_jax.models.functional import Augmentation, FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.objectives import Objective
+
+Step = Callable[[Any, dict[str, jax.Array]], tuple[Any, jax.Array]]
+"""(state, batch) → (state, loss): `train_step` with all but these two filled in."""
 
 
 class TrainState(NamedTuple):
@@ -21,6 +24,10 @@ class TrainState(NamedTuple):
     params: nnx.State
     batch_stats: nnx.State
     opt_state: optax.OptState
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.params, self.batch_stats)
 
 
 def initial_state(
@@ -42,6 +49,7 @@ def train_step(
     *,
     network: FunctionalNetwork,
     optimizer: optax.GradientTransformation,
+    objective: Objective,
     loss_scale: float,
     accumulate: int,
     seed: int,
@@ -50,15 +58,16 @@ def train_step(
 
     Args:
       state: before the update.
-      batch: `image` uint8[B,H,W,3], `label_map` int32[B,H,W].
+      batch: `image` uint8[B,H,W,3], `label_map` int32[B,H,W], and what else the objective takes.
       network: the network's forward passes.
       optimizer: applied to the mean gradient.
+      objective: the loss.
       loss_scale: factor on the loss before the gradient (the authors' 0.005).
       accumulate: the batch is run in this many equal parts, one after the other, to save memory.
       seed: dropout and augmentation are functions of (seed, step).
 
     Returns:
-      The state after it and the mean cross-entropy (without the scale).
+      The state after it and the loss (without the scale).
     """
     step_key = jax.random.fold_in(jax.random.key(seed), state.step)
 
@@ -66,8 +75,7 @@ def train_step(
         params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, nnx.State]]:
         logits, batch_stats = network.train(params, batch_stats, part["image"], key)
-        labels = class_map(part["label_map"], logits.shape[-1])
-        loss = losses.cross_entropy(logits, labels)
+        loss = objective(logits, part)
         return loss_scale * loss, (loss, batch_stats)
 
     def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
@@ -95,24 +103,8 @@ def train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), loss
 
 
-def compile_step(
-    mesh: Mesh,
-    network: FunctionalNetwork,
-    optimizer: optax.GradientTransformation,
-    *,
-    loss_scale: float,
-    accumulate: int,
-    seed: int,
-) -> jax.stages.Wrapped:
-    """`train_step` jitted with `state` donated: (state, batch) → (state, loss)."""
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        loss_scale=loss_scale,
-        accumulate=accumulate,
-        seed=seed,
-    )
+def compile_step(mesh: Mesh, step: Step) -> jax.stages.Wrapped:
+    """A step jitted with `state` donated: (state, batch) → (state, loss)."""
     return jax.jit(
         step,
         donate_argnums=0,

@@ -1,12 +1,10 @@
-"""Training: the step and the loop."""
+"""Training: from a config to a trained network. The step is in step.py, what surrounds it in loop.py."""
 
-import math
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
@@ -15,22 +13,20 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, optim, pipelines, sharding
 from nucseg_jax.checkpoint import Checkpoints, describe
-from nucseg_jax.dataset import Example
+from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.errors import UserError
 from nucseg_jax.geometry import Geometry
 from nucseg_jax.inference import TiledInference
-from nucseg_jax.logs import RunLog
-from nucseg_jax.metrics import PixelCounts
+from nucseg_jax.logs import RunLog, say
+from nucseg_jax.loop import Loop
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
-from nucseg_jax.models.functional import FunctionalNetwork, InputFormat
+from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, Weights
+from nucseg_jax.objectives import OBJECTIVES
 from nucseg_jax.run_checks import check_same_run, check_values
+from nucseg_jax.self_correction import Cycles, SelfCorrection
 from nucseg_jax.stain import experiment
-from nucseg_jax.step import TrainState, initial_state
+from nucseg_jax.step import TrainState, initial_state, train_step
 from nucseg_jax.targets import check_classes
-
-
-class NonFiniteLossError(UserError):
-    """Training diverged: the loss or the parameters became infinite or NaN."""
 
 
 def create_state(
@@ -70,8 +66,11 @@ def create_state(
     return initial_state(mesh, model, optimizer, input_format, augmentation)
 
 
-def train(config: ConfigDict, workdir: Path) -> TrainState:
+def train(config: ConfigDict, workdir: Path) -> Weights:
     """Train, or go on from the last checkpoint in `workdir`, to the config's last step.
+
+    Returns:
+      What training has come to: with cycles of self-correction the average of the cycles' parameters.
 
     Raises:
       DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
@@ -86,9 +85,8 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
     examples, validation = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
-    num_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
-    period = max(1, round(config.optim.restart_epochs * steps_per_epoch))
-    schedule = optim.warm_restarts(config.optim.learning_rate, period)
+    cycles = Cycles.of(config, steps_per_epoch)
+    schedule = learning_rates(config, cycles, steps_per_epoch)
     optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
@@ -98,59 +96,57 @@ def train(config: ConfigDict, workdir: Path) -> TrainState:
             encoder_weights, stain = None, checkpoints.info().get("stain")
         info = describe(config, dataset.metadata, stain)
         network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
-        state = resume(checkpoints, state, info, mesh, workdir)
+        correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
+        state = resume(checkpoints, state, correction, info, mesh, workdir)
         first = int(state.step)
-        if first > num_steps:
-            raise UserError(f"{workdir} is at step {first} already, past the {num_steps} steps asked for")
+        if first > cycles.num_steps:
+            raise UserError(
+                f"{workdir} is at step {first} already, past the {cycles.num_steps} steps asked for"
+            )
         say(
             f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, {len(plan):,} "
             f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
-            f"steps {first} to {num_steps} of batch {config.batch_size} on {mesh.devices.size} device(s)"
+            f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
+            "device(s)"
         )
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
             say(
                 "note: the encoder starts from random weights, the paper's from ImageNet's: "
                 "--config.model.encoder_weights=FILE (see the README)"
             )
-        inference = TiledInference(
-            network, mesh, tile=config.data.crop_size, batch_size=config.eval.batch_size
+        step = functools.partial(
+            train_step,
+            network=network,
+            optimizer=optimizer,
+            objective=OBJECTIVES[config.optim.loss],
+            loss_scale=config.optim.loss_scale,
+            accumulate=config.optim.accumulate,
+            seed=config.seed,
         )
-        steps = range(first, num_steps)
-        advance = pipelines.start(config, mesh, network, optimizer, examples, plan, steps)
-        boundaries = (config.log_every, config.checkpoint.every)
-        pending: list[tuple[range, jax.Array]] = []
-        with RunLog(workdir, first, num_steps, config.batch_size) as log:
-            for done in pipelines.dispatches(steps, at_most=config.steps_per_dispatch, boundaries=boundaries):
-                state, losses = advance(state, done)
-                pending.append((done, losses))
-                step = done.stop
-                checkpoint_due = step % config.checkpoint.every == 0 or step == num_steps
-                if checkpoint_due or step % config.log_every == 0:
-                    # The losses are fetched here only: the loop never waits for the device otherwise.
-                    log.training(finite_losses(pending), learning_rate=float(schedule(step - 1)))
-                    pending.clear()
-                if checkpoint_due:
-                    check_finite(state)
-                    f1 = None
-                    if validation:
-                        f1 = mean_f1(inference, state.params, state.batch_stats, validation)
-                        log.validation(step, f1)
-                    model = {"params": state.params, "batch_stats": state.batch_stats}
-                    checkpoints.save(step, model, state.opt_state, info, f1)
-    return state
+        feed = pipelines.build(config, mesh, step, plan)
+        tiles = {"tile": config.data.crop_size, "batch_size": config.eval.batch_size}
+        inference = TiledInference(network.probabilities, mesh, **tiles)
+        with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
+            loop = Loop(config, schedule, checkpoints, info, correction, inference, validation, log)
+            for phase in cycles.phases(first):
+                advance = feed({**rasters(examples), **correction.rasters()}, phase)
+                state = loop.run(state, advance, phase)
+                state = loop.end(state)
+    return correction.weights or state.weights
 
 
-def mean_f1(
-    inference: TiledInference, params: nnx.State, batch_stats: nnx.State, examples: Sequence[Example]
-) -> float:
-    """Mean nucleus F1 over images, against the original label maps."""
-
-    def f1(example: Example) -> float:
-        truth = example.original_label_map
-        found = inference.nucleus_map(params, batch_stats, example.image, truth.shape)
-        return PixelCounts.of(truth, found.mask).f1_nucleus
-
-    return float(np.mean([f1(example) for example in examples]))
+def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -> optim.Schedule:
+    """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
+    rate, chosen = config.optim.learning_rate, config.self_correction
+    if not cycles.count:
+        return optim.warm_restarts(rate, max(1, round(config.optim.restart_epochs * steps_per_epoch)))
+    return optim.warm_up_and_cycles(
+        list(cycles.phases()),
+        learning_rate=rate,
+        warmup=cycles.warmup,
+        restart=chosen.restart,
+        floor=chosen.floor,
+    )
 
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:
@@ -167,9 +163,14 @@ def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:
 
 
 def resume(
-    checkpoints: Checkpoints, state: TrainState, info: dict[str, Any], mesh: Mesh, workdir: Path
+    checkpoints: Checkpoints,
+    state: TrainState,
+    correction: SelfCorrection,
+    info: dict[str, Any],
+    mesh: Mesh,
+    workdir: Path,
 ) -> TrainState:
-    """The state of the last checkpoint, or `state` where there is none.
+    """The state of the last checkpoint, or `state` where there is none; `correction` takes up its own.
 
     Raises:
       UserError: the checkpoint is of another run.
@@ -185,10 +186,10 @@ def resume(
             f"note: {workdir} was started with {what} {before} and goes on with {now}: "
             "equal to float rounding, not always to the bit"
         )
-    weights = {"params": state.params, "batch_stats": state.batch_stats}
-    model, opt_state = checkpoints.restore(weights, state.opt_state)
+    model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
+    correction.resume(checkpoints.latest, model)
     step = sharding.replicate(mesh, np.int32(checkpoints.latest))
-    return TrainState(step, model["params"], model["batch_stats"], opt_state)
+    return TrainState(step, *(training or model), opt_state)
 
 
 def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -199,47 +200,3 @@ def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[
     # A run of an earlier version did one step a call.
     pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
     return [pair for pair in pairs if pair[1] != pair[2]]
-
-
-def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int, float]]:
-    """(step, loss) as numbers, all finite; steps counted from 1.
-
-    Args:
-      pending: steps, counted from 0, and their losses: float32[] or [K ≥ the number of steps].
-    """
-    fetched = jax.device_get([losses for _, losses in pending])
-    values = [
-        (step + 1, float(loss))
-        for (steps, _), losses in zip(pending, fetched, strict=True)
-        for step, loss in zip(steps, np.ravel(losses), strict=False)
-    ]
-    for step, value in values:
-        if not math.isfinite(value):
-            raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")
-    return values
-
-
-def check_finite(state: TrainState) -> None:
-    """Raise NonFiniteLossError unless every parameter and statistic is finite.
-
-    The loss is from before the update: the update that it led to is seen here only.
-    """
-    if not _all_finite((state.params, state.batch_stats)):
-        raise NonFiniteLossError(f"step {int(state.step)} made parameters infinite or NaN: {_REMEDY}")
-
-
-_REMEDY = (
-    "training has diverged. Start again in another --workdir with a lower optim.learning_rate or "
-    "optim.loss_scale (metrics.jsonl shows where the loss rose)"
-)
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
-
-
-def say(message: str) -> None:
-    """Print once, not in every process."""
-    if sharding.is_first_process():
-        print(message, flush=True)

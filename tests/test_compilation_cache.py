@@ -29,19 +29,22 @@ print(events["cache_hits"], events["cache_misses"], "-")
 TRAIN = (
     COUNT
     + """
+import functools
 import numpy as np
 from flax import nnx
 from nucseg_jax import optim, sharding
 from nucseg_jax.checkpoint import parameter_digest
 from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import InputFormat
-from nucseg_jax.step import compile_step, initial_state
+from nucseg_jax.objectives import OBJECTIVES
+from nucseg_jax.step import compile_step, initial_state, train_step
 
 mesh = sharding.make_mesh()
 optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
 model = create_model("unet", width=1 / 16, rngs=nnx.Rngs(params=0, dropout=0))
 network, state = initial_state(mesh, model, optimizer, InputFormat())
-step = compile_step(mesh, network, optimizer, loss_scale=1.0, accumulate=1, seed=0)
+options = {"objective": OBJECTIVES["cross_entropy"], "loss_scale": 1.0, "accumulate": 1, "seed": 0}
+step = compile_step(mesh, functools.partial(train_step, network=network, optimizer=optimizer, **options))
 image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
 batch = sharding.split_batch(mesh, {"image": image, "label_map": image[..., 0].astype(np.int32) // 128})
 for _ in range(2):

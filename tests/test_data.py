@@ -9,7 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from nucseg_jax import data
-from nucseg_jax.dataset import Example
+from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.errors import DataError
 from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
 
@@ -34,7 +34,7 @@ def cut(row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_batches_are_what_the_geometry_says_from_any_step_on() -> None:
-    batches = list(data.batches(EXAMPLES, PLAN, batch_size=4, rows=slice(0, 4), first=7, last=40))
+    batches = list(data.batches(rasters(EXAMPLES), PLAN, batch_size=4, rows=slice(0, 4), first=7, last=40))
     assert len(batches) == 33
     for step, batch in enumerate(batches, start=7):
         assert batch["image"].dtype == np.uint8 and batch["label_map"].dtype == np.int32
@@ -45,9 +45,9 @@ def test_batches_are_what_the_geometry_says_from_any_step_on() -> None:
 
 
 def test_two_processes_read_the_two_halves() -> None:
-    whole = next(data.batches(EXAMPLES, PLAN, batch_size=4, rows=slice(0, 4), first=5, last=6))
+    whole = next(data.batches(rasters(EXAMPLES), PLAN, batch_size=4, rows=slice(0, 4), first=5, last=6))
     shares = [
-        next(data.batches(EXAMPLES, PLAN, batch_size=4, rows=rows, first=5, last=6))
+        next(data.batches(rasters(EXAMPLES), PLAN, batch_size=4, rows=rows, first=5, last=6))
         for rows in (slice(0, 2), slice(2, 4))
     ]
     for key in whole:
@@ -92,7 +92,7 @@ import numpy as np
 from flax import nnx
 from nucseg_jax import checkpoint, compilation_cache, inference, sharding
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import split_network
+from nucseg_jax.models.functional import Weights, split_network
 
 compilation_cache.enable()
 workdir, mesh = sys.argv[1], sharding.make_mesh()
@@ -101,10 +101,9 @@ config = {"model": {"name": "unet", "num_classes": 2, "width": 1 / 32, "dtype": 
 network, params, batch_stats = split_network(create_model(**{k: config["model"][k]
     for k in ("name", "num_classes", "width", "dtype")}, rngs=nnx.Rngs(params=0, dropout=0)))
 with checkpoint.Checkpoints(workdir, keep=1) as checkpoints:
-    checkpoints.save(1, sharding.replicate(mesh, {"params": params, "batch_stats": batch_stats}),
-        None, {"config": config}, None)
+    checkpoints.save(1, sharding.replicate(mesh, Weights(params, batch_stats)), {"config": config})
 model = checkpoint.load_model(workdir, mesh)
-tiled = inference.TiledInference(model.network, mesh, tile=32, batch_size=1)
+tiled = inference.TiledInference(model.network.probabilities, mesh, tile=32, batch_size=1)
 tiled.probabilities(model.params, model.batch_stats, np.zeros((32, 48, 3), np.uint8)).block_until_ready()
 found = {"tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)
 assert not found, found

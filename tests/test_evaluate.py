@@ -34,7 +34,7 @@ def test_tiles_are_assembled_whatever_their_number(size: tuple[int, int]) -> Non
     """Nine tiles in batches of eight devices: the last batch is padded and its padding dropped."""
     network, params, statistics = split_network(Brightness())
     image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
-    inference = TiledInference(network, sharding.make_mesh(), tile=24, batch_size=3)
+    inference = TiledInference(network.probabilities, sharding.make_mesh(), tile=24, batch_size=3)
     result = inference.probabilities(params, statistics, image)
     expected = jax.nn.sigmoid(image[..., 0] / 255.0)
     np.testing.assert_allclose(result[..., 1], expected, rtol=1e-5, atol=1e-6)
@@ -58,7 +58,12 @@ def test_augmented_inference_turns_with_the_image(overlap: int) -> None:
 
     def run(augment: bool, image: np.ndarray) -> np.ndarray:
         inference = TiledInference(
-            network, sharding.make_mesh(), tile=24, batch_size=8, overlap_px=overlap, augment=augment
+            network.probabilities,
+            sharding.make_mesh(),
+            tile=24,
+            batch_size=8,
+            overlap_px=overlap,
+            augment=augment,
         )
         return np.asarray(inference.probabilities(params, statistics, image))
 
@@ -71,7 +76,7 @@ def test_probabilities_are_resized_not_classes() -> None:
     network, params, statistics = split_network(Brightness())
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:] = 255
-    inference = TiledInference(network, sharding.make_mesh(), tile=32, batch_size=8)
+    inference = TiledInference(network.probabilities, sharding.make_mesh(), tile=32, batch_size=8)
     result = inference.probabilities(params, statistics, image, (31, 31))
     assert result.shape == (31, 31, 2)
     middle = float(result[15, 15, 1])

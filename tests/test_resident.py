@@ -11,16 +11,19 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, pipelines, resident, sharding, train
 from nucseg_jax.checkpoint import parameter_digest
+from nucseg_jax.dataset import rasters
 from nucseg_jax.geometry import FLIP, TURNS, Geometry
 from nucseg_jax.resident import Store
 from tests.test_data import EXAMPLES, PLAN
 
 BATCH = 8
+# With the refined labels of self-correction.
+RASTERS = {**rasters(EXAMPLES), "soft_classes": [np.float16(e.image / 255) for e in EXAMPLES]}
 
 
 @pytest.fixture
 def store() -> Store:
-    return resident.place(sharding.make_mesh(), EXAMPLES)
+    return resident.place(sharding.make_mesh(), RASTERS)
 
 
 def test_both_pipelines_cut_the_same_pixels(store: Store) -> None:
@@ -31,7 +34,7 @@ def test_both_pipelines_cut_the_same_pixels(store: Store) -> None:
     symmetries = {tuple(row) for row in rows[:, : len(steps), [TURNS, FLIP]].reshape(-1, 2).tolist()}
     assert len(symmetries) == 8
     batches = data.batches(
-        EXAMPLES, PLAN, batch_size=BATCH, rows=slice(0, BATCH), first=steps.start, last=steps.stop
+        RASTERS, PLAN, batch_size=BATCH, rows=slice(0, BATCH), first=steps.start, last=steps.stop
     )
     cut = jax.jit(resident.cut, static_argnums=2)
     for i, expected in enumerate(batches):

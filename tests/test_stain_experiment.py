@@ -113,7 +113,7 @@ def test_a_run_does_not_go_on_with_images_of_another_normalisation(config, tmp_p
     dataset = data.load(config.data)
     other = Dataset(dataset.name, dataset.splits, dataset.metadata | {"stain_backend": "staintools"})
     monkeypatch.setattr(data, "load", lambda _: other)
-    with pytest.raises(UserError, match="prepared images themselves .what normalised their stains"):
+    with pytest.raises(UserError, match="prepared dataset itself .what normalised their stains"):
         train.train(config, tmp_path)
 
 

@@ -18,9 +18,11 @@ from ml_collections import ConfigDict
 from nucseg_jax import losses, optim, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
+from nucseg_jax.loop import NonFiniteLossError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
-from nucseg_jax.step import TrainState, compile_step
+from nucseg_jax.objectives import OBJECTIVES
+from nucseg_jax.step import TrainState, compile_step, train_step
 from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
@@ -48,14 +50,16 @@ def step_once(config: ConfigDict, mesh: Mesh, batch: Batch) -> tuple[TrainState,
 
 
 def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> Any:
-    return compile_step(
-        mesh,
-        network,
-        optimizer,
+    step = functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        objective=OBJECTIVES[config.optim.loss],
         loss_scale=config.optim.loss_scale,
         accumulate=config.optim.accumulate,
         seed=config.seed,
     )
+    return compile_step(mesh, step)
 
 
 def assert_close(actual: object, expected: object) -> None:
@@ -266,7 +270,7 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         return lambda step: jnp.where(jnp.asarray(step) < 3, schedule(learning_rate, period)(step), 1e38)
 
     tiny_config.num_steps, tiny_config.checkpoint.every = 6, 1
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(train.NonFiniteLossError, match="diverged"):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(NonFiniteLossError, match="diverged"):
         patch.setattr(optim, "warm_restarts", exploding)
         train.train(tiny_config, tmp_path)
     model = load_model(tmp_path, sharding.make_mesh())

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,27 @@ class InputFormat:
             raise UserError(f"model.input_scale must be positive and finite, got {self.scale}")
 
 
+class Weights(NamedTuple):
+    """All that a trained network is: both trees of one shape, dtype and placement at every step."""
+
+    params: nnx.State
+    batch_stats: nnx.State
+
+
+class Logits(NamedTuple):
+    """float32 logits at the images' size.
+
+    Attributes:
+      classes: [B,H,W,C], the network's result.
+      parsing, edge: [B,H,W,C] and [B,H,W,2] of the other two branches of `self_correction`; None from every
+        other network.
+    """
+
+    classes: jax.Array
+    parsing: jax.Array | None = None
+    edge: jax.Array | None = None
+
+
 class FunctionalNetwork:
     """The forward passes of a network without its weights; made by `split_network`.
 
@@ -67,13 +88,21 @@ class FunctionalNetwork:
 
     def predict(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
         """uint8[B,H,W,3] → float32 logits [B,H,W,C] with the running batch statistics."""
+        return self.branches(params, batch_stats, images).classes
+
+    def branches(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> Logits:
+        """uint8[B,H,W,3] → the logits of all branches with the running batch statistics."""
         model = nnx.merge(self._inference, params, batch_stats, self._rngs, copy=True)
         return self._logits(model, images)
 
+    def probabilities(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
+        """uint8[B,H,W,3] → float32 class probabilities [B,H,W,C]: the softmax of `predict`."""
+        return jax.nn.softmax(self.predict(params, batch_stats, images))
+
     def train(
         self, params: nnx.State, batch_stats: nnx.State, images: jax.Array, key: jax.Array
-    ) -> tuple[jax.Array, nnx.State]:
-        """uint8[B,H,W,3] → (float32 logits [B,H,W,C], updated batch statistics).
+    ) -> tuple[Logits, nnx.State]:
+        """uint8[B,H,W,3] → (logits of all branches, updated batch statistics).
 
         Dropout and augmentation are functions of the key.
         """
@@ -86,11 +115,26 @@ class FunctionalNetwork:
         logits = self._logits(model, images, augment)
         return logits, nnx.state(model, nnx.BatchStat)
 
+    def batch_statistics(self, params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> nnx.State:
+        """uint8[B,H,W,3] → the batch statistics of these images alone, without dropout.
+
+        Every batch norm normalises by the batch, as in training; `batch_stats` gives the tree's structure.
+        """
+        model = nnx.merge(self._inference, params, batch_stats, self._rngs, copy=True)
+        model.set_attributes(nnx.BatchNorm, use_running_average=False, momentum=0.0, raise_if_not_found=False)
+        self._logits(model, images)
+        return nnx.state(model, nnx.BatchStat)
+
     def _logits(
         self, model: Any, images: jax.Array, augment: Callable[[jax.Array], jax.Array] | None = None
-    ) -> jax.Array:
-        logits = model(network_input(images, self._input_format, augment)).astype(jnp.float32)
-        return _resize(logits, images.shape[1:3])
+    ) -> Logits:
+        x = network_input(images, self._input_format, augment)
+        if hasattr(model, "branches"):
+            found = model.branches(x)
+            logits = Logits(found.fusion, found.parsing, found.edge)
+        else:
+            logits = Logits(model(x))
+        return jax.tree.map(lambda y: _resize(y.astype(jnp.float32), images.shape[1:3]), logits)
 
 
 _AUGMENTATION_STREAM = 0x57A1

@@ -16,7 +16,7 @@ from configs import default
 from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
-from nucseg_jax.models.functional import CHANNEL_ORDERS, InputFormat, split_network
+from nucseg_jax.models.functional import CHANNEL_ORDERS, InputFormat, Weights, split_network
 from nucseg_jax.run_checks import check_values
 from nucseg_jax.torch_bridge.files import read_state_dict
 from nucseg_jax.torch_bridge.weights import load_state_dict
@@ -72,7 +72,7 @@ def convert(
     with Checkpoints(workdir, keep=1) as checkpoints:
         if checkpoints.latest is not None:
             raise UserError(f"{workdir} already holds checkpoints: name another --workdir")
-        checkpoints.save(0, {"params": params, "batch_stats": batch_stats}, None, info, None)
+        checkpoints.save(0, Weights(params, batch_stats), info)
     return ignored
 
 

@@ -1,0 +1,349 @@
+"""What self-correction brings: the same training with and without it, on sound and on noisy labels.
+
+python -m benchmarks.self_correction --data PACKED --out DIR [--rates 0 0.1 0.3] [--seeds 0 1 2] [--jobs 4]
+
+For every rate of annotation errors (`data_prep.label_noise`; not in the images that are held out) and every
+seed, one config is trained twice: on the annotation, and on labels refined after each cycle; the same steps,
+the same warm restarts. Both trainings give the parameters they came to and the average over cycles, hence
+four arms: `nothing` corrected (the baseline), `parameters` averaged, `labels` refined, and `both`:
+self-correction. Scored is the last step, on the test split and on the held-out images, both annotated
+soundly; differences are paired, by seed and by image. --data: a dataset prepared with --size 512 and packed
+(`data_prep.pack`). Finished trainings are kept in DIR and not repeated; DIR/labels_rateNN.png shows labels
+before and after.
+"""
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import logging
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+
+from benchmarks import measure
+from configs import default
+from data_prep import label_noise
+from nucseg_jax import (
+    checkpoint,
+    compilation_cache,
+    data,
+    figures,
+    images,
+    instances,
+    refined_labels,
+    runs,
+    scoring,
+    sharding,
+    statistics,
+)
+from nucseg_jax.dataset import Dataset, Example
+from nucseg_jax.files import write_text
+from nucseg_jax.maps import NucleusMap
+from nucseg_jax.metrics import PixelCounts
+from nucseg_jax.models.functional import Weights
+from nucseg_jax.objectives import SOFT_CLASSES
+from nucseg_jax.train import train
+
+SCORES = {"dice": "nucleus F1", "aji": "AJI"}
+ARMS = {"parameters": ("nothing", "parameters"), "both": ("labels", "both")}
+"""By what a training averages: the arms that its own parameters and its average are."""
+
+BASELINE = "nothing"
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
+"""On the probability of nucleus; the one with the best AJI of the held-out images is taken, arm by arm."""
+
+LABELS = ("given_f1", "refined_f1")
+"""Nucleus F1 of the training images' labels, as given and as refined, against the sound annotation."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+      rate: of each kind of annotation error.
+      average: `config.self_correction.average`, a key of ARMS.
+      seed: of the training; the errors are the same for all seeds.
+    """
+
+    rate: float
+    average: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"rate{round(100 * self.rate):02d}_{self.average}_{self.seed}"
+
+
+def experiment(network: str, width: float, changes: Mapping[str, Any]) -> ConfigDict:
+    """The training that all share: a narrow network on images of half the size, fixed patches as they are.
+
+    A run takes some four minutes of one CPU core.
+    """
+    config = default.get_small_monuseg(network)
+    config.model.width = width
+    config.model.num_classes = 2
+    config.num_steps = 1500
+    config.data.pipeline = "resident"
+    config.data.size = 512
+    config.data.crop_size = 128
+    config.data.turns = config.data.flips = config.data.fresh_crops = False
+    config.checkpoint.every = 10**9  # at the ends of phases alone
+    config.checkpoint.keep = 1
+    config.log_every = 100
+    config.self_correction.cycles = 3
+    config.self_correction.cycle_epochs = config.num_epochs / 10
+    config.self_correction.warmup_epochs = config.num_epochs / 20
+    config.update_from_flattened_dict(dict(changes))
+    return config
+
+
+def prepare(config: ConfigDict, source: Path, out: Path, rate: float) -> Path:
+    """The dataset with errors at `rate`, made once; returns its root.
+
+    Shifts of 3 and rims of 2 of its pixels, which are 6 and 4 of the original images'.
+    """
+    if not rate:
+        return source
+    root = out / f"data/rate{round(100 * rate):02d}"
+    if not root.exists():
+        options = {"source": source, "out": root, "rate": rate, "shift-px": 3, "dilate-px": 2}
+        options |= {key: config.data[key] for key in ("dataset", "split", "stain", "size")}
+        arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        label_noise.main([*arguments, "--clean", *default.VALIDATION])
+    return root
+
+
+def run(job: Job, config: ConfigDict, roots: Mapping[float, Path], out: Path) -> dict[str, Any]:
+    """Train and score; called in a process of its own."""
+    workdir = out / "runs" / job.name
+    result = workdir / "result.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    config.seed = job.seed
+    config.data.dir = str(roots[job.rate])
+    config.self_correction.average = job.average
+    begun = time.perf_counter()
+    train(config, workdir)
+    trained = time.perf_counter()
+    found = asdict(job) | {"train_seconds": trained - begun, **score(config, workdir, roots[0.0])}
+    write_text(result, json.dumps(found | {"score_seconds": time.perf_counter() - trained}))
+    return found
+
+
+def score(config: ConfigDict, workdir: Path, sound: Path) -> dict[str, Any]:
+    """Scores by arm, split and image at the last step; F1 of the labels it was trained on.
+
+    Args:
+      config: of the run.
+      workdir: the run's folder.
+      sound: root of the dataset without added errors.
+    """
+    trained = runs.open_run(workdir, sharding.make_mesh(), {"eval.step": config.num_steps})
+    dataset = read(config, sound)
+    examples, held_out = dataset.training(config.data.validation)
+    average = Weights(trained.model.params, trained.model.batch_stats)
+    weights = (checkpoint.training_weights(workdir, trained.model), average)
+    found: dict[str, Any] = {"arms": {}}
+    for arm, of_arm in zip(ARMS[config.self_correction.average], weights, strict=True):
+
+        def nucleus_maps(images: Sequence[Example], of_arm: Weights = of_arm) -> list[NucleusMap]:
+            return [
+                trained.inference.nucleus_map(*of_arm, e.image, e.original_label_map.shape) for e in images
+            ]
+
+        # Each arm gets the threshold that is best for it on the held-out images.
+        maps = nucleus_maps(held_out)
+        tried = {t: scores_at(t, held_out, maps, config.instances) for t in THRESHOLDS}
+        best = max(tried, key=lambda t: mean(s["aji"] for s in tried[t].values()))
+        tests = dataset.splits["test"]
+        found["arms"][arm] = {
+            "threshold": best,
+            "held_out": tried[best],
+            "test": scores_at(best, tests, nucleus_maps(tests), config.instances),
+        }
+    given, _ = read(config, Path(config.data.dir)).training(config.data.validation)
+    pairs = list(zip(examples, given, strict=True))
+    found["given_f1"] = mean(PixelCounts.of(e.label_map, g.label_map > 0).f1_nucleus for e, g in pairs)
+    if config.self_correction.average == "both":
+        folder = workdir / f"labels/cycle_{config.self_correction.cycles}"
+        labels = refined_labels.read(folder, examples, (SOFT_CLASSES,))
+        found["refined_f1"] = mean(
+            PixelCounts.of(e.label_map, labels[e.id][SOFT_CLASSES][..., 0] < 0.5).f1_nucleus for e in examples
+        )
+    return found
+
+
+def scores_at(
+    threshold: float, images: Sequence[Example], maps: Sequence[NucleusMap], chosen: ConfigDict
+) -> dict[str, dict[str, float]]:
+    """Scores by image, of nuclei made with a threshold on the probability."""
+    method = chosen.copy_and_resolve_references()
+    method[method.method].threshold = threshold
+    rows = [
+        scoring.score_image(example, instances.split(found, method), min_area_px=0)
+        for example, found in zip(images, maps, strict=True)
+    ]
+    return {row.id: {key: row.scores[key] for key in SCORES} for row in rows}
+
+
+def read(config: ConfigDict, root: Path) -> Dataset:
+    """The config's dataset in another root."""
+    chosen = config.data.copy_and_resolve_references()
+    chosen.dir = str(root)
+    return data.load(chosen)
+
+
+def start_worker() -> None:
+    logging.set_verbosity(logging.ERROR)  # Orbax narrates all
+    compilation_cache.enable()
+
+
+def picture_of_labels(
+    job: Job, config: ConfigDict, roots: Mapping[float, Path], out: Path, side: int = 256
+) -> NDArray[np.uint8]:
+    """A crop of a training image: labels as given and as refined (cyan, beside the sound ones, yellow), and
+    the refined probability of nucleus; uint8[2·side, 6·side, 3]."""
+    examples, _ = read(config, roots[0.0]).training(config.data.validation)
+    given, _ = read(config, roots[job.rate]).training(config.data.validation)
+    folder = out / "runs" / job.name / f"labels/cycle_{config.self_correction.cycles}"
+    refined = refined_labels.read(folder, examples[:1], (SOFT_CLASSES,))[examples[0].id][SOFT_CLASSES]
+    nucleus = 1 - refined[:side, :side, 0].astype(np.float32)
+    tissue, sound = examples[0].image[:side, :side], examples[0].label_map[:side, :side]
+    grey = np.repeat(np.rint(255 * nucleus).astype(np.uint8)[..., None], 3, axis=2)
+    panels = [
+        figures.overlay(tissue, sound, given[0].label_map[:side, :side]),
+        figures.overlay(tissue, sound, instances.components(nucleus > 0.5)),
+        grey,
+    ]
+    return np.concatenate(panels, axis=1).repeat(2, axis=0).repeat(2, axis=1)
+
+
+def mean(values: Any) -> float:
+    return float(np.mean(list(values)))
+
+
+def table(results: Sequence[Mapping[str, Any]], split: str) -> list[dict[str, Any]]:
+    """A row for each rate and arm: means, and differences from the baseline of the same seed.
+
+    The interval is that of the mean over images (each image's difference averaged over seeds).
+    """
+    rows = []
+    for rate in sorted({r["rate"] for r in results}):
+        by_arm: dict[str, dict[int, Any]] = {}
+        for r in (r for r in results if r["rate"] == rate):
+            for arm, splits in r["arms"].items():
+                by_arm.setdefault(arm, {})[r["seed"]] = splits[split]
+        labels = {key: mean(r[key] for r in results if r["rate"] == rate and key in r) for key in LABELS}
+        for arm in (a for arms in ARMS.values() for a in arms if a in by_arm):
+            seeds = sorted(by_arm[arm])
+            row: dict[str, Any] = {"split": split, "rate": rate, "arm": arm, "seeds": seeds, **labels}
+            for key in SCORES:
+                values = scores_of(by_arm[arm], seeds, key)
+                row[key] = {"mean": float(values.mean()), "by_seed": values.mean(axis=1).tolist()}
+                if arm != BASELINE and by_arm.get(BASELINE, {}).keys() >= set(seeds):
+                    before = scores_of(by_arm[BASELINE], seeds, key)
+                    difference = statistics.paired_difference(values.mean(axis=0), before.mean(axis=0))
+                    row[key]["difference"] = difference._asdict()
+                    row[key]["difference_by_seed"] = (values - before).mean(axis=1).tolist()
+            rows.append(row)
+    return rows
+
+
+def scores_of(by_seed: Mapping[int, Any], seeds: Sequence[int], key: str) -> NDArray[np.float64]:
+    """[seeds, images], images by their ids."""
+    return np.array([[by_seed[s][i][key] for i in sorted(by_seed[s])] for s in seeds])
+
+
+def printed(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    heads = [
+        h for name in SCORES.values() for h in (name, f"Δ {name} (95 % over images)", "Δ by seed")
+    ]  # fmt: skip
+    lines = ["| split | errors of each kind | corrected | " + " | ".join(heads) + " |"]
+    lines.append("|---|---|---|" + "---:|" * len(heads))
+    for row in rows:
+        cells = [row["split"].replace("_", "-"), f"{row['rate']:.0%}", row["arm"]]
+        for key in SCORES:
+            found = row[key]
+            cells.append(f"{found['mean']:.3f}")
+            if "difference" in found:
+                d = found["difference"]
+                cells.append(f"{d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f})")
+                cells.append(", ".join(f"{x:+.3f}" for x in found["difference_by_seed"]))
+            else:
+                cells += ["", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse(argv)
+    config = experiment(args.network, args.width, dict(args.set))
+    out = args.out.resolve()
+    roots = {0.0: args.data.resolve()} | {
+        r: prepare(config, args.data.resolve(), out, r) for r in args.rates if r
+    }
+    jobs = [Job(*parts) for parts in itertools.product(args.rates, ARMS, args.seeds)]
+    results = []
+    with ProcessPoolExecutor(
+        args.jobs, mp_context=multiprocessing.get_context("spawn"), initializer=start_worker
+    ) as pool:
+        waiting = [pool.submit(run, job, config, roots, out) for job in jobs]
+        for done in as_completed(waiting):
+            results.append(done.result())
+            one = results[-1]
+            found = {arm: mean(i["aji"] for i in s["held_out"].values()) for arm, s in one["arms"].items()}
+            shown = ", ".join(f"{arm} {value:.4f}" for arm, value in found.items())
+            name = Job(one["rate"], one["average"], one["seed"]).name
+            print(f"{name}: held-out AJI {shown}; {one['train_seconds']:.0f} s", flush=True)
+    for rate in args.rates:
+        job = Job(rate, "both", args.seeds[0])
+        picture = picture_of_labels(job, config, roots, out)
+        images.write_image(out / f"labels_rate{round(100 * rate):02d}.png", picture)
+    rows = [row for split in ("test", "held_out") for row in table(results, split)]
+    print(printed(rows))
+    path = args.json or measure.RESULTS / "self_correction.json"
+    environment = measure.isolated(measure.environment)
+    settings = {"network": args.network, "width": args.width, "changes": dict(args.set)}
+    report = {"benchmark": "self_correction", "environment": environment, "settings": settings}
+    report["seconds_a_training"] = mean(r["train_seconds"] for r in results)
+    write_text(path, json.dumps(report | {"rows": rows}, indent=2) + "\n")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    made = argparse.ArgumentParser(
+        prog="python -m benchmarks.self_correction",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--data", type=Path, required=True, help="root of a packed dataset, monuseg/paper_…")
+    made.add_argument("--out", type=Path, required=True, help="folder for datasets and runs")
+    made.add_argument("--json", type=Path, help="default benchmarks/results/self_correction.json")
+    made.add_argument("--rates", type=float, nargs="+", default=[0.0, 0.1, 0.3])
+    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--jobs", type=int, default=1, help="trainings at once")
+    made.add_argument("--network", default="unet")
+    made.add_argument("--width", type=float, default=0.125)
+    made.add_argument("--set", nargs="*", type=_change, default=[], metavar="KEY=VALUE", help="of the config")
+    return made.parse_args(argv)
+
+
+def _change(text: str) -> tuple[str, Any]:
+    key, _, value = text.partition("=")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The training loop: steps, what is logged of them, and checkpoints."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from nucseg_jax import pipelines
+from nucseg_jax.checkpoint import Checkpoints
+from nucseg_jax.dataset import Example
+from nucseg_jax.errors import UserError
+from nucseg_jax.inference import TiledInference
+from nucseg_jax.logs import RunLog
+from nucseg_jax.metrics import PixelCounts
+from nucseg_jax.models.functional import Weights
+from nucseg_jax.optim import Schedule
+from nucseg_jax.pipelines import Advance
+from nucseg_jax.self_correction import SelfCorrection
+from nucseg_jax.step import TrainState
+
+
+class NonFiniteLossError(UserError):
+    """Training diverged: the loss or the parameters became infinite or NaN."""
+
+
+@dataclass
+class Loop:
+    """Runs the phases of a training, and saves what they come to.
+
+    Attributes:
+      config: the experiment.
+      schedule: the learning rate, for the log.
+      checkpoints: where they are saved.
+      info: what is saved with each (`checkpoint.describe`).
+      correction: what the cycles of self-correction have beside the state.
+      inference: scores the held-out images.
+      validation: the held-out images.
+      log: what the run tells.
+    """
+
+    config: ConfigDict
+    schedule: Schedule
+    checkpoints: Checkpoints
+    info: dict[str, Any]
+    correction: SelfCorrection
+    inference: TiledInference
+    validation: Sequence[Example]
+    log: RunLog
+
+    def run(self, state: TrainState, advance: Advance, phase: range) -> TrainState:
+        """Train the steps of a phase; logs and saves between, but for what is due at its end (`end`).
+
+        Raises:
+          NonFiniteLossError: the loss, or a parameter at a checkpoint, became infinite or NaN.
+        """
+        log_every, save_every = self.config.log_every, self.config.checkpoint.every
+        pending: list[tuple[range, jax.Array]] = []
+        pieces = pipelines.dispatches(
+            phase, at_most=self.config.steps_per_dispatch, boundaries=(log_every, save_every)
+        )
+        for done in pieces:
+            state, losses = advance(state, done)
+            pending.append((done, losses))
+            step = done.stop
+            if step % log_every == 0 or step % save_every == 0 or step == phase.stop:
+                # The losses are fetched here only: the loop never waits for the device otherwise.
+                rate = np.asarray(self.schedule(step - 1)).item()
+                self.log.training(finite_losses(pending), learning_rate=rate)
+                pending.clear()
+            if step % save_every == 0 and step != phase.stop:
+                check_finite(state)
+                self._save(state, new=self.correction.weights is None)
+        return state
+
+    def end(self, state: TrainState) -> TrainState:
+        """Average where a cycle of self-correction ends, and save.
+
+        Raises:
+          NonFiniteLossError: a parameter became infinite or NaN.
+        """
+        check_finite(state)
+        step = int(state.step)
+        self.log.correction(step, self.correction.end_phase(step, state.weights))
+        self._save(state, new=True)
+        if self.correction.weights is not None:
+            self.checkpoints.wait()
+            self.correction.forget(step)
+        return state
+
+    def _save(self, state: TrainState, *, new: bool) -> None:
+        """Save a checkpoint, scored on the held-out images where its model is a `new` one."""
+        step, averaged = int(state.step), self.correction.weights
+        model = averaged or state.weights
+        f1 = None
+        if new and self.validation:
+            f1 = mean_f1(self.inference, model, self.validation)
+            self.log.validation(step, f1)
+        self.checkpoints.save(
+            step,
+            model,
+            self.info,
+            optimizer=state.opt_state,
+            training=None if averaged is None else state.weights,
+            f1=f1,
+        )
+
+
+def mean_f1(inference: TiledInference, weights: Weights, examples: Sequence[Example]) -> float:
+    """Mean nucleus F1 over images, against the original label maps."""
+
+    def f1(example: Example) -> float:
+        truth = example.original_label_map
+        found = inference.nucleus_map(*weights, example.image, truth.shape)
+        return PixelCounts.of(truth, found.mask).f1_nucleus
+
+    return float(np.mean([f1(example) for example in examples]))
+
+
+def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int, float]]:
+    """(step, loss) as numbers, all finite; steps counted from 1.
+
+    Args:
+      pending: steps, counted from 0, and their losses: float32[] or [K ≥ the number of steps].
+    """
+    fetched = jax.device_get([losses for _, losses in pending])
+    values = [
+        (step + 1, float(loss))
+        for (steps, _), losses in zip(pending, fetched, strict=True)
+        for step, loss in zip(steps, np.ravel(losses), strict=False)
+    ]
+    for step, value in values:
+        if not math.isfinite(value):
+            raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")
+    return values
+
+
+def check_finite(state: TrainState) -> None:
+    """Raise NonFiniteLossError unless every parameter and statistic is finite.
+
+    The loss is from before the update: the update that it led to is seen here only.
+    """
+    if not _all_finite((state.params, state.batch_stats)):
+        raise NonFiniteLossError(f"step {int(state.step)} made parameters infinite or NaN: {_REMEDY}")
+
+
+_REMEDY = (
+    "training has diverged. Start again in another --workdir with a lower optim.learning_rate or "
+    "optim.loss_scale (metrics.jsonl shows where the loss rose)"
+)
+
+
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

@@ -1,0 +1,156 @@
+"""Soft labels of the training images: made of annotations, predicted, kept in files.
+
+A label tree has for each image's id its arrays by name, float16[H,W,C] with C probabilities a pixel:
+`soft_classes`, and `soft_edges` (no edge, edge) for a network with an edge branch.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from nucseg_jax.dataset import Example, Rasters
+from nucseg_jax.errors import DataError
+from nucseg_jax.files import replacing_folder
+from nucseg_jax.inference import Probabilities, TiledInference
+from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.objectives import SOFT_CLASSES, SOFT_EDGES
+from nucseg_jax.targets import class_map, edge_map
+
+LabelTree = Mapping[str, Mapping[str, np.ndarray]]
+"""{image id: {name: probabilities [H,W,C]}}."""
+
+EDGE_CLASSES = 2
+OVERLAP = 8
+"""Tiles that labels are predicted from share 1/8 of their side, so that no label shows a tile's border."""
+
+
+def annotated(examples: Sequence[Example], num_classes: int, names: Sequence[str]) -> LabelTree:
+    """The annotation as soft labels: 1 for what a pixel is annotated as, 0 for all else, float16."""
+
+    @jax.jit
+    def one_hot(label_map: jax.Array) -> dict[str, jax.Array]:
+        classes = {SOFT_CLASSES: (class_map, num_classes), SOFT_EDGES: (_edges, EDGE_CLASSES)}
+        return {
+            name: jax.nn.one_hot(labels_of(label_map[None], count)[0], count, dtype=jnp.float16)
+            for name, (labels_of, count) in classes.items()
+            if name in names
+        }
+
+    return {e.id: jax.device_get(one_hot(e.label_map)) for e in examples}
+
+
+def _edges(label_map: jax.Array, _: int) -> jax.Array:
+    return edge_map(label_map)
+
+
+class LabelPredictor:
+    """Predicts soft labels of training images, tile by tile.
+
+    Args:
+      network: its forward passes.
+      mesh: tiles are split over its devices.
+      num_classes: of the network's result.
+      names: which labels.
+      tile: side of the square tiles in pixels.
+      batch_size: tiles a batch.
+    """
+
+    def __init__(
+        self,
+        network: FunctionalNetwork,
+        mesh: Mesh,
+        *,
+        num_classes: int,
+        names: Sequence[str],
+        tile: int,
+        batch_size: int,
+    ):
+        self._channels = {n: {SOFT_CLASSES: num_classes, SOFT_EDGES: EDGE_CLASSES}[n] for n in names}
+        self._inference = TiledInference(
+            _branch_probabilities(network, names),
+            mesh,
+            tile=tile,
+            batch_size=batch_size,
+            overlap_px=tile // OVERLAP,
+        )
+
+    def __call__(self, params: nnx.State, batch_stats: nnx.State, examples: Sequence[Example]) -> LabelTree:
+        """What the network says of each image: float32[H,W,C] by id and name."""
+        return {e.id: self._labels(params, batch_stats, e.image) for e in examples}
+
+    def _labels(
+        self, params: nnx.State, batch_stats: nnx.State, image: np.ndarray
+    ) -> Mapping[str, np.ndarray]:
+        stacked = np.asarray(self._inference.probabilities(params, batch_stats, image))
+        ends = np.cumsum(list(self._channels.values()))[:-1]
+        return dict(zip(self._channels, np.split(stacked, ends, axis=-1), strict=True))
+
+
+def _branch_probabilities(network: FunctionalNetwork, names: Sequence[str]) -> Probabilities:
+    """The probabilities of all named branches, one after the other along the channels."""
+
+    def probabilities(params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
+        logits = network.branches(params, batch_stats, images)
+        branches: dict[str, Any] = {SOFT_CLASSES: logits.classes, SOFT_EDGES: logits.edge}
+        return jnp.concatenate([jax.nn.softmax(branches[name]) for name in names], axis=-1)
+
+    return probabilities
+
+
+def rasters_of(labels: LabelTree, examples: Sequence[Example], names: Sequence[str]) -> Rasters:
+    """A label tree as training cuts patches from it, in the order of `examples`."""
+    return {name: [labels[e.id][name] for e in examples] for name in names}
+
+
+def changed(labels: LabelTree, examples: Sequence[Example], num_classes: int) -> float:
+    """The part of all pixels that the labels now take for another class than the annotation does."""
+    annotation = annotated(examples, num_classes, (SOFT_CLASSES,))
+    different = [
+        np.mean(labels[i][SOFT_CLASSES].argmax(-1) != annotation[i][SOFT_CLASSES].argmax(-1)) for i in labels
+    ]
+    return float(np.mean(different))
+
+
+def write(labels: LabelTree, folder: Path) -> None:
+    """Write FOLDER/ID.npz, all or none; an older folder is replaced."""
+    with replacing_folder(folder) as temporary:
+        for image_id, arrays in labels.items():
+            np.savez(temporary / f"{image_id}.npz", allow_pickle=False, **arrays)
+
+
+def delete(folder: Path) -> None:
+    """Delete what `write` wrote, where it is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def read(folder: Path, examples: Sequence[Example], names: Sequence[str]) -> LabelTree:
+    """Read what `write` wrote.
+
+    Raises:
+      DataError: a file is missing or damaged, or is not of the image as it is now.
+    """
+    return {e.id: _read(folder / f"{e.id}.npz", e, names) for e in examples}
+
+
+def _read(path: Path, example: Example, names: Sequence[str]) -> Mapping[str, np.ndarray]:
+    remedy = "Start the run again in another --workdir"
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: these refined labels cannot be read ({error}). {remedy}") from error
+    for array in arrays.values():
+        if array.shape[:2] != example.label_map.shape:
+            raise DataError(
+                f"{path}: is of an image of {array.shape[0]}×{array.shape[1]} pixels, {example.id} has "
+                f"{example.label_map.shape[0]}×{example.label_map.shape[1]}. {remedy}"
+            )
+    return arrays

@@ -1,0 +1,264 @@
+"""Self-correction: training in cycles, after each of which parameters and labels are averaged.
+
+Li et al., Self-Correction for Human Parsing, TPAMI 2020; Hassan et al., IJIMAI 2021. An ordinary phase comes
+first; then M cycles with warm restarts of the learning rate. At the end of cycle m, with ŵ₀ the parameters
+after the ordinary phase and ŷ₀ the annotation:
+
+    ŵ_m = m/(m+1) · ŵ_(m−1) + 1/(m+1) · w_m
+    ŷ_m = m/(m+1) · ŷ_(m−1) + 1/(m+1) · y_m      y_m: what ŵ_m says of the training images
+
+Training goes on from w_m, with ŷ_m for labels; ŵ is what comes out. Batch statistics are not averaged: they
+are estimated again for ŵ_m.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from nucseg_jax import refined_labels, sharding, tiling
+from nucseg_jax.dataset import Example, Rasters
+from nucseg_jax.errors import UserError
+from nucseg_jax.models.functional import FunctionalNetwork, Weights
+from nucseg_jax.objectives import OBJECTIVES
+from nucseg_jax.refined_labels import LabelPredictor, LabelTree
+
+AVERAGES = ("nothing", "parameters", "both")
+"""What `self_correction.average` may be: the cycles' warm restarts alone, averages of parameters, and of
+parameters and labels."""
+
+
+def average(previous: Any, new: Any, m: int) -> Any:
+    """m/(m+1) · previous + 1/(m+1) · new, leaf by leaf.
+
+    Computed as previous + (new − previous)/(m+1) in float32 and rounded once to the dtype of `previous`, so
+    that equal trees stay equal to the bit.
+
+    Args:
+      previous: a tree of arrays, NumPy's or JAX's: the average of what m cycles, 0 … m−1, came to.
+      new: a tree of the same structure.
+      m: number of the cycle, at least 1.
+    """
+
+    def leaf(before: Any, now: Any) -> Any:
+        wide = before.astype(np.float32)
+        return (wide + (now.astype(np.float32) - wide) / np.float32(m + 1)).astype(before.dtype)
+
+    return jax.tree.map(leaf, previous, new)
+
+
+@dataclass(frozen=True)
+class Cycles:
+    """When what happens, in steps.
+
+    Attributes:
+      num_steps: of the whole training.
+      count: of cycles; 0: ordinary training.
+      length: of a cycle.
+      warmup: of the learning rate, within the ordinary phase.
+    """
+
+    num_steps: int
+    count: int = 0
+    length: int = 1
+    warmup: int = 0
+
+    @classmethod
+    def of(cls, config: ConfigDict, steps_per_epoch: float) -> "Cycles":
+        """As the config has them; `num_steps` squeezes or stretches the cycles with the rest.
+
+        Raises:
+          UserError: the cycles and the warm-up leave no step for the cosine before the cycles.
+        """
+        num_steps = config.num_steps or max(1, round(config.num_epochs * steps_per_epoch))
+        chosen = config.self_correction
+        if not chosen.cycles:
+            return cls(num_steps)
+        steps = num_steps / config.num_epochs
+        length = max(1, round(chosen.cycle_epochs * steps))
+        cycles = cls(num_steps, chosen.cycles, length, round(chosen.warmup_epochs * steps))
+        if cycles.start <= cycles.warmup:
+            raise UserError(
+                f"{cycles.count} cycles of {length} steps (self_correction.cycles, cycle_epochs) and "
+                f"{cycles.warmup} of warm-up (warmup_epochs) leave nothing of {num_steps} steps "
+                "(num_epochs, num_steps) for the ordinary phase: set fewer or shorter ones, or more steps"
+            )
+        return cycles
+
+    @property
+    def start(self) -> int:
+        """First step of the first cycle."""
+        return self.num_steps - self.count * self.length
+
+    def phases(self, first: int = 0) -> Iterator[range]:
+        """The ordinary phase and each cycle, from step `first` on."""
+        begin = 0
+        for end in (self.start + i * self.length for i in range(self.count + 1)):
+            if first < end:
+                yield range(max(first, begin), end)
+            begin = end
+
+    def finished(self, step: int) -> int | None:
+        """How many cycles end by `step`; None before the first one begins."""
+        return None if step < self.start or not self.count else (step - self.start) // self.length
+
+
+def cumulative_statistics(
+    network: FunctionalNetwork,
+    mesh: Mesh,
+    weights: Weights,
+    images: Sequence[np.ndarray],
+    *,
+    tile: int,
+    batch_size: int,
+) -> nnx.State:
+    """Batch statistics estimated anew for a network's parameters: their mean over batches of tiles.
+
+    The cumulative average: after n tiles, a batch of b weighs b/(n+b). The last batch is filled up with tiles
+    from the start, and weighs what is new in it.
+
+    Args:
+      network: its forward passes.
+      mesh: batches are split over its devices.
+      weights: the parameters; the batch statistics give the tree's structure only.
+      images: uint8[H,W,3] each, at least a tile high and wide.
+      tile: side of the square tiles in pixels.
+      batch_size: tiles a batch, a multiple of the devices.
+    """
+    statistics = jax.jit(network.batch_statistics, out_shardings=sharding.replicated(mesh))
+    places = [(i, y, x) for i, image in enumerate(images) for y, x in tiling.corners(*_size(image), tile)]
+    result = weights.batch_stats
+    for seen in range(0, len(places), batch_size):
+        rows = [places[k % len(places)] for k in range(seen, seen + batch_size)]
+        tiles = np.stack([images[i][y : y + tile, x : x + tile] for i, y, x in rows])
+        found = statistics(weights.params, weights.batch_stats, sharding.split_batch(mesh, tiles))
+        new = min(batch_size, len(places) - seen)
+        weight = np.float32(new / (seen + new))  # the first batch weighs 1: nothing of the old ones stays
+        result = found if seen == 0 else jax.tree.map(lambda r, f, w=weight: r + (f - r) * w, result, found)
+    return result
+
+
+def _size(image: np.ndarray) -> tuple[int, int]:
+    height, width = image.shape[:2]
+    return height, width
+
+
+class SelfCorrection:
+    """What a training with cycles has beside its state: the averaged weights and the refined labels.
+
+    Args:
+      config: the experiment.
+      mesh: where the weights are.
+      network: its forward passes.
+      examples: the training images.
+      cycles: when what happens.
+      workdir: the run's folder; labels are kept in WORKDIR/labels.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        mesh: Mesh,
+        network: FunctionalNetwork,
+        examples: Sequence[Example],
+        cycles: Cycles,
+        workdir: Path,
+    ):
+        self._config, self._mesh, self._network = config, mesh, network
+        self._examples, self._cycles = examples, cycles
+        self._folder = workdir / "labels"
+        average = config.self_correction.average if cycles.count else "nothing"
+        self._averages_weights = average != "nothing"
+        self._names = OBJECTIVES[config.optim.loss].refined if average == "both" else ()
+        self._labels: LabelTree | None = None
+        self.weights: Weights | None = None  # the averaged ones, from the first cycle on
+        self._predict = LabelPredictor(
+            network,
+            mesh,
+            num_classes=config.model.num_classes,
+            names=self._names,
+            tile=config.data.crop_size,
+            batch_size=config.eval.batch_size,
+        )
+
+    def resume(self, step: int, weights: Weights | None) -> None:
+        """Take up what a checkpoint of `step` had; its labels are read from their folder.
+
+        Raises:
+          DataError: the labels are not there.
+        """
+        finished = self._cycles.finished(step)
+        if finished is None or not self._averages_weights:
+            return
+        self.weights = weights
+        if self._names:
+            self._labels = (
+                refined_labels.read(self._folder_of(finished), self._examples, self._names)
+                if finished
+                else self._annotation()
+            )
+
+    def rasters(self) -> Rasters:
+        """The refined labels that the next steps are trained on; empty where it is the annotation."""
+        return (
+            {}
+            if self._labels is None
+            else refined_labels.rasters_of(self._labels, self._examples, self._names)
+        )
+
+    def end_phase(self, step: int, weights: Weights) -> dict[str, float]:
+        """Average, at the end of the ordinary phase and of each cycle.
+
+        Args:
+          step: training steps done.
+          weights: that training has come to.
+
+        Returns:
+          What the log says of it.
+        """
+        finished = self._cycles.finished(step)
+        if finished is None or not self._averages_weights:
+            return {}
+        if self.weights is None:
+            # A copy: training gives the memory of its own to the next step.
+            self.weights = jax.tree.map(lambda x: x.copy(), weights)
+            self._labels = self._annotation() if self._names else None
+            return {}
+        params = average(self.weights.params, weights.params, finished)
+        batch_stats = cumulative_statistics(
+            self._network,
+            self._mesh,
+            Weights(params, weights.batch_stats),
+            [e.image for e in self._examples],
+            tile=self._config.data.crop_size,
+            batch_size=self._config.batch_size,
+        )
+        self.weights = Weights(params, batch_stats)
+        if self._labels is None:
+            return {}
+        predicted = self._predict(params, batch_stats, self._examples)
+        self._labels = average(self._labels, predicted, finished)
+        if sharding.is_first_process():
+            refined_labels.write(self._labels, self._folder_of(finished))
+        classes = self._config.model.num_classes
+        return {"labels_changed": refined_labels.changed(self._labels, self._examples, classes)}
+
+    def forget(self, step: int) -> None:
+        """Delete the labels of cycles before the one that `step` has: its checkpoint is complete."""
+        finished = self._cycles.finished(step)
+        if self._labels is None or finished is None or not sharding.is_first_process():
+            return
+        for number in range(1, finished):
+            refined_labels.delete(self._folder_of(number))
+
+    def _folder_of(self, cycle: int) -> Path:
+        return self._folder / f"cycle_{cycle}"
+
+    def _annotation(self) -> LabelTree:
+        return refined_labels.annotated(self._examples, self._config.model.num_classes, self._names)
