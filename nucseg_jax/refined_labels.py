@@ -123,7 +123,7 @@ def write(labels: LabelTree, folder: Path) -> None:
     """Write FOLDER/ID.npz, all or none; an older folder is replaced."""
     with replacing_folder(folder) as temporary:
         for image_id, arrays in labels.items():
-            np.savez(temporary / f"{image_id}.npz", allow_pickle=False, **arrays)
+            np.savez(temporary / f"{image_id}.npz", **arrays)  # type: ignore[arg-type]  # NumPy 2.0 has no other
 
 
 def delete(folder: Path) -> None:
@@ -143,7 +143,8 @@ def read(folder: Path, examples: Sequence[Example], names: Sequence[str]) -> Lab
 def _read(path: Path, example: Example, names: Sequence[str]) -> Mapping[str, np.ndarray]:
     remedy = "Start the run again in another --workdir"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here: NumPy leaves a file that is no archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: these refined labels cannot be read ({error}). {remedy}") from error

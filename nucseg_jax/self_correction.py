@@ -109,15 +109,7 @@ class Cycles:
         return None if step < self.start or not self.count else (step - self.start) // self.length
 
 
-def cumulative_statistics(
-    network: FunctionalNetwork,
-    mesh: Mesh,
-    weights: Weights,
-    images: Sequence[np.ndarray],
-    *,
-    tile: int,
-    batch_size: int,
-) -> nnx.State:
+class StatisticsEstimator:
     """Batch statistics estimated anew for a network's parameters: their mean over batches of tiles.
 
     The cumulative average: after n tiles, a batch of b weighs b/(n+b). The last batch is filled up with tiles
@@ -126,22 +118,36 @@ def cumulative_statistics(
     Args:
       network: its forward passes.
       mesh: batches are split over its devices.
-      weights: the parameters; the batch statistics give the tree's structure only.
-      images: uint8[H,W,3] each, at least a tile high and wide.
       tile: side of the square tiles in pixels.
       batch_size: tiles a batch, a multiple of the devices.
     """
-    statistics = jax.jit(network.batch_statistics, out_shardings=sharding.replicated(mesh))
-    places = [(i, y, x) for i, image in enumerate(images) for y, x in tiling.corners(*_size(image), tile)]
-    result = weights.batch_stats
-    for seen in range(0, len(places), batch_size):
-        rows = [places[k % len(places)] for k in range(seen, seen + batch_size)]
-        tiles = np.stack([images[i][y : y + tile, x : x + tile] for i, y, x in rows])
-        found = statistics(weights.params, weights.batch_stats, sharding.split_batch(mesh, tiles))
-        new = min(batch_size, len(places) - seen)
-        weight = np.float32(new / (seen + new))  # the first batch weighs 1: nothing of the old ones stays
-        result = found if seen == 0 else jax.tree.map(lambda r, f, w=weight: r + (f - r) * w, result, found)
-    return result
+
+    def __init__(self, network: FunctionalNetwork, mesh: Mesh, *, tile: int, batch_size: int):
+        self._statistics = jax.jit(network.batch_statistics, out_shardings=sharding.replicated(mesh))
+        self._mesh, self._tile, self._batch_size = mesh, tile, batch_size
+
+    def __call__(self, weights: Weights, images: Sequence[np.ndarray]) -> nnx.State:
+        """Statistics of all tiles of images.
+
+        Args:
+          weights: the parameters; the batch statistics give the tree's structure only.
+          images: uint8[H,W,3] each, at least a tile high and wide.
+        """
+        tile, batch_size = self._tile, self._batch_size
+        places = [(i, y, x) for i, image in enumerate(images) for y, x in tiling.corners(*_size(image), tile)]
+        result = weights.batch_stats
+        for seen in range(0, len(places), batch_size):
+            rows = [places[k % len(places)] for k in range(seen, seen + batch_size)]
+            tiles = np.stack([images[i][y : y + tile, x : x + tile] for i, y, x in rows])
+            found = self._statistics(
+                weights.params, weights.batch_stats, sharding.split_batch(self._mesh, tiles)
+            )
+            new = min(batch_size, len(places) - seen)
+            weight = np.float32(new / (seen + new))  # the first batch weighs 1: nothing of the old ones stays
+            result = (
+                found if seen == 0 else jax.tree.map(lambda r, f, w=weight: r + (f - r) * w, result, found)
+            )
+        return result
 
 
 def _size(image: np.ndarray) -> tuple[int, int]:
@@ -170,24 +176,26 @@ class SelfCorrection:
         cycles: Cycles,
         workdir: Path,
     ):
-        self._config, self._mesh, self._network = config, mesh, network
         self._examples, self._cycles = examples, cycles
+        self._num_classes = config.model.num_classes
         self._folder = workdir / "labels"
-        average = config.self_correction.average if cycles.count else "nothing"
-        self._averages_weights = average != "nothing"
-        self._names = OBJECTIVES[config.optim.loss].refined if average == "both" else ()
+        averaged = config.self_correction.average if cycles.count else "nothing"
+        self._averages_weights = averaged != "nothing"
+        self._names = OBJECTIVES[config.optim.loss].refined if averaged == "both" else ()
         self._labels: LabelTree | None = None
         self.weights: Weights | None = None  # the averaged ones, from the first cycle on
+        tile = config.data.crop_size
+        self._estimate = StatisticsEstimator(network, mesh, tile=tile, batch_size=config.batch_size)
         self._predict = LabelPredictor(
             network,
             mesh,
-            num_classes=config.model.num_classes,
+            num_classes=self._num_classes,
             names=self._names,
-            tile=config.data.crop_size,
+            tile=tile,
             batch_size=config.eval.batch_size,
         )
 
-    def resume(self, step: int, weights: Weights | None) -> None:
+    def resume(self, step: int, weights: Weights) -> None:
         """Take up what a checkpoint of `step` had; its labels are read from their folder.
 
         Raises:
@@ -197,20 +205,18 @@ class SelfCorrection:
         if finished is None or not self._averages_weights:
             return
         self.weights = weights
-        if self._names:
-            self._labels = (
-                refined_labels.read(self._folder_of(finished), self._examples, self._names)
-                if finished
-                else self._annotation()
-            )
+        if not self._names:
+            return
+        if finished == 0:
+            self._labels = self._annotation()
+        else:
+            self._labels = refined_labels.read(self._folder_of(finished), self._examples, self._names)
 
     def rasters(self) -> Rasters:
         """The refined labels that the next steps are trained on; empty where it is the annotation."""
-        return (
-            {}
-            if self._labels is None
-            else refined_labels.rasters_of(self._labels, self._examples, self._names)
-        )
+        if self._labels is None:
+            return {}
+        return refined_labels.rasters_of(self._labels, self._examples, self._names)
 
     def end_phase(self, step: int, weights: Weights) -> dict[str, float]:
         """Average, at the end of the ordinary phase and of each cycle.
@@ -231,14 +237,8 @@ class SelfCorrection:
             self._labels = self._annotation() if self._names else None
             return {}
         params = average(self.weights.params, weights.params, finished)
-        batch_stats = cumulative_statistics(
-            self._network,
-            self._mesh,
-            Weights(params, weights.batch_stats),
-            [e.image for e in self._examples],
-            tile=self._config.data.crop_size,
-            batch_size=self._config.batch_size,
-        )
+        images = [e.image for e in self._examples]
+        batch_stats = self._estimate(Weights(params, weights.batch_stats), images)
         self.weights = Weights(params, batch_stats)
         if self._labels is None:
             return {}
@@ -246,8 +246,7 @@ class SelfCorrection:
         self._labels = average(self._labels, predicted, finished)
         if sharding.is_first_process():
             refined_labels.write(self._labels, self._folder_of(finished))
-        classes = self._config.model.num_classes
-        return {"labels_changed": refined_labels.changed(self._labels, self._examples, classes)}
+        return {"labels_changed": refined_labels.changed(self._labels, self._examples, self._num_classes)}
 
     def forget(self, step: int) -> None:
         """Delete the labels of cycles before the one that `step` has: its checkpoint is complete."""
@@ -261,4 +260,4 @@ class SelfCorrection:
         return self._folder / f"cycle_{cycle}"
 
     def _annotation(self) -> LabelTree:
-        return refined_labels.annotated(self._examples, self._config.model.num_classes, self._names)
+        return refined_labels.annotated(self._examples, self._num_classes, self._names)

@@ -17,7 +17,7 @@ from nucseg_jax import checkpoint, data, optim, refined_labels, sharding, train
 from nucseg_jax.checkpoint import load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import Weights
-from nucseg_jax.self_correction import Cycles, average, cumulative_statistics
+from nucseg_jax.self_correction import Cycles, StatisticsEstimator, average
 from tests.networks import QUICK
 
 
@@ -129,7 +129,7 @@ def test_estimated_statistics_equal_the_direct_ones(tiny_config: ConfigDict) -> 
     mesh = sharding.make_mesh()
     network, weights = tree_of(tiny_config, mesh)
     images = [e.image for e in data.load(tiny_config.data).splits["train"]]
-    found = cumulative_statistics(network, mesh, weights, images, tile=32, batch_size=8)
+    found = StatisticsEstimator(network, mesh, tile=32, batch_size=8)(weights, images)
     tiles = np.concatenate([i.reshape(3, 32, 3, 32, 3).swapaxes(1, 2).reshape(9, 32, 32, 3) for i in images])
     zeros = jax.tree.map(lambda x: 0 * x, weights.batch_stats)
     training = jax.jit(lambda x: network.train(weights.params, zeros, x, jax.random.key(0))[1])
@@ -154,7 +154,7 @@ def test_statistics_and_labels_of_eight_devices_equal_those_of_one(
         with jax.enable_x64(True):
             network, weights = tree_of(tiny_config, mesh)
             images = [e.image for e in examples]
-            statistics = cumulative_statistics(network, mesh, weights, images, tile=32, batch_size=8)
+            statistics = StatisticsEstimator(network, mesh, tile=32, batch_size=8)(weights, images)
             predict = refined_labels.LabelPredictor(
                 network,
                 mesh,
