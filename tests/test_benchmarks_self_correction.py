@@ -14,7 +14,7 @@ def result(rate: float, average: str, seed: int, **arms: float) -> dict[str, Any
     """A training whose arms have AJI `value` on image a and `value` + 0.1 on image b."""
     splits = {
         arm: {
-            "threshold": 0.4,
+            "instances": {"threshold": 0.4},
             **{s: {"b": scores(value + 0.1), "a": scores(value)} for s in ("test", "held_out")},
         }
         for arm, value in arms.items()
