@@ -6,10 +6,10 @@ For every rate of annotation errors (`data_prep.label_noise`; not in the images 
 seed, one config is trained twice: on the annotation, and on labels refined after each cycle; the same steps,
 the same warm restarts. Both trainings give the parameters they came to and the average over cycles, hence
 four arms: `nothing` corrected (the baseline), `parameters` averaged, `labels` refined, and `both`:
-self-correction. Scored is the last step, on the test split and on the held-out images, all annotated soundly;
-how nuclei are cut is chosen on the held-out images, for each arm and seed. Differences are paired, by seed and
-by image. --data: a dataset prepared with --size 512 and packed (`data_prep.pack`). Finished trainings are kept
-in DIR and not repeated; DIR/labels_rateNN.png shows labels before and after.
+self-correction. Scored is the last step, on the test split and on the held-out images, both annotated
+soundly; how nuclei are cut is chosen on the held-out images, for each arm and seed. Differences are paired,
+by seed and by image. --data: a dataset prepared with --size 512 and packed (`data_prep.pack`). Finished
+trainings are kept in DIR and not repeated; DIR/labels_rateNN.png shows labels before and after.
 """
 
 import argparse
