@@ -134,11 +134,43 @@ def watershed(
         distance = ndimage.gaussian_filter(distance, smoothing_px)
     # Lifted by more than h, so that the summit of a nucleus thinner than h stays one, too.
     height = np.where(mask, distance + np.float32(h_px + 1), np.float32(0))
-    # The extended maxima, not skimage's h_maxima: that takes single pixels, and so two markers where summits
-    # of one height share a plateau, as those of a long nucleus do.
-    plateaus = morphology.local_maxima(morphology.reconstruction(height - np.float32(h_px), height))
-    markers, _ = ndimage.label(plateaus, _EIGHT_NEIGHBOURS, output=np.int32)
+    markers, _ = ndimage.label(_extended_maxima(height, h_px), _EIGHT_NEIGHBOURS, output=np.int32)
     return _flood(-height, markers, mask, min_area_px)
+
+
+def _extended_maxima(height: NDArray[np.float32], h: float) -> NDArray[np.bool_]:
+    """The plateaus that are left of a landscape's summits when each is lowered by h, but for lower ones.
+
+    Not skimage's h_maxima: that takes single pixels, and so two markers where summits of one height share a
+    plateau, as those of a long nucleus do.
+
+    Args:
+        height: [H, W], 0 = background, and more than `h` elsewhere: so nothing of one component reaches
+            another.
+        h: least height of a summit above its pass, ≥ 0.
+    """
+    lowered = np.float32(h)
+    components, count = ndimage.label(height > 0, _EIGHT_NEIGHBOURS, output=np.int32)
+    is_summit = morphology.local_maxima(height) & (components > 0)
+    summits, summit_count = ndimage.label(is_summit, _EIGHT_NEIGHBOURS, output=np.int32)
+    pixels = np.flatnonzero(is_summit)
+    places = np.zeros(summit_count + 1, np.int64)
+    places[summits.ravel()[pixels]] = pixels  # one pixel of each summit
+    places = places[1:]
+    of = components.ravel()[places]
+    summits_of = np.bincount(of, minlength=count + 1)
+    highest = np.zeros(count + 1, np.float32)
+    np.maximum.at(highest, of, height.ravel()[places])
+    # Most components have one summit; nothing is to be reconstructed there, which takes most of the time.
+    plateaus = (components > 0) & (summits_of == 1)[components] & (height >= (highest - lowered)[components])
+    for i, slices in enumerate(ndimage.find_objects(components), start=1):
+        if summits_of[i] > 1:
+            own = components[slices] == i
+            alone = np.where(own, height[slices], np.float32(0))
+            plateaus[slices] |= own & morphology.local_maxima(
+                morphology.reconstruction(alone - lowered, alone)
+            )
+    return plateaus
 
 
 def by_boundary(
