@@ -220,12 +220,29 @@ def _flood(
     surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_], min_area_px: int
 ) -> NDArray[np.int32]:
     """Grow markers over a mask, from low surface to high; what none reaches are nuclei of its own."""
-    nuclei = segmentation.watershed(surface, markers, mask=mask, connectivity=1)
+    nuclei = segmentation.watershed(_in_order(surface, markers, mask), markers, mask=mask, connectivity=1)
     nuclei[mask & (nuclei == 0)] = nuclei.max(initial=0) + 1
     # Takes apart what shares an id but is not connected: all that was not reached, and the two sides of a
     # marker that crosses a corner between two components.
     pieces = measure.label(nuclei, connectivity=1).astype(np.int32)
     return _without_small(pieces, min_area_px)
+
+
+def _in_order(
+    surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The same landscape for a watershed that begins at markers of equal height row by row.
+
+    skimage leaves the order of these to its heap, and so to what else is in the image; but what becomes of a
+    component must not depend on others.
+    """
+    _, levels = np.unique(surface[mask], return_inverse=True)
+    begins = markers[mask] > 0
+    count = int(begins.sum())
+    ordered = np.zeros(mask.shape)
+    # At each height the markers come first, as their age has it, and then what is flooded.
+    ordered[mask] = levels * (count + 1.0) + np.where(begins, np.cumsum(begins) - 1, count)
+    return ordered
 
 
 def _without_small(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:
