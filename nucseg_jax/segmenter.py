@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from nucseg_jax import sharding
+from nucseg_jax import checkpoint, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.images import check_image
 from nucseg_jax.magnification import Magnification, of_run
@@ -107,8 +107,18 @@ class Segmenter:
             augment=config.eval.augment,
             has_boundary=config.instances.method == "boundary",
         )
-        facts = {"workdir": str(workdir), **run.facts()}
-        return cls(network, config.instances, magnification, facts, workers=workers, block_px=block_px)
+        chosen = config.instances
+        facts = {
+            "workdir": str(workdir),
+            "model": config.model.name,
+            "step": run.model.step,
+            "params_sha256": checkpoint.parameter_digest(run.model.params),
+            "config": run.model.info["config"],
+            "trained_with": run.model.info["version"],
+            "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "tuned": run.tuned},
+            "augment": config.eval.augment,
+        }
+        return cls(network, chosen, magnification, facts, workers=workers, block_px=block_px)
 
     def __call__(self, image: NDArray[np.uint8], mpp: float | None = None) -> NDArray[np.int32]:
         """Find the nuclei of an image.

@@ -11,10 +11,9 @@ MASK_MPP = 8.0
 # glass with its shading and the noise of JPEG less than 0.02.
 _LEAST_DENSITY = 0.04
 # Of a glass pixel: how bright it is in its darkest colour, and how far its colours are apart.
-_DARKEST_GLASS, _MOST_COLOURED_GLASS = 200, 24
-_LEAST_GLASS = 1e-3  # of the thumbnail: fewer bright pixels are vessels and gaps, or noise
-_SMOOTHING_PX = 1.0
-_SMALLEST_PX = 4  # connected; at MASK_MPP, 16 µm squared: less is dust
+_DARKEST_GLASS, _MOST_COLOURED_GLASS = 200, 16
+_LEAST_GLASS = 0.01  # of the thumbnail: fewer bright pixels are vessels and gaps, or noise
+_SMOOTHING_PX = 0.5  # no more: a nucleus alone among fat or mucus is one pixel
 _REACH_PX = 2  # added around tissue, so that no nucleus on its border is lost
 
 
@@ -40,12 +39,7 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     light = ndimage.gaussian_filter(light, (_SMOOTHING_PX, _SMOOTHING_PX, 0), mode="nearest")
     density = np.log(_glass(light)) - np.log(light)
     mask = density.mean(axis=2) > _LEAST_DENSITY
-    if mask.all():
-        return mask
-    labels, count = ndimage.label(mask, np.ones((3, 3), bool))
-    large = np.bincount(labels.ravel(), minlength=count + 1) >= _SMALLEST_PX
-    large[0] = False
-    return ndimage.binary_dilation(large[labels], np.ones((3, 3), bool), iterations=_REACH_PX)
+    return ndimage.binary_dilation(mask, np.ones((3, 3), bool), iterations=_REACH_PX)
 
 
 def _glass(light: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -38,11 +38,13 @@ class Slide:
       size: (height, width) at the base level.
       mpp: µm a base pixel; None for an image that does not say.
       mpp_source: where the resolution came from, or why there is none.
+      is_slide: made by a scanner, or with a pyramid.
     """
 
     def __init__(self, path: Path, reader: Reader, found: Resolution):
         self.path = path
         self.mpp, self.mpp_source = found
+        self.is_slide = reader.is_slide
         self._reader = reader
         base = reader.levels[0]
         self.size = base.height, base.width
@@ -51,8 +53,8 @@ class Slide:
         """A rectangle at a resolution.
 
         Read from the coarsest level that is fine enough, and scaled by Pillow's bilinear filter, as training
-        images are. A pixel is a function of its place, whatever rectangle it is read with, but for
-        a grey level in one of a million.
+        images are. A pixel is a function of its place, whatever rectangle it is read with; but for a grey
+        level, where rounding is a near thing.
 
         Args:
           top, left, height, width: in pixels of `mpp`; any part may lie outside of the slide.

@@ -99,8 +99,9 @@ class TiffReader:
         else:
             pixels = self._segment(page, index)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            table = np.asarray(page.colormap)  # uint16 [3, entries]
-            return colours.to_eight_bits(table.T[pixels[..., 0]])
+            # uint16 [3, entries], which programs make of bytes by 256 or 257; the upper byte is right for both.
+            table = (np.asarray(page.colormap) >> 8).astype(np.uint8)
+            return table.T[pixels[..., 0]]
         eight_bits = colours.to_eight_bits(pixels)
         if eight_bits.shape[-1] == 3:
             return eight_bits
