@@ -16,7 +16,7 @@ import nucseg_jax
 from nucseg_jax.errors import UserError
 from nucseg_jax.export import FORMATS, Exports
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, leftovers, many
+from tests.test_export_nuclei import FRAME, leftovers, many
 
 FILES = [
     "density.png",

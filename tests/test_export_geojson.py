@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nucseg_jax import figures
 from nucseg_jax.export.geojson import CLASSIFICATION, MEASUREMENTS, GeoJson
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, SHAPES, batch_of, leftovers, many, mask_of, masks, nuclei_of
+from tests.test_export_nuclei import FRAME, SHAPES, batch_of, leftovers, many, mask_of, masks, nuclei_of
 
 NUCLEI = nuclei_of([mask_of(name) for name in SHAPES])
 

@@ -12,7 +12,7 @@ from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.export import label_map, tiles
 from nucseg_jax.export.tiles import TILE_PX, TileStore
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, SHAPES, label_map_of, leftovers, many, mask_of, nuclei_of
+from tests.test_export_nuclei import FRAME, SHAPES, label_map_of, leftovers, many, mask_of, nuclei_of
 
 NUCLEI = nuclei_of([mask_of(name) for name in SHAPES])
 LARGE = Frame((1500, 2100), 0.5, 0.5)

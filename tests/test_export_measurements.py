@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage import measure
 
-from nucseg_jax.export.batches import MOST_CANVAS_PX, MOST_NUCLEI, Batch, Gathering
+from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements, centroids
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, SHAPES, batch_of, many, mask_of, masks, polygons
+from tests.test_export_nuclei import FRAME, SHAPES, batch_of, many, mask_of, masks, polygons
 
 MPP = FRAME.network_mpp
 
@@ -129,18 +129,6 @@ def test_centroids_alone_are_the_same():
     np.testing.assert_array_equal(y * MPP, batch.measurements.centroid_y_um)
 
 
-def test_runs_are_the_pixels():
-    batch = Batch(many(50, FRAME), FRAME)
-    found = [set() for _ in batch.nuclei]
-    for nucleus, y, start, stop in zip(*(column.tolist() for column in batch.runs), strict=True):
-        found[nucleus] |= {(y, x) for x in range(start, stop)}
-    for pixels, nucleus in zip(found, batch.nuclei, strict=True):
-        rows, columns = np.nonzero(nucleus.mask)
-        assert pixels == set(
-            zip((rows + nucleus.top).tolist(), (columns + nucleus.left).tolist(), strict=True)
-        )
-
-
 def test_batches_do_not_change_what_is_measured():
     nuclei = many(60, FRAME)
     whole = Batch(nuclei, FRAME).measurements
@@ -148,21 +136,6 @@ def test_batches_do_not_change_what_is_measured():
     for field in dataclasses.fields(Measurements):
         joined = np.concatenate([getattr(part, field.name) for part in parts])
         np.testing.assert_array_equal(joined, getattr(whole, field.name))
-
-
-def test_gathering_keeps_order_and_bounds_the_canvas():
-    frame = Frame((4000, 4000), 0.25, 0.25)
-    sides = [10] * (MOST_NUCLEI + 5) + [3900] + [10] * 3 + [1000] * 6
-    gathering = Gathering(frame)
-    batches = []
-    for index, side in enumerate(sides):
-        full = gathering.add(Nucleus(index + 1, 0, 0, np.ones((side, side), dtype=bool), 0.5))
-        batches += [full] if full else []
-    batches.append(gathering.rest())
-    assert gathering.rest() is None
-    assert [int(i) for batch in batches for i in batch.ids] == list(range(1, len(sides) + 1))
-    assert max(len(batch) for batch in batches) == MOST_NUCLEI
-    assert all(batch.canvas.size <= MOST_CANVAS_PX + 10_000 or len(batch) == 1 for batch in batches)
 
 
 def test_hull_of_many_equals_one_by_one():

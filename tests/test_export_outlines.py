@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, SHAPES, batch_of, cropped, mask_of, masks, nuclei_of, polygons
+from tests.test_export_nuclei import SHAPES, batch_of, cropped, mask_of, masks, polygons
 
 
 def rasterised(polygon: shapely.Polygon, nucleus: Nucleus) -> NDArray[np.bool_]:
@@ -104,20 +104,3 @@ def test_pieces_are_refused(rows):
     mask = np.array([[c == "#" for c in row] for row in rows])
     with pytest.raises(ValueError, match="nucleus 1 is not one"):
         _ = batch_of(mask).outlines
-
-
-@pytest.mark.parametrize(
-    ("nucleus", "message"),
-    [
-        (Nucleus(0, 0, 0, np.ones((1, 1), bool), 0.5), "id .* got 0"),
-        (Nucleus(2**31, 0, 0, np.ones((1, 1), bool), 0.5), "id .* got 2147483648"),
-        (Nucleus(7, 0, 0, np.ones((1, 1), np.uint8), 0.5), "nucleus 7 must be bool"),
-        (Nucleus(7, 0, 0, np.ones(3, bool), 0.5), r"nucleus 7 must be bool \[h, w\]"),
-        (Nucleus(7, 0, 0, np.zeros((2, 2), bool), 0.5), "nucleus 7 has no pixel"),
-        (Nucleus(7, 299, 0, np.ones((2, 2), bool), 0.5), "nucleus 7.* row 299.* 300 x 400"),
-        (Nucleus(7, 0, -1, np.ones((2, 2), bool), 0.5), "nucleus 7.* column -1"),
-    ],
-)
-def test_what_is_no_nucleus_is_refused(nucleus, message):
-    with pytest.raises(ValueError, match=message):
-        Batch([*nuclei_of([np.ones((1, 1), dtype=bool)]), nucleus], FRAME)

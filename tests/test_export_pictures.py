@@ -11,7 +11,7 @@ from nucseg_jax.export.density import CELL_UM, DensityMap
 from nucseg_jax.export.overlay import Coverage, Overlay
 from nucseg_jax.figures import PREDICTION
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export_nuclei import FRAME, label_map_of, leftovers, many
+from tests.test_export_nuclei import FRAME, label_map_of, leftovers, many
 
 TISSUE = (200, 150, 180)
 

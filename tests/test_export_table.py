@@ -11,7 +11,7 @@ from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.table import COLUMNS, CsvTable, ParquetTable
 from nucseg_jax.nuclei import Frame
-from tests.export_nuclei import FRAME, SHAPES, leftovers, many, mask_of, nuclei_of
+from tests.test_export_nuclei import FRAME, SHAPES, leftovers, many, mask_of, nuclei_of
 
 NUCLEI = nuclei_of([mask_of(name) for name in SHAPES])
 
