@@ -78,7 +78,7 @@ def test_slides_and_images_one_of_which_is_broken(
     assert json.loads((out / "empty" / "summary.json").read_text())["nuclei"]["count"] == 0
     labels = tifffile.imread(out / "a" / "labels.tif")
     np.testing.assert_array_equal(labels, Segmenter.load(run)(tissue(), MPP))
-    assert labels.max() == summary["nuclei"]["count"]
+    assert labels.max() == summary["nuclei"]["count"] > 0
 
     before = (out / "a" / "summary.json").stat().st_mtime_ns
     write_tiff(slides / "b.svs", tissue(50, 50)).rename(slides / "b.tif")

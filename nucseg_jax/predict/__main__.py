@@ -2,7 +2,7 @@
 
 Each SLIDE gets a folder DIR/NAME with its nuclei as GeoJSON for QuPath, a table, a label map, an overlay, a
 heat map and summary.json. A slide that fails is reported and left out; run again, the command goes on with
-what is not finished. Exit codes: 0, 1 if slides have failed, 2 for wrong arguments, 130 if it was interrupted.
+what is not finished. Exit codes: 0, 1 if slides have failed, 2 for wrong arguments, 130 if interrupted.
 """
 
 import argparse

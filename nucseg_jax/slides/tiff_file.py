@@ -99,7 +99,7 @@ class TiffReader:
         else:
             pixels = self._segment(page, index)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            # uint16 [3, entries], which programs make of bytes by 256 or 257; the upper byte is right for both.
+            # uint16 [3, entries], made of bytes by 256 or 257: the upper byte is right for both.
             table = (np.asarray(page.colormap) >> 8).astype(np.uint8)
             return table.T[pixels[..., 0]]
         eight_bits = colours.to_eight_bits(pixels)
