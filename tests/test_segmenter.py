@@ -4,7 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,33 +19,12 @@ from nucseg_jax.magnification import Magnification, of_run
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.slides import slide_of_array
 from nucseg_jax.whole_slide import blocks
-from nucseg_jax.whole_slide.device import SlideStain
 from nucseg_jax.whole_slide.timing import STAGES
+from tests.colour_network import RedIsNucleus
 from tests.untrained import write_run
 
 MPP = 0.25
 EOSIN = (230, 170, 190)
-
-
-class RedIsNucleus:
-    """Stands for a network: the less red a pixel, the likelier of a nucleus; green is its boundary."""
-
-    tile, margin, batch_size, has_boundary, planes = 32, 4, 3, True, 3
-
-    def __init__(self) -> None:
-        self.estimated_from: list[NDArray[np.uint8]] = []
-
-    def estimate(self, images):
-        self.estimated_from = images
-        return SlideStain(None, jnp.zeros((2, 3)), True)
-
-    def normalize(self, tiles, stain):
-        assert tiles.shape == (3, 32, 32, 3)
-        return jnp.asarray(tiles), jnp.asarray(tiles[..., 2])
-
-    def centres(self, tiles, hematoxylin):
-        planes = jnp.stack([255 - tiles[..., 0], 255 - tiles[..., 1], hematoxylin], axis=1)
-        return planes[:, :, 4:-4, 4:-4]
 
 
 def config_of(method: str) -> ConfigDict:
