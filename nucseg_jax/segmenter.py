@@ -4,7 +4,7 @@ import math
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -43,11 +43,12 @@ class Segmenter:
       instances: `config.instances`: how nuclei are made of probabilities.
       magnification: at what resolution the network was trained.
       facts: what a summary says of the run.
+      notes: what a user should be told before the first slide.
       workers: processes that cut nuclei while the device computes; 0: a thread, as is best for one image.
       block_px: side of the blocks that nuclei are cut in.
 
     Attributes:
-      magnification, facts: as given.
+      magnification, facts, notes: as given.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class Segmenter:
         instances: ConfigDict,
         magnification: Magnification,
         facts: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
         *,
         workers: int = 0,
         block_px: int = BLOCK_PX,
     ):
         self.magnification = magnification
-        self.facts = dict(facts or {})
+        self.facts, self.notes = dict(facts or {}), tuple(notes)
         self._network, self._instances, self._block = network, instances, block_px
         self._workers = workers
         self._pool: Executor | None = None
@@ -108,6 +110,18 @@ class Segmenter:
             has_boundary=config.instances.method == "boundary",
         )
         chosen = config.instances
+        notes = []
+        if magnification.assumed:
+            notes.append(
+                f"{workdir}: taken to be trained at {magnification.network_mpp:g} µm a pixel "
+                f"({magnification.source}). --network-mpp says otherwise"
+            )
+        prepared = config.data.stain if config.stain.where == "prepare" else "none"
+        if prepared != "none" and run.model.stain is None:
+            notes.append(
+                f"{workdir}: was trained on images with normalised stains ({prepared}), but holds no target "
+                "for that: images are taken as they are, which costs accuracy"
+            )
         facts = {
             "workdir": str(workdir),
             "model": config.model.name,
@@ -118,7 +132,7 @@ class Segmenter:
             "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "tuned": run.tuned},
             "augment": config.eval.augment,
         }
-        return cls(network, chosen, magnification, facts, workers=workers, block_px=block_px)
+        return cls(network, chosen, magnification, facts, notes, workers=workers, block_px=block_px)
 
     def __call__(self, image: NDArray[np.uint8], mpp: float | None = None) -> NDArray[np.int32]:
         """Find the nuclei of an image.

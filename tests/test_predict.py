@@ -242,7 +242,7 @@ def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:
     write_tiff(tmp_path / "a.tif", tissue())
     arguments = ["--workdir", run, "--out", tmp_path / "out", "--workers", "1", tmp_path / "a.tif"]
     result = subprocess.run(
-        [sys.executable, "-m", "nucseg_jax.predict", *map(str, arguments)],
+        [sys.executable, "-X", "importtime", "-m", "nucseg_jax.predict", *map(str, arguments)],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -251,3 +251,5 @@ def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:
     assert "nuclei, 0.0 megapixels of tissue in" in result.stdout
     assert "Traceback" not in result.stderr
     assert (tmp_path / "out" / "a" / "summary.json").exists()
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert {"jax", "openslide"} <= imported and not {"tensorflow", "torch", "tensorboardX"} & imported

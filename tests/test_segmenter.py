@@ -275,6 +275,14 @@ def test_the_resolution_of_training(data: dict, dataset: dict | None, expected: 
     assert found.assumed == (data["dataset"] == "folder")
 
 
+def test_what_a_user_should_know_of_a_run(tmp_path: Path, one_device: Mesh) -> None:
+    old = write_run(tmp_path / "old", data__stain="vahadane")
+    notes = Segmenter.load(old, mesh=one_device).notes
+    assert len(notes) == 2 and "taken to be trained at 0.25" in notes[0] and "(vahadane)" in notes[1]
+    new = write_run(tmp_path / "new", stain=STAIN, data__stain="macenko")
+    assert Segmenter.load(new, mesh=one_device, network_mpp=MPP).notes == ()
+
+
 def test_a_resolution_of_training_that_cannot_be_known() -> None:
     info = {"config": {"data": {"dataset": "folder"}}, "dataset": {"size": 300}}
     with pytest.raises(UserError, match=r"300 × 300 .*--network-mpp"):

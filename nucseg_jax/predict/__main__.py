@@ -64,15 +64,14 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
     with Segmenter.load(
         args.workdir, overrides=overrides, network_mpp=args.network_mpp, workers=args.workers
     ) as segmenter:
-        known = segmenter.magnification
-        if known.assumed:
-            print(f"{args.workdir}: taken to be trained at {known.network_mpp:g} µm a pixel ({known.source})")
+        for note in segmenter.notes:
+            print(note)
         request = {
             "params_sha256": segmenter.facts["params_sha256"],
             "instances": segmenter.facts["instances"],
             "augment": segmenter.facts["augment"],
             "mpp": args.mpp,
-            "network_mpp": known.network_mpp,
+            "network_mpp": segmenter.magnification.network_mpp,
         }
         missing = jobs if args.overwrite else plan.unfinished(jobs, request)
         if len(missing) < len(jobs):

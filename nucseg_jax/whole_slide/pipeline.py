@@ -85,7 +85,7 @@ class Segmentation:
       on_progress: is told the part of the slide that is done, 0 … 1.
 
     Attributes:
-      frame: where nuclei lie.
+      slide, frame, setup: as given.
       times: seconds by stage.
       grid: the network's tiles.
       tissue: bool [h, w], the whole slide: where there is tissue.
@@ -101,11 +101,11 @@ class Segmentation:
         scratch: Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ):
-        self.frame = frame
+        self.slide, self.frame, self.setup = slide, frame, setup
         self.times = StageTimes()
         self.grid = TileGrid(frame, setup.network.tile, setup.network.margin)
         self.stain: SlideStain | None = None
-        self._slide, self._setup, self._scratch, self._on_progress = slide, setup, scratch, on_progress
+        self._scratch, self._on_progress = scratch, on_progress
         with self.times.measure("tissue"):
             longest_um = max(frame.size) * frame.mpp
             self.tissue = tissue_mask(slide.thumbnail(max(1, round(longest_um / MASK_MPP))))
@@ -121,10 +121,10 @@ class Segmentation:
             self._report(1.0)
             return
         with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self._scratch) as folder:
-            network = self._setup.network
+            network = self.setup.network
             shape = self.frame.network_size
             store = TileStore(Path(folder), shape, self.grid.stride, network.planes)
-            cutter = BlockCutter(store, self._setup.instances, network.has_boundary)
+            cutter = BlockCutter(store, self.setup.instances, network.has_boundary)
             feeder = _Feeder(self, cutter, self._blocks())
             try:
                 yield from self._numbered(feeder, store, cutter.reach)
@@ -143,7 +143,7 @@ class Segmentation:
 
     def _blocks(self) -> list[Box]:
         """The blocks with tissue, row by row."""
-        side = self._setup.block
+        side = self.setup.block
         height, width = self.frame.network_size
         stride = self.grid.stride
         wanted = set()
@@ -173,7 +173,7 @@ class _Feeder:
     def __init__(self, segmentation: Segmentation, cutter: BlockCutter, blocks: list[Box]):
         self.total = len(blocks)
         self._of, self._cutter, self._blocks = segmentation, cutter, deque(blocks)
-        setup = segmentation._setup
+        setup = segmentation.setup
         self._ahead = threading.Semaphore(2 * setup.cutter_count + 4)  # blocks that wait to be taken
         self._handed_out: queue.Queue[tuple[Box, Future[tuple[list[Found], float]]] | Exception | None] = (
             queue.Queue()
@@ -206,7 +206,7 @@ class _Feeder:
 
     def _run(self) -> None:
         try:
-            readers = ThreadPoolExecutor(self._of._setup.readers, "reader")
+            readers = ThreadPoolExecutor(self._of.setup.readers, "reader")
             watcher = ThreadPoolExecutor(1, "watcher")
             with readers, watcher:
                 self._of.stain = self._estimate(readers)
@@ -221,10 +221,10 @@ class _Feeder:
         chosen = [places[i * len(places) // _STAIN_TILES] for i in range(_STAIN_TILES)]
         samples = list(readers.map(self._centre, dict.fromkeys(chosen)))
         with self._of.times.measure("stain"):
-            return self._of._setup.network.estimate(samples)
+            return self._of.setup.network.estimate(samples)
 
     def _infer(self, readers: Executor, watcher: Executor) -> None:
-        network = self._of._setup.network
+        network = self._of.setup.network
         size, places = network.batch_size, self._of.places
         batches = deque(places[i : i + size] for i in range(0, len(places), size))
         reading: deque[tuple[list[TilePlace], list[Future[NDArray[np.uint8]]]]] = deque()
@@ -249,7 +249,7 @@ class _Feeder:
         self, places: list[TilePlace], futures: list[Future[NDArray[np.uint8]]], watcher: Executor
     ) -> tuple[list[TilePlace], Future[NDArray[np.uint8]]]:
         """Start a batch on the device."""
-        network = self._of._setup.network
+        network = self._of.setup.network
         tiles = np.zeros((network.batch_size, network.tile, network.tile, 3), np.uint8)
         for i, future in enumerate(futures):
             tiles[i] = future.result()
@@ -282,12 +282,12 @@ class _Feeder:
             if self._stopped.is_set():
                 return
             block = self._blocks.popleft()
-            self._handed_out.put((block, self._of._setup.cutters.submit(self._cutter, block)))
+            self._handed_out.put((block, self._of.setup.cutters.submit(self._cutter, block)))
 
     def _tile(self, place: TilePlace) -> NDArray[np.uint8]:
         with self._of.times.measure("reading"):
-            return self._of.grid.read(self._of._slide, place)
+            return self._of.grid.read(self._of.slide, place)
 
     def _centre(self, place: TilePlace) -> NDArray[np.uint8]:
         with self._of.times.measure("reading"):
-            return self._of.grid.centre(self._of._slide, place)
+            return self._of.grid.centre(self._of.slide, place)
