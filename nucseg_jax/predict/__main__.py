@@ -21,7 +21,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.predict import plan
 from nucseg_jax.predict.plan import Job
 
-_MOST_WORKERS = 16
+_MOST_WORKERS = 8
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -162,8 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         metavar="N",
-        default=max(1, min(_MOST_WORKERS, (os.cpu_count() or 2) - 1)),
-        help="processes that cut nuclei while the device computes (default: one a core, but for one)",
+        default=min(_MOST_WORKERS, os.cpu_count() or 1),
+        help="processes that cut nuclei while the device computes, of 0.3 GB each (default: one a "
+        f"core, at most {_MOST_WORKERS})",
     )
     parser.add_argument("--overwrite", action="store_true", help="do finished slides again")
     return parser

@@ -107,8 +107,13 @@ class BlockCutter:
     @property
     def surroundings(self) -> int:
         """Pixels around a component that its cutting looks at."""
+        return _SURROUNDINGS_PX + self._influence
+
+    @property
+    def _influence(self) -> int:
+        """Pixels over which a component changes how another is cut: those of the smoothing."""
         smoothing = self.config.watershed.smoothing_px if self.config.method == "watershed" else 0.0
-        return _SURROUNDINGS_PX + int(np.ceil(_GAUSSIAN_REACH * smoothing))
+        return int(np.ceil(_GAUSSIAN_REACH * smoothing))
 
     @property
     def reach(self) -> int:
@@ -190,13 +195,17 @@ class BlockCutter:
             max(box.right for box in boxes),
         )
         window = union.grown(self.surroundings, self.store.shape)
+        labels = components.labels[window.within(components.window).slices]
         wanted = np.zeros(components.count + 1, bool)
         wanted[ids] = True
-        outer = components.window
+        # Other components, which other blocks cut, are left out unless they are near enough to matter.
+        reach = 2 * self._influence + 1
+        near = np.zeros(components.count + 1, bool)
+        near[labels[ndimage.maximum_filter(wanted[labels], size=reach)]] = True
         return [
             nucleus
-            for nucleus, (y, x) in self._split(window)
-            if wanted[components.labels[y - outer.top, x - outer.left]]
+            for nucleus, (y, x) in self._split(window, near[labels])
+            if wanted[labels[y - window.top, x - window.left]]
         ]
 
     def _is_whole(self, box: Box, window: Box) -> bool:
@@ -212,10 +221,19 @@ class BlockCutter:
         sides = window.bottom - window.top, window.right - window.left
         return self.store.read(window.top, window.left, *sides, count)
 
-    def _split(self, window: Box) -> list[tuple[Found, tuple[int, int]]]:
-        """All nuclei of a window with their first pixels, cut ones at its border included."""
+    def _split(
+        self, window: Box, among: NDArray[np.bool_] | None = None
+    ) -> list[tuple[Found, tuple[int, int]]]:
+        """All nuclei of a window with their first pixels, cut ones at its border included.
+
+        Args:
+          window: where to look.
+          among: bool, pixels of the window: those of other components are left out.
+        """
         planes = self._planes(window)
         nucleus = _probability(planes[0])
+        if among is not None:
+            nucleus *= among
         boundary = _probability(planes[1]) if self.has_boundary else None
         label_map = instances.split(NucleusMap(nucleus, boundary), self.config)
         places = np.flatnonzero(label_map)
