@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,20 @@ def test_progress_and_abandoned_streams(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []  # the store is gone
         list(segmenter(block_px=50).stream(slide, scratch=tmp_path, on_progress=progress.append))
     assert progress[-1] == 1.0 and progress == sorted(progress)
+
+
+def test_a_stream_may_be_abandoned_while_blocks_wait() -> None:
+    """More blocks than may be ahead; an error in the loop's body is such an end, too."""
+    with slide_of_array(tissue(400, 400, 300), MPP) as slide:
+        for _ in segmenter(block_px=24).stream(slide):
+            time.sleep(0.5)  # all that may be ahead is
+            break
+        with pytest.raises(ZeroDivisionError):
+            for _ in segmenter(block_px=24).stream(slide):
+                1 / 0  # noqa: B018
+    deadline = time.monotonic() + 10
+    while any(thread.name == "feeder" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
 
 
 def test_an_error_of_any_stage_comes_out() -> None:

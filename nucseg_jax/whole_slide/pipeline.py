@@ -280,6 +280,7 @@ class _Feeder:
         while self._blocks and min(height, self._blocks[0].bottom + self._cutter.reach) <= complete:
             self._ahead.acquire()
             if self._stopped.is_set():
+                self._ahead.release()  # for whoever comes here next
                 return
             block = self._blocks.popleft()
             self._handed_out.put((block, self._of.setup.cutters.submit(self._cutter, block)))
