@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,21 @@ def test_other_processes_cut_the_same_nuclei() -> None:
         RedIsNucleus(), config_of("watershed"), Magnification(MPP, MPP, ""), workers=1, block_px=128
     ) as one:
         np.testing.assert_array_equal(one(image, MPP), segmenter(block_px=128)(image, MPP))
+
+
+def test_a_process_that_is_killed_is_an_error_and_not_the_end() -> None:
+    magnification = Magnification(MPP, MPP, "")
+    with (
+        Segmenter(RedIsNucleus(), config_of("watershed"), magnification, workers=1, block_px=24) as one,
+        slide_of_array(tissue(400, 400, 300), MPP) as slide,
+    ):
+        with pytest.raises(BrokenProcessPool):
+            for _ in one.stream(slide):
+                for process in one._pool._processes.values():
+                    process.kill()
+                    process.join()
+        one.close()
+        assert next(iter(one.stream(slide))).id == 1
 
 
 def test_wrong_images() -> None:
