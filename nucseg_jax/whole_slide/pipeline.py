@@ -30,7 +30,9 @@ from nucseg_jax.whole_slide.grid import TileGrid, TilePlace
 from nucseg_jax.whole_slide.store import TileStore
 from nucseg_jax.whole_slide.timing import StageTimes
 
-_STAIN_TILES = 16  # of tissue, evenly spaced, that the slide's stain is estimated from
+# Tiles of tissue, evenly spaced, that a slide's stain is estimated from: with 16 concentrations vary by a
+# tenth, with these by 3 %.
+_STAIN_TILES = 64
 _BATCHES_AHEAD = 2  # that are read while the device works
 
 
