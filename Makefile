@@ -15,7 +15,7 @@ setup: .venv/setup
 	@touch $@
 
 .venv/dev: .venv/setup
-	$(PY) -m pip install --quiet -e ".[data,stain,dev]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,slides,stain,dev]" -c constraints.txt
 	@touch $@
 
 demo: setup
@@ -29,7 +29,7 @@ test: .venv/dev
 	$(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,stain,dev,torch]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,slides,stain,dev,torch]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch

@@ -129,16 +129,66 @@ def watershed(
     _check_value("min_area_px", min_area_px)
     if mask.all() or not mask.any():  # no distance to measure
         return components(mask, min_area_px=min_area_px)
-    distance = ndimage.distance_transform_edt(mask).astype(np.float32)
+    distance = _distance(mask)
     if smoothing_px:
         distance = ndimage.gaussian_filter(distance, smoothing_px)
     # Lifted by more than h, so that the summit of a nucleus thinner than h stays one, too.
     height = np.where(mask, distance + np.float32(h_px + 1), np.float32(0))
-    # The extended maxima, not skimage's h_maxima: that takes single pixels, and so two markers where summits
-    # of one height share a plateau, as those of a long nucleus do.
-    plateaus = morphology.local_maxima(morphology.reconstruction(height - np.float32(h_px), height))
-    markers, _ = ndimage.label(plateaus, _EIGHT_NEIGHBOURS, output=np.int32)
+    markers, _ = ndimage.label(_extended_maxima(height, h_px), _EIGHT_NEIGHBOURS, output=np.int32)
     return _flood(-height, markers, mask, min_area_px)
+
+
+def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Each pixel's distance to the background: float32 [H, W], of a mask that is not True everywhere.
+
+    Component by component, which spares the background in between: the nearest background of a pixel adjoins
+    the pixel's own component, since all that is nearer is connected to it.
+    """
+    components, _ = ndimage.label(mask, _EIGHT_NEIGHBOURS, output=np.int32)
+    distance = np.zeros(mask.shape, np.float32)
+    for i, (rows, columns) in enumerate(ndimage.find_objects(components), start=1):
+        around = (
+            slice(max(0, rows.start - 1), rows.stop + 1),
+            slice(max(0, columns.start - 1), columns.stop + 1),
+        )
+        own = components[around] == i
+        distance[around][own] = ndimage.distance_transform_edt(own)[own]
+    return distance
+
+
+def _extended_maxima(height: NDArray[np.float32], h: float) -> NDArray[np.bool_]:
+    """The plateaus that are left of a landscape's summits when each is lowered by h, but for lower ones.
+
+    Not skimage's h_maxima: that takes single pixels, and so two markers where summits of one height share a
+    plateau, as those of a long nucleus do.
+
+    Args:
+        height: [H, W], 0 = background, and more than `h` elsewhere: so nothing of one component reaches
+            another.
+        h: least height of a summit above its pass, ≥ 0.
+    """
+    lowered = np.float32(h)
+    components, count = ndimage.label(height > 0, _EIGHT_NEIGHBOURS, output=np.int32)
+    is_summit = morphology.local_maxima(height) & (components > 0)
+    summits, summit_count = ndimage.label(is_summit, _EIGHT_NEIGHBOURS, output=np.int32)
+    pixels = np.flatnonzero(is_summit)
+    places = np.zeros(summit_count + 1, np.int64)
+    places[summits.ravel()[pixels]] = pixels  # one pixel of each summit
+    places = places[1:]
+    of = components.ravel()[places]
+    summits_of = np.bincount(of, minlength=count + 1)
+    highest = np.zeros(count + 1, np.float32)
+    np.maximum.at(highest, of, height.ravel()[places])
+    # Most components have one summit; nothing is to be reconstructed there, which takes most of the time.
+    plateaus = (components > 0) & (summits_of == 1)[components] & (height >= (highest - lowered)[components])
+    for i, slices in enumerate(ndimage.find_objects(components), start=1):
+        if summits_of[i] > 1:
+            own = components[slices] == i
+            alone = np.where(own, height[slices], np.float32(0))
+            plateaus[slices] |= own & morphology.local_maxima(
+                morphology.reconstruction(alone - lowered, alone)
+            )
+    return plateaus
 
 
 def by_boundary(
@@ -188,12 +238,29 @@ def _flood(
     surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_], min_area_px: int
 ) -> NDArray[np.int32]:
     """Grow markers over a mask, from low surface to high; what none reaches are nuclei of its own."""
-    nuclei = segmentation.watershed(surface, markers, mask=mask, connectivity=1)
+    nuclei = segmentation.watershed(_in_order(surface, markers, mask), markers, mask=mask, connectivity=1)
     nuclei[mask & (nuclei == 0)] = nuclei.max(initial=0) + 1
     # Takes apart what shares an id but is not connected: all that was not reached, and the two sides of a
     # marker that crosses a corner between two components.
     pieces = measure.label(nuclei, connectivity=1).astype(np.int32)
     return _without_small(pieces, min_area_px)
+
+
+def _in_order(
+    surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """The same landscape for a watershed that begins at markers of equal height row by row.
+
+    skimage leaves the order of these to its heap, and so to what else is in the image; but what becomes of a
+    component must not depend on others.
+    """
+    _, levels = np.unique(surface[mask], return_inverse=True)
+    begins = markers[mask] > 0
+    count = int(begins.sum())
+    ordered = np.zeros(mask.shape)
+    # At each height the markers come first, as their age has it, and then what is flooded.
+    ordered[mask] = levels * (count + 1.0) + np.where(begins, np.cumsum(begins) - 1, count)
+    return ordered
 
 
 def _without_small(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:

@@ -12,11 +12,21 @@ from hypothesis.extra.numpy import arrays
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage import morphology
 
 from configs import default
 from nucseg_jax import metrics
 from nucseg_jax.errors import UserError
-from nucseg_jax.instances import METHODS, by_boundary, check, components, split, watershed
+from nucseg_jax.instances import (
+    METHODS,
+    _distance,
+    _extended_maxima,
+    by_boundary,
+    check,
+    components,
+    split,
+    watershed,
+)
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.targets import class_map
 
@@ -301,3 +311,22 @@ def test_a_value_out_of_its_range_is_named(key: str, value: float, config: Confi
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=rf"instances\.{key} must be .*, got {value}"):
         split(perfect(TOUCHING), config)
+
+
+@given(
+    arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30))),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([0.0, 1.0]),
+)
+def test_extended_maxima_are_those_of_the_reconstruction(
+    mask: NDArray[np.bool_], h: float, smoothing: float
+) -> None:
+    """Distances are taken component by component, and components of one summit take a short cut."""
+    distance = ndimage.distance_transform_edt(mask).astype(np.float32)
+    if not mask.all():
+        np.testing.assert_array_equal(_distance(mask), distance)
+    distance = ndimage.gaussian_filter(distance, smoothing)
+    height = np.where(mask, distance + np.float32(h + 1), np.float32(0))
+    lowered = morphology.reconstruction(height - np.float32(h), height)
+    expected = morphology.local_maxima(lowered) & mask
+    np.testing.assert_array_equal(_extended_maxima(height, h), expected)

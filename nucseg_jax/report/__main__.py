@@ -6,37 +6,35 @@ DIR/label_maps/ENTRY/ID.png the nuclei (16-bit), DIR/figures/ the figures.
 """
 
 import argparse
-import ast
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import logging
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax import compilation_cache, ensemble, report, scoring
+from nucseg_jax import arguments, compilation_cache, ensemble, report, scoring
 from nucseg_jax.compare import Request, compare
 from nucseg_jax.comparison import Comparison
 from nucseg_jax.errors import UserError
 from nucseg_jax.files import replacing, write_text
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """The command; see ``--help``. A UserError is printed without a traceback, with exit code 2."""
-    args = _parser().parse_args(arguments)
+    args = _parser().parse_args(argv)
     try:
-        tools = _pairs(args.predictions, "--predictions NAME=DIR")
-        values = _pairs(args.set, "--set KEY=VALUE")
+        tools = arguments.pairs(args.predictions, "--predictions NAME=DIR")
+        values = arguments.pairs(args.set, "--set KEY=VALUE")
         request = Request(
             workdirs=tuple(args.workdirs),
             expression=args.ensemble,
             tools={name: Path(folder) for name, folder in tools.items()},
             split=args.split,
-            overrides={key: _value(text) for key, text in values.items()},
+            overrides={key: arguments.value(text) for key, text in values.items()},
         )
         compilation_cache.enable()
         logging.set_verbosity(logging.ERROR)  # Orbax and TFDS narrate all
@@ -101,26 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         "instances.…, a run's tuning.json (python -m nucseg_jax.tune) says how its nuclei are made",
     )
     return parser
-
-
-def _pairs(arguments: Sequence[str], usage: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for argument in arguments:
-        name, equals, value = argument.partition("=")
-        if not (name and equals and value):
-            raise UserError(f"{argument!r} is not of the form {usage}")
-        if name in pairs:
-            raise UserError(f"{usage}: {name} is given twice")
-        pairs[name] = value
-    return pairs
-
-
-def _value(text: str) -> Any:
-    """A number, a truth value or a tuple where the text is one, else the text."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 if __name__ == "__main__":

@@ -1,0 +1,172 @@
+"""Nuclei as a label map: 0 is background, every pixel of a nucleus has its id.
+
+A slide's is a pyramid of tiles, made on disk; an image's is one array.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.tiles import TILE_PX, TileStore
+from nucseg_jax.files import replacing
+from nucseg_jax.nuclei import Frame
+
+if TYPE_CHECKING:
+    import tifffile
+
+_CM_PER_UM = 1e-4
+
+
+def label_map(path: Path, frame: Frame) -> Sink:
+    """The label map that a path's ending says: `.ome.tif` a pyramid, `.tif`, `.tiff` or `.png` one array.
+
+    Raises:
+        UserError: another ending.
+        MissingExtraError: it is a TIFF, and tifffile is not installed.
+    """
+    if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return PyramidLabelMap(path, frame)
+    return ImageLabelMap(path, frame)
+
+
+class PyramidLabelMap(Sink):
+    """A pyramidal, tiled OME-TIFF, int32, Deflate, at the network's level, with its µm per pixel.
+
+    Each level is every second pixel of the one above, so labels are never mixed, down to one tile; the levels
+    are SubIFDs of the one image, as OME-TIFF 6 wants. Nuclei are painted as they come, on compressed tiles in
+    a scratch file beside the result (`TileStore`): memory is bounded, whatever the slide's size.
+
+    Args:
+        path: of the file; `.ome.tif`, by which readers know it.
+        frame: the slide.
+
+    Raises:
+        MissingExtraError: tifffile is not installed.
+    """
+
+    def __init__(self, path: Path, frame: Frame) -> None:
+        super().__init__(frame)
+        import_tifffile()
+        self._path = path
+        self._temporary: Path
+        self._store: TileStore
+
+    def _open(self, stack: ExitStack) -> None:
+        self._temporary = stack.enter_context(replacing(self._path))
+        # Beside the result and not in /tmp, which may be memory; unnamed, so that nothing is left of it.
+        scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._path.parent))
+        self._store = TileStore(self._frame.network_size, scratch)
+
+    def _write(self, batch: Batch) -> None:
+        for nucleus in batch.nuclei:
+            self._store.paint(nucleus.top, nucleus.left, nucleus.mask, nucleus.id)
+
+    def _finish(self) -> None:
+        tifffile = import_tifffile()
+        shapes = self._store.levels()
+        mpp = self._frame.network_mpp
+        metadata = {
+            "axes": "YX",
+            "Name": "nuclei",
+            "PhysicalSizeX": mpp,
+            "PhysicalSizeXUnit": "µm",
+            "PhysicalSizeY": mpp,
+            "PhysicalSizeYUnit": "µm",
+        }
+        # Offsets of 64 bits: how much the tiles compress is not known before, and 4 GB would be too much.
+        with tifffile.TiffWriter(self._temporary, bigtiff=True, ome=True, byteorder="<") as writer:
+            self._write_level(writer, 0, shapes[0], subifds=len(shapes) - 1, metadata=metadata)
+            for level, shape in enumerate(shapes[1:], start=1):
+                self._write_level(writer, level, shape, subfiletype=1, metadata=None)
+
+    def _write_level(
+        self, writer: tifffile.TiffWriter, level: int, shape: tuple[int, int], **options: Any
+    ) -> None:
+        writer.write(
+            self._store.compressed(level),
+            shape=shape,
+            dtype="int32",
+            tile=(TILE_PX, TILE_PX),
+            compression="zlib",
+            photometric="minisblack",
+            software="nucseg_jax",
+            **resolution(self._frame.network_mpp * 2**level),
+            **options,
+        )
+
+
+class ImageLabelMap(Sink):
+    """One array: TIFF (int32, Deflate, with its µm per pixel) or PNG (16 bits).
+
+    Args:
+        path: `.tif`, `.tiff` or `.png`.
+        frame: the image.
+
+    Raises:
+        UserError: another ending.
+        DataError: at the end: a PNG cannot hold an id above 65,535.
+        MissingExtraError: it is a TIFF, and tifffile is not installed.
+    """
+
+    def __init__(self, path: Path, frame: Frame) -> None:
+        super().__init__(frame)
+        if path.suffix.lower() not in (".tif", ".tiff", ".png"):
+            raise UserError(f"{path}: label maps are written as .tif, .tiff or .png, not {path.suffix!r}")
+        if path.suffix.lower() != ".png":
+            import_tifffile()
+        self._path = path
+        self._temporary: Path
+        self._labels: NDArray[np.int32]
+
+    def _open(self, stack: ExitStack) -> None:
+        self._temporary = stack.enter_context(replacing(self._path))
+        self._labels = np.zeros(self._frame.network_size, dtype=np.int32)
+
+    def _write(self, batch: Batch) -> None:
+        for nucleus in batch.nuclei:
+            height, width = nucleus.mask.shape
+            top, left = nucleus.top, nucleus.left
+            self._labels[top : top + height, left : left + width][nucleus.mask] = nucleus.id
+
+    def _finish(self) -> None:
+        if self._path.suffix.lower() == ".png":
+            largest = self._labels.max(initial=0)
+            if largest > np.iinfo(np.uint16).max:
+                raise DataError(
+                    f"{self._path}: has a nucleus {largest}, but a PNG holds at most 65535: write a .tif"
+                )
+            Image.fromarray(self._labels.astype(np.uint16)).save(self._temporary, format="PNG")
+            return
+        import_tifffile().imwrite(
+            self._temporary,
+            self._labels,
+            compression="zlib",
+            photometric="minisblack",
+            metadata=None,
+            software="nucseg_jax",
+            **resolution(self._frame.network_mpp),
+        )
+
+
+def resolution(mpp: float) -> dict[str, Any]:
+    """TIFF's tags for the size of a pixel."""
+    per_cm = 1 / (mpp * _CM_PER_UM)
+    return {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
+
+
+def import_tifffile() -> Any:
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingExtraError("slides", error) from error
+    return tifffile

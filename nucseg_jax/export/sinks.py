@@ -1,0 +1,74 @@
+"""What all formats share: nuclei go in one by one, the file appears when it is complete."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from nucseg_jax.export.batches import Batch, Gathering
+from nucseg_jax.nuclei import Frame, Nucleus
+
+
+class Sink(ABC):
+    """A format. Use it in a `with` block, add nuclei, and at the block's end the file has its name.
+
+    A block that raises, or a process that is killed, leaves what was there before. Memory does not grow with
+    the number of nuclei.
+
+    Args:
+        frame: the slide that the nuclei are of.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+        self._gathering = Gathering(frame)
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._stack.__exit__(kind, error, traceback)
+            return
+        with self._stack:
+            self._write_gathered(self._gathering.rest())
+            self._finish()
+
+    def add(self, nucleus: Nucleus) -> None:
+        """Take one nucleus; it may be written later, with others.
+
+        Raises:
+            ValueError: it is no 4-connected nucleus within the slide. It may be raised by a later call, or at
+                the end of the block; the message names the nucleus.
+        """
+        self._write_gathered(self._gathering.add(nucleus))
+
+    def add_batch(self, batch: Batch) -> None:
+        """Take many nuclei at once, which other sinks may share; not together with `add`."""
+        self._write(batch)
+
+    def _write_gathered(self, batch: Batch | None) -> None:
+        if batch is not None:
+            self._write(batch)
+
+    @abstractmethod
+    def _open(self, stack: ExitStack) -> None:
+        """Open temporary files, and have the stack rename and close them."""
+
+    @abstractmethod
+    def _write(self, batch: Batch) -> None:
+        """Write nuclei."""
+
+    def _finish(self) -> None:  # noqa: B027 (most formats have nothing to do here)
+        """Write what comes after the last nucleus."""

@@ -1,0 +1,109 @@
+"""summary.json: what was found, in what, with what."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nucseg_jax
+from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.sinks import Sink
+from nucseg_jax.files import replacing
+from nucseg_jax.nuclei import Frame
+
+FORMAT_VERSION = 1
+"""Of this folder's files: raised when a reader of an older one would go wrong."""
+
+_PACKAGES = ("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile")
+
+
+class Summary(Sink):
+    """A JSON object with the keys below, written when all nuclei are known.
+
+    `format_version`; `created` (UTC, ISO 8601); `source` (path, bytes, modified: seconds since 1970);
+    `slide` (size in base pixels, mpp, network_mpp); `nuclei` (count, area_mm2: of tissue that was analysed,
+    per_mm2: null without tissue, mean_area_um2: null without nuclei); `seconds` by stage; `config`;
+    `versions`.
+
+    Args:
+        path: of the file.
+        frame: the slide.
+        source: the file that the nuclei were found in.
+        area_mm2: of the tissue that was analysed; None: all of the slide.
+        config: what the run was told, as JSON can hold it.
+        seconds: by stage; read at the end, so that it can still change.
+
+    Raises:
+        OSError: there is no such source.
+        TypeError, ValueError: JSON cannot hold the config.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        frame: Frame,
+        *,
+        source: Path,
+        area_mm2: float | None = None,
+        config: Mapping[str, Any],
+        seconds: Mapping[str, float],
+    ) -> None:
+        super().__init__(frame)
+        height, width = frame.size
+        json.dumps(dict(config), allow_nan=False)  # now, and not after hours
+        state = source.stat()
+        self._path = path
+        self._temporary: Path
+        self._source = {"path": str(source), "bytes": state.st_size, "modified": state.st_mtime}
+        self._area_mm2 = height * width * (frame.mpp / 1000) ** 2 if area_mm2 is None else area_mm2
+        self._config = config
+        self._seconds = seconds
+        self._count = 0
+        self._pixels = 0
+
+    def _open(self, stack: ExitStack) -> None:
+        self._temporary = stack.enter_context(replacing(self._path))
+
+    def _write(self, batch: Batch) -> None:
+        self._count += len(batch)
+        self._pixels += int(batch.canvas.sum(dtype="int64"))
+
+    def _finish(self) -> None:
+        text = json.dumps(self._content(), indent=2, ensure_ascii=False, allow_nan=False)
+        self._temporary.write_text(text + "\n", encoding="utf-8")
+
+    def _content(self) -> dict[str, Any]:
+        frame = self._frame
+        area_um2 = self._pixels * frame.network_mpp**2
+        return {
+            "format_version": FORMAT_VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "source": self._source,
+            "slide": {"size_px": list(frame.size), "mpp": frame.mpp, "network_mpp": frame.network_mpp},
+            "nuclei": {
+                "count": self._count,
+                "area_mm2": self._area_mm2,
+                "per_mm2": self._count / self._area_mm2 if self._area_mm2 else None,
+                "mean_area_um2": area_um2 / self._count if self._count else None,
+            },
+            "seconds": dict(self._seconds),
+            "config": dict(self._config),
+            "versions": _versions(),
+        }
+
+
+def _versions() -> dict[str, str]:
+    versions = {"nucseg_jax": nucseg_jax.__version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # of an extra that this run did without
+    return versions | {"platform": sys.platform}

@@ -1,0 +1,123 @@
+"""One slide: opened, segmented, written."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nucseg_jax.export import Exports
+from nucseg_jax.predict.plan import Job
+from nucseg_jax.segmenter import Segmenter
+from nucseg_jax.slides import open_slide
+from nucseg_jax.whole_slide.timing import StageTimes
+
+_THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
+_LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
+
+
+class Outcome(NamedTuple):
+    """What came of a slide.
+
+    Attributes:
+      nuclei: found.
+      megapixels: that the network looked at.
+      seconds: on the clock.
+      times: by stage.
+    """
+
+    nuclei: int
+    megapixels: float
+    seconds: float
+    times: StageTimes
+
+    def __str__(self) -> str:
+        total = sum(self.times.values()) or 1.0
+        shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in self.times.items())
+        rate = self.megapixels / max(self.seconds, 1e-9)
+        return (
+            f"{self.nuclei:,} nuclei, {self.megapixels:.1f} megapixels of tissue in {self.seconds:.1f} s "
+            f"({rate:.2f} MP/s; of the work {shares})"
+        )
+
+
+def segment(
+    job: Job,
+    segmenter: Segmenter,
+    request: Mapping[str, Any],
+    *,
+    mpp: float | None,
+    formats: list[str] | None,
+    on_progress: Callable[[float], None],
+    say: Callable[[str], None],
+) -> Outcome:
+    """Find a slide's nuclei and write them; the folder appears when it is complete.
+
+    Args:
+      job: the slide and its folder.
+      segmenter: finds them.
+      request: what was asked for, for the summary.
+      mpp: µm a base pixel, whatever the file says.
+      formats: of `export.FORMATS`; None: all.
+      on_progress: is told the part that is done, 0 … 1.
+      say: prints a line.
+
+    Raises:
+      UserError: the slide cannot be read, or has no resolution.
+    """
+    start = time.perf_counter()
+    known = segmenter.magnification
+    with open_slide(job.source, mpp, assumed_mpp=known.image_mpp) as slide:
+        if slide.mpp_source.startswith("assumed"):
+            say(
+                f"{job.source}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the images of "
+                "training. --mpp says otherwise"
+            )
+        scratch = job.folder.with_name(f"{job.folder.name}.{os.getpid()}.scratch")
+        scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            stream = segmenter.stream(slide, scratch=scratch, on_progress=on_progress)
+            config = {
+                "request": {**request, "source": str(job.source.resolve())},
+                "run": segmenter.facts,
+                "resolution": {"slide": slide.mpp_source, "network": known.source},
+            }
+            simple = not slide.is_slide and max(stream.frame.network_size) <= _LARGEST_IMAGE_PX
+            with stream.times.measure("export"):
+                exports = Exports(
+                    job.folder,
+                    stream.frame,
+                    source=job.source,
+                    thumbnail=slide.thumbnail(_THUMBNAIL_PX),
+                    tissue=stream.tissue,
+                    config=config,
+                    seconds=stream.times,
+                    labels="labels.tif" if simple else "labels.ome.tif",
+                    formats=formats,
+                )
+            count = 0
+            with exports:
+                for nucleus in stream:
+                    with stream.times.measure("export"):
+                        exports.add(nucleus)
+                    count += 1
+                last = time.perf_counter()
+                if stream.stain is not None and not stream.stain.found:
+                    say(f"{job.source}: shows no hematoxylin and eosin; its stain is left as it is")
+            stream.times.add("export", time.perf_counter() - last)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Outcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
+
+
+def remember_failure(job: Job, traceback: str) -> Path:
+    """Write what went wrong beside the slide's folder, and give the file."""
+    path = error_file(job)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(traceback, encoding="utf-8")
+    return path
+
+
+def error_file(job: Job) -> Path:
+    return job.folder.with_name(f"{job.folder.name}.error.txt")

@@ -1,0 +1,246 @@
+"""A trained run that finds nuclei: `Segmenter.load(workdir)(image)`, and slides of any size as a stream."""
+
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+
+from nucseg_jax import checkpoint, sharding
+from nucseg_jax.errors import UserError
+from nucseg_jax.images import check_image
+from nucseg_jax.magnification import Magnification, of_run
+from nucseg_jax.nuclei import Frame, Nucleus
+from nucseg_jax.runs import open_run
+from nucseg_jax.slides import Slide, slide_of_array
+from nucseg_jax.slides.resolution import check_given
+from nucseg_jax.whole_slide.device import TileNetwork
+from nucseg_jax.whole_slide.pipeline import Network, Segmentation, Setup
+
+BLOCK_PX = 1024
+"""Side of the blocks that nuclei are cut in; the result does not depend on it."""
+
+_MARGIN_PART = 8  # of a tile's side, on each of its sides, is not kept
+_MOST_READERS = 8
+
+
+class Segmenter:
+    """Finds nuclei with a trained network.
+
+    ``label_map = Segmenter.load("runs/unet_small")(image)``; of a slide
+    ``with open_slide("a.svs") as slide: for nucleus in segmenter.stream(slide): …``
+
+    Args:
+      network: on the device.
+      instances: `config.instances`: how nuclei are made of probabilities.
+      magnification: at what resolution the network was trained.
+      facts: what a summary says of the run.
+      notes: what a user should be told before the first slide.
+      workers: processes that cut nuclei while the device computes; 0: a thread, as is best for one image.
+      block_px: side of the blocks that nuclei are cut in.
+
+    Attributes:
+      magnification, facts, notes: as given.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        instances: ConfigDict,
+        magnification: Magnification,
+        facts: Mapping[str, Any] | None = None,
+        notes: Sequence[str] = (),
+        *,
+        workers: int = 0,
+        block_px: int = BLOCK_PX,
+    ):
+        self.magnification = magnification
+        self.facts, self.notes = dict(facts or {}), tuple(notes)
+        self._network, self._instances, self._block = network, instances, block_px
+        self._workers = workers
+        self._pool: Executor | None = None
+
+    @classmethod
+    def load(
+        cls,
+        workdir: str | os.PathLike[str],
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        network_mpp: float | None = None,
+        mesh: Mesh | None = None,
+        workers: int = 0,
+        block_px: int = BLOCK_PX,
+    ) -> Self:
+        """Load a run's best (or last) checkpoint.
+
+        Args:
+          workdir: the run's folder.
+          overrides: dotted keys of its config → values, `eval.…` and `instances.…`; see `runs.open_run`.
+          network_mpp: µm a pixel that the network was trained at; None: as the run says (`magnification`).
+          mesh: devices to use; None: all.
+          workers, block_px: see the class.
+
+        Raises:
+          CheckpointError: no checkpoint.
+          UserError: an override that means nothing; the resolution of training is not known.
+        """
+        mesh = sharding.make_mesh() if mesh is None else mesh
+        run = open_run(Path(workdir), mesh, overrides or {})
+        config = run.config
+        magnification = of_run(run.model.info, network_mpp)
+        tile = config.data.crop_size
+        network = TileNetwork(
+            run.model.network,
+            run.model.params,
+            run.model.batch_stats,
+            mesh,
+            tile=tile,
+            margin=tile // _MARGIN_PART,
+            batch_size=config.eval.batch_size,
+            stain=run.model.stain,
+            augment=config.eval.augment,
+            has_boundary=config.instances.method == "boundary",
+        )
+        chosen = config.instances
+        notes = []
+        if magnification.assumed:
+            notes.append(
+                f"{workdir}: taken to be trained at {magnification.network_mpp:g} µm a pixel "
+                f"({magnification.source}). --network-mpp says otherwise"
+            )
+        prepared = config.data.stain if config.stain.where == "prepare" else "none"
+        if prepared != "none" and run.model.stain is None:
+            notes.append(
+                f"{workdir}: was trained on images with normalised stains ({prepared}), but holds no target "
+                "for that: images are taken as they are, which costs accuracy"
+            )
+        facts = {
+            "workdir": str(workdir),
+            "model": config.model.name,
+            "step": run.model.step,
+            "params_sha256": checkpoint.parameter_digest(run.model.params),
+            "config": run.model.info["config"],
+            "trained_with": run.model.info["version"],
+            "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "tuned": run.tuned},
+            "augment": config.eval.augment,
+        }
+        return cls(network, chosen, magnification, facts, notes, workers=workers, block_px=block_px)
+
+    def __call__(self, image: NDArray[np.uint8], mpp: float | None = None) -> NDArray[np.int32]:
+        """Find the nuclei of an image.
+
+        Args:
+          image: uint8 [H, W, 3] RGB of H&E-stained tissue, as it came: it is normalised here where the run
+            needs that.
+          mpp: its µm a pixel; None: those of the images that the run was trained on.
+
+        Returns:
+          A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
+          a nucleus of a few pixels may have none left, and its number be missing.
+
+        Raises:
+          ValueError: no uint8 [H, W, 3].
+          UserError: `mpp` is out of range.
+        """
+        check_image(image)
+        mpp = self.magnification.image_mpp if mpp is None else check_given(mpp)
+        with slide_of_array(image, mpp) as slide:
+            nuclei = self.stream(slide)
+            label_map = np.zeros(image.shape[:2], np.int32)
+            for nucleus in nuclei:
+                _paint(label_map, nucleus, nuclei.frame)
+        return label_map
+
+    def frame(self, slide: Slide) -> Frame:
+        """Where a slide's nuclei will lie.
+
+        Raises:
+          UserError: it has no resolution.
+        """
+        if slide.mpp is None:
+            raise UserError(f"{slide.path}: has no resolution ({slide.mpp_source}). Give it with --mpp")
+        return Frame(slide.size, slide.mpp, self.magnification.network_mpp)
+
+    def stream(
+        self,
+        slide: Slide,
+        *,
+        scratch: Path | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Segmentation:
+        """The nuclei of a slide, one by one as they are found; memory does not grow with the slide.
+
+        Args:
+          slide: open, and stays so until all nuclei have been taken.
+          scratch: a folder for temporary files, of up to 3 bytes a pixel of tissue at the network's
+            resolution; None: the system's.
+          on_progress: is told the part of the slide that is done, 0 … 1.
+
+        Returns:
+          What can be iterated once, with `frame`, `times` (seconds by stage) and more.
+
+        Raises:
+          UserError: the slide has no resolution.
+        """
+        setup = Setup(
+            self._network,
+            self._instances,
+            self._block,
+            self._cutters(),
+            max(1, self._workers),
+            min(_MOST_READERS, max(2, os.cpu_count() or 1)),
+        )
+        return Segmentation(slide, self.frame(slide), setup, scratch, on_progress)
+
+    def close(self) -> None:
+        """End the processes that cut nuclei; they start again when needed."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _cutters(self) -> Executor:
+        if self._pool is None:
+            if self._workers:
+                # Not forked: a process with JAX's threads in it must not be.
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self._workers, context, _ignore_interrupts)
+            else:
+                self._pool = ThreadPoolExecutor(1, "cutter")
+        return self._pool
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C is for the parent, which then ends its processes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _paint(label_map: NDArray[np.int32], nucleus: Nucleus, frame: Frame) -> None:
+    """Give the pixels whose centre lies on a nucleus its number."""
+    spans = []
+    for start, length, side in zip(
+        (nucleus.top, nucleus.left), nucleus.mask.shape, label_map.shape, strict=True
+    ):
+        first = max(0, math.floor(start * frame.scale) - 1)
+        last = min(side, math.ceil((start + length) * frame.scale) + 1)
+        pixels = np.arange(first, last)
+        places = np.floor((pixels + 0.5) / frame.scale).astype(np.int64) - start
+        inside = (places >= 0) & (places < length)
+        spans.append((pixels[inside], places[inside]))
+    (rows, from_rows), (columns, from_columns) = spans
+    if len(rows) and len(columns):
+        part = label_map[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        part[nucleus.mask[np.ix_(from_rows, from_columns)]] = nucleus.id

@@ -1,0 +1,72 @@
+"""Slides of scanners, by OpenSlide: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, …"""
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.slides import colours, resolution
+from nucseg_jax.slides.readers import Level, Resolution
+
+
+def is_slide(path: Path) -> bool:
+    """Whether OpenSlide knows the scanner. Not so a TIFF of no scanner, which `tiff_file` reads better."""
+    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
+
+
+class OpenSlideReader:
+    """A slide in any format OpenSlide knows.
+
+    Raises:
+      DataError: it is damaged, or files that belong to it are missing.
+    """
+
+    is_slide = True
+
+    def __init__(self, path: Path):
+        self._name = str(path)
+        try:
+            self._slide = openslide.OpenSlide(path)
+        except openslide.OpenSlideError as error:
+            raise self._damaged(error) from error
+        self.levels = tuple(
+            Level(height, width, max(1.0, scale))
+            for (width, height), scale in zip(
+                self._slide.level_dimensions, self._slide.level_downsamples, strict=True
+            )
+        )
+        self.resolution = self._resolution()
+
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        scale = self.levels[level].scale
+        try:
+            # OpenSlide takes the corner in base pixels, and is safe for threads.
+            pixels = self._slide.read_region(
+                (round(left * scale), round(top * scale)), level, (width, height)
+            )
+        except openslide.OpenSlideError as error:
+            raise self._damaged(error) from error
+        return colours.on_white(np.asarray(pixels))  # what was not scanned is transparent
+
+    def close(self) -> None:
+        self._slide.close()
+
+    def _resolution(self) -> Resolution:
+        properties = self._slide.properties
+        try:
+            across = float(properties[openslide.PROPERTY_NAME_MPP_X])
+            down = float(properties[openslide.PROPERTY_NAME_MPP_Y])
+        except (KeyError, ValueError):
+            power = properties.get(openslide.PROPERTY_NAME_OBJECTIVE_POWER)
+            return Resolution(
+                None, f"only an objective of {power}×" if power else "no resolution in its metadata"
+            )
+        vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "slide")
+        return resolution.of_pixel(across, down, f"{vendor} metadata", self._name)
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(
+            f"{self._name}: cannot be read ({error}). Copy it again, with the files that belong to it"
+        )

@@ -1,0 +1,53 @@
+"""What `Slide` asks of the reader of a file format."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Level(NamedTuple):
+    """One resolution of a slide.
+
+    Attributes:
+      height, width: in its own pixels.
+      scale: base pixels a pixel, ≥ 1; 1 for the base level.
+    """
+
+    height: int
+    width: int
+    scale: float
+
+
+class Resolution(NamedTuple):
+    """What a file says of its resolution.
+
+    Attributes:
+      mpp: µm a base pixel, None where it says nothing of use.
+      source: where that was read, or why there is none.
+    """
+
+    mpp: float | None
+    source: str
+
+
+class Reader(Protocol):
+    """A file of one format.
+
+    Attributes:
+      levels: the base first, then ever coarser ones.
+      resolution: of the base level.
+      is_slide: made by a slide scanner, so that a resolution is part of it.
+    """
+
+    levels: tuple[Level, ...]
+    resolution: Resolution
+    is_slide: bool
+
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        """uint8 [height, width, 3] RGB of a rectangle within the level; from any thread."""
+        ...
+
+    def close(self) -> None:
+        """Close the file; nothing can be read after that."""
+        ...

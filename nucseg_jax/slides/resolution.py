@@ -1,0 +1,99 @@
+"""Micrometres a pixel: found in a file's metadata, and held against what a microscope can have."""
+
+import xml.etree.ElementTree as ElementTree
+
+from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.slides.readers import Resolution
+
+FINEST_MPP, COARSEST_MPP = 0.05, 1.0
+"""µm a pixel between which nuclei can be seen: 200× and 10× objectives."""
+
+_UM_AN_INCH = 25400.0
+_MOST_PRINTED_DPI = 1200.0  # 21 µm a pixel; screens and printers have 72 to 1200 dots an inch
+_UM_A_UNIT = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
+_MOST_STRETCH = 1.05  # of a pixel; scanners differ by parts of a thousand
+
+
+def check(mpp: float, source: str, name: str) -> float:
+    """The value, if nuclei can be seen at it.
+
+    Args:
+      mpp: µm a pixel.
+      source: where it is from, for the message.
+      name: of the file.
+
+    Raises:
+      DataError: it is not from FINEST_MPP to COARSEST_MPP.
+    """
+    if FINEST_MPP <= mpp <= COARSEST_MPP:
+        return mpp
+    reason = (
+        "nuclei are a few pixels wide there, which no network can outline"
+        if mpp > COARSEST_MPP
+        else "no slide scanner is as fine, so the value is probably in another unit"
+    )
+    raise DataError(
+        f"{name}: {mpp:g} µm a pixel ({source}) is not within {FINEST_MPP:g} … {COARSEST_MPP:g}: {reason}. "
+        "If the value is wrong, give the right one with --mpp"
+    )
+
+
+def check_given(mpp: float) -> float:
+    """The value of --mpp; UserError for one that no slide has."""
+    if not FINEST_MPP <= mpp <= COARSEST_MPP:
+        raise UserError(
+            f"--mpp {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about 0.25, "
+            "20× about 0.5). Images of other resolutions cannot be segmented"
+        )
+    return mpp
+
+
+def of_pixel(width_um: float, height_um: float, source: str, name: str) -> Resolution:
+    """The resolution of pixels that are square but for a few per cent.
+
+    Raises:
+      DataError: they are not.
+    """
+    if max(width_um, height_um) > _MOST_STRETCH * min(width_um, height_um):
+        raise DataError(
+            f"{name}: its pixels are {width_um:g} × {height_um:g} µm ({source}), not square. Resample the "
+            "image to square pixels first"
+        )
+    return Resolution((width_um * height_um) ** 0.5, source)
+
+
+def of_dots(across: float, down: float, source: str, name: str) -> Resolution:
+    """Of dots an inch, as PNG, JPEG and TIFF have them; those of screens and printers say nothing."""
+    if not (across > 0 and down > 0):
+        return Resolution(None, "no resolution in the file")
+    if max(across, down) <= _MOST_PRINTED_DPI:
+        return Resolution(None, f"{across:g} dots an inch is for screens and printers")
+    return of_pixel(_UM_AN_INCH / across, _UM_AN_INCH / down, source, name)
+
+
+def of_ome(metadata: str, name: str) -> Resolution:
+    """Of the first image of OME-XML: PhysicalSizeX and Y, in any unit of length.
+
+    Raises:
+      DataError: it is no XML, or its pixels are not square.
+    """
+    try:
+        root = ElementTree.fromstring(metadata)
+    except ElementTree.ParseError as error:
+        raise DataError(f"{name}: its OME metadata are no XML ({error}). Export it again") from error
+    pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
+    sides = []
+    for axis in "XY":
+        value = None if pixels is None else pixels.get(f"PhysicalSize{axis}")
+        unit = "µm" if pixels is None else pixels.get(f"PhysicalSize{axis}Unit", "µm")
+        if value is None or unit not in _UM_A_UNIT:
+            return Resolution(None, "no PhysicalSizeX and Y of a known unit in its OME metadata")
+        sides.append(float(value) * _UM_A_UNIT[unit])
+    if min(sides) <= 0:
+        return Resolution(None, "its OME metadata have pixels of no size")
+    return of_pixel(sides[0], sides[1], "OME PhysicalSize", name)
+
+
+def um_a_unit(unit: str) -> float | None:
+    """µm in a unit of length by its name, None for others."""
+    return _UM_A_UNIT.get(unit.replace("\\u00B5", "µ").strip())

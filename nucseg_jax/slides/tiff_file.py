@@ -1,0 +1,193 @@
+"""TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.slides import colours, resolution
+from nucseg_jax.slides.readers import Level, Resolution
+
+CACHE_BYTES = 128 * 2**20
+"""Decoded pieces that are kept: a row of pieces is read again for the next row of the network's tiles."""
+
+_MOST_PIECE_BYTES = 2**30
+_RATIONAL_UNITS = {2: 25400.0, 3: 10000.0}  # TIFF's inch and centimetre, in µm
+
+
+class TiffReader:
+    """The first image of a TIFF, with its pyramid where it has one.
+
+    RGB of 8 or 16 bits, interleaved or not, with or without transparency, or colours from a palette.
+
+    Raises:
+      DataError: it cannot be read, is no colour image, or lies in one huge piece.
+    """
+
+    def __init__(self, path: Path):
+        self._name = str(path)
+        try:
+            self._file = tifffile.TiffFile(path)
+            series = self._file.series[0]
+            pages: list[Any] = [level.keyframe for level in series.levels]
+        except Exception as error:  # tifffile raises errors of many types on damaged files
+            raise self._damaged(error) from error
+        try:
+            self._check(series)
+            self._pages = pages
+            base = pages[0]
+            self.levels = tuple(
+                Level(page.imagelength, page.imagewidth, max(1.0, base.imagewidth / page.imagewidth))
+                for page in pages
+            )
+            self.is_slide = len(pages) > 1
+            self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
+            self._cached_bytes = 0
+            self._lock = threading.Lock()
+            self.resolution = self._resolution(base)
+            if base.dtype == np.uint16:
+                self._check_range()
+        except Exception:
+            self._file.close()
+            raise
+
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        page = self._pages[level]
+        rows, columns = _piece_size(page)
+        region = np.empty((height, width, 3), np.uint8)
+        across = -(-page.imagewidth // columns)
+        for row in range(top // rows, -(-(top + height) // rows)):
+            for column in range(left // columns, -(-(left + width) // columns)):
+                piece = self._piece(level, row * across + column)
+                y, x = row * rows, column * columns
+                first_y, first_x = max(y, top), max(x, left)
+                last_y, last_x = min(y + rows, top + height), min(x + columns, left + width)
+                region[first_y - top : last_y - top, first_x - left : last_x - left] = piece[
+                    first_y - y : last_y - y, first_x - x : last_x - x
+                ]
+        return region
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _piece(self, level: int, index: int) -> NDArray[np.uint8]:
+        """uint8 [rows, columns, 3] of a tile or strip, from the cache where it is there."""
+        key = (level, index)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        piece = self._decoded(self._pages[level], index)
+        with self._lock:
+            if key not in self._cache:
+                self._cache[key] = piece
+                self._cached_bytes += piece.nbytes
+            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+        return piece
+
+    def _decoded(self, page: Any, index: int) -> NDArray[np.uint8]:
+        if page.planarconfig == 2 and page.samplesperpixel > 1:
+            count = len(page.dataoffsets) // page.samplesperpixel
+            planes = [self._segment(page, index + plane * count) for plane in range(page.samplesperpixel)]
+            pixels = np.concatenate(planes, axis=-1)
+        else:
+            pixels = self._segment(page, index)
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            # uint16 [3, entries], made of bytes by 256 or 257: the upper byte is right for both.
+            table = (np.asarray(page.colormap) >> 8).astype(np.uint8)
+            return table.T[pixels[..., 0]]
+        eight_bits = colours.to_eight_bits(pixels)
+        if eight_bits.shape[-1] == 3:
+            return eight_bits
+        return colours.on_white(eight_bits[..., :4], premultiplied=1 in (page.extrasamples or ()))
+
+    def _segment(self, page: Any, index: int) -> NDArray[Any]:
+        """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
+        rows, columns = _piece_size(page)
+        try:
+            file = self._file.filehandle
+            with self._lock:
+                file.seek(page.dataoffsets[index])
+                stored = file.read(page.databytecounts[index])
+            options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+            data = page.decode(stored if stored else None, index, **options)[0]
+        except Exception as error:
+            raise self._damaged(error) from error
+        samples = 1 if page.planarconfig == 2 else page.samplesperpixel
+        if data is None:  # a piece that was never written
+            return np.full((rows, columns, samples), np.iinfo(page.dtype).max, page.dtype)
+        missing = rows - data.shape[1], columns - data.shape[2]
+        return np.pad(data[0], ((0, missing[0]), (0, missing[1]), (0, 0))) if any(missing) else data[0]
+
+    def _check(self, series: tifffile.TiffPageSeries) -> None:
+        page: Any = series.keyframe
+        axes = {axis: size for axis, size in zip(series.axes, series.shape, strict=True) if size > 1}
+        if extra := {axis: size for axis, size in axes.items() if axis not in "YXS"}:
+            kinds = {"C": "channels", "Z": "focal planes", "T": "points in time"}
+            found = " and ".join(f"{size} {kinds.get(axis, 'images')}" for axis, size in extra.items())
+            raise colours.refuse(self._name, f"a TIFF with {found}")
+        photometric = tifffile.PHOTOMETRIC
+        jpeg = page.compression in (tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.OJPEG)
+        if page.photometric in (photometric.MINISBLACK, photometric.MINISWHITE):
+            raise colours.refuse(self._name, "greyscale")
+        if page.photometric == photometric.PALETTE:
+            known = page.samplesperpixel == 1 and page.colormap is not None
+        else:
+            coloured = page.photometric == photometric.RGB or (page.photometric == photometric.YCBCR and jpeg)
+            known = coloured and page.samplesperpixel in (3, 4)
+        if not known or page.dtype not in (np.uint8, np.uint16):
+            kind = getattr(page.photometric, "name", str(page.photometric))
+            raise colours.refuse(self._name, f"a TIFF of {page.samplesperpixel} × {page.dtype} {kind}")
+        rows, columns = _piece_size(page)
+        if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > _MOST_PIECE_BYTES:
+            raise DataError(
+                f"{self._name}: lies in pieces of {size / 2**30:.1f} GiB, which would have to be decoded "
+                "whole. Save it as a tiled TIFF"
+            )
+
+    def _check_range(self) -> None:
+        """Refuse 12 bits in 16: looks at the middle of the coarsest level."""
+        height, width, _ = self.levels[-1]
+        sides = min(height, 1024), min(width, 1024)
+        top, left = (height - sides[0]) // 2, (width - sides[1]) // 2
+        sample = self.read(len(self.levels) - 1, top, left, *sides)
+        colours.check_sixteen_bits(sample, self._name)
+
+    def _resolution(self, page: Any) -> Resolution:
+        if self._file.is_ome and self._file.ome_metadata:
+            return resolution.of_ome(self._file.ome_metadata, self._name)
+        pixels_a_unit = [_ratio(page, f"{axis}Resolution") for axis in "XY"]
+        if min(pixels_a_unit) <= 0:
+            return Resolution(None, "no resolution in its tags")
+        imagej = self._file.imagej_metadata or {}
+        unit = resolution.um_a_unit(str(imagej.get("unit", "")))
+        if unit is not None:
+            across, down = (unit / x for x in pixels_a_unit)
+            return resolution.of_pixel(across, down, "ImageJ metadata", self._name)
+        inches = _RATIONAL_UNITS.get(int(page.tags.valueof("ResolutionUnit", default=1)))
+        if inches is None:
+            return Resolution(None, "its resolution tags have no unit")
+        across, down = (x * 25400.0 / inches for x in pixels_a_unit)
+        return resolution.of_dots(across, down, "TIFF resolution tags", self._name)
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"{self._name}: cannot be read as a TIFF ({error}). Copy or export it again")
+
+
+def _piece_size(page: Any) -> tuple[int, int]:
+    """(rows, columns) of a tile or strip."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _ratio(page: Any, tag: str) -> float:
+    """The value of a rational tag, 0 where it has none."""
+    value = page.tags.valueof(tag, default=(0, 1))
+    return value[0] / value[1] if value[1] else 0.0

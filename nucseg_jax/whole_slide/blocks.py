@@ -1,0 +1,290 @@
+"""Nuclei of a block of a slide, each whole and in one block only, whatever the blocks' size.
+
+The mask of nuclei falls into connected components. A component belongs to the block that its first pixel (row
+by row) lies in, and that block cuts it into nuclei, looking as far past its own border as the component
+reaches. What comes out is a function of the component and what lies around it, not of the block.
+
+A component that is more than LARGEST_PX high or wide (a smear, or a network that runs all nuclei together) is
+cut in windows on a fixed grid instead, and a nucleus belongs to the window that its first pixel lies in. Each
+is still found whole, unless it is more than WINDOW_REACH_PX long; where two windows see a nucleus
+differently, two may overlap there.
+
+Works on NumPy arrays alone, so that other processes can do it while the device computes.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from nucseg_jax import instances
+from nucseg_jax.maps import NucleusMap
+from nucseg_jax.whole_slide.store import LARGEST_DENSITY, TileStore
+
+LARGEST_PX = 2048
+"""Height and width up to which a component is cut whole."""
+
+WINDOW_PX, WINDOW_REACH_PX = 1024, 256
+"""The fixed grid for larger ones: side of a window, and how far past it the window looks."""
+
+_REACHES_PX = (96, 512, LARGEST_PX)  # past a block, one after the other until a component ends
+_SURROUNDINGS_PX = 64  # that the distance of a neighbour's pixels to the background is measured in
+_GAUSSIAN_REACH = 4  # standard deviations at which SciPy's filter ends
+
+
+class Found(NamedTuple):
+    """A nucleus before it has a number; see `nuclei.Nucleus`."""
+
+    top: int
+    left: int
+    mask: NDArray[np.bool_]
+    probability: float
+    hematoxylin: float
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of the network's level."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def grown(self, reach: int, shape: tuple[int, int]) -> "Box":
+        """Larger by `reach` on each side, within an image."""
+        return Box(
+            max(0, self.top - reach),
+            max(0, self.left - reach),
+            min(shape[0], self.bottom + reach),
+            min(shape[1], self.right + reach),
+        )
+
+    def holds(self, y: int, x: int) -> bool:
+        return self.top <= y < self.bottom and self.left <= x < self.right
+
+    def within(self, other: "Box") -> "Box":
+        """The same rectangle, counted from another's corner."""
+        return Box(
+            self.top - other.top, self.left - other.left, self.bottom - other.top, self.right - other.left
+        )
+
+    def common(self, other: "Box") -> "Box":
+        """What two rectangles share; it may be empty."""
+        return Box(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def longest(self) -> int:
+        return max(self.bottom - self.top, self.right - self.left)
+
+
+@dataclass(frozen=True)
+class BlockCutter:
+    """Cuts nuclei out of what a store holds.
+
+    Attributes:
+      store: planes: probability of nucleus, of boundary where `has_boundary`, density of hematoxylin.
+      config: `config.instances`: how nuclei are made of probabilities.
+      has_boundary: the network has a class for boundaries.
+    """
+
+    store: TileStore
+    config: ConfigDict
+    has_boundary: bool
+
+    @property
+    def surroundings(self) -> int:
+        """Pixels around a component that its cutting looks at."""
+        return _SURROUNDINGS_PX + self._influence
+
+    @property
+    def _influence(self) -> int:
+        """Pixels over which a component changes how another is cut: those of the smoothing."""
+        smoothing = self.config.watershed.smoothing_px if self.config.method == "watershed" else 0.0
+        return int(np.ceil(_GAUSSIAN_REACH * smoothing))
+
+    @property
+    def reach(self) -> int:
+        """Pixels around a block that must be in the store."""
+        return max(LARGEST_PX + self.surroundings, WINDOW_PX + WINDOW_REACH_PX)
+
+    def __call__(self, block: Box) -> tuple[list[Found], float]:
+        """A block's nuclei, and the seconds that took."""
+        start = time.perf_counter()
+        return self._nuclei(block), time.perf_counter() - start
+
+    def _nuclei(self, block: Box) -> list[Found]:
+        window = block.grown(_REACHES_PX[0] + self.surroundings, self.store.shape)
+        components = _Components(self._mask(window), window)
+        inner = components.labels[block.within(window).slices]
+        own = np.unique(inner[inner > 0])
+        whole = [i for i in own.tolist() if self._is_whole(components.box(i), window)]
+        kept = [i for i in whole if block.holds(*components.first_pixel(i))]
+        found = self._cut(components, kept)
+        incomplete = sorted(set(own.tolist()).difference(whole))
+        pixels = [components.pixel_in(i, block) for i in incomplete]
+        return found + self._far_reaching(block, pixels)
+
+    def _far_reaching(self, block: Box, pixels: list[tuple[int, int]]) -> list[Found]:
+        """Nuclei of the components, at some of a block's pixels, that reach far past it."""
+        found: list[Found] = []
+        huge = np.zeros((block.bottom - block.top, block.right - block.left), bool)
+        for reach in _REACHES_PX[1:]:
+            if not pixels:
+                break
+            window = block.grown(reach + self.surroundings, self.store.shape)
+            components = _Components(self._mask(window), window)
+            inner = components.labels[block.within(window).slices]
+            ids = {components.labels[y - window.top, x - window.left]: (y, x) for y, x in pixels}
+            pixels = []
+            for i, pixel in ids.items():
+                box = components.box(i)
+                if self._is_whole(box, window):
+                    if block.holds(*components.first_pixel(i)):
+                        found += self._cut(components, [i])
+                elif box.longest > LARGEST_PX or reach == LARGEST_PX:
+                    huge |= inner == i  # as every block that has a part of it finds
+                else:
+                    pixels.append(pixel)
+        return found + self._windows(block, huge) if huge.any() else found
+
+    def _windows(self, block: Box, huge: NDArray[np.bool_]) -> list[Found]:
+        """A block's part of components that are too large to be cut whole.
+
+        Args:
+          block: the block.
+          huge: bool, the block's pixels of such components.
+        """
+        found: list[Found] = []
+        for top in range(block.top // WINDOW_PX * WINDOW_PX, block.bottom, WINDOW_PX):
+            for left in range(block.left // WINDOW_PX * WINDOW_PX, block.right, WINDOW_PX):
+                fixed = Box(top, left, top + WINDOW_PX, left + WINDOW_PX)
+                part = fixed.common(block)
+                if not huge[part.within(block).slices].any():
+                    continue
+                window = fixed.grown(WINDOW_REACH_PX, self.store.shape)
+                nuclei = self._split(window)
+                found += [
+                    nucleus
+                    for nucleus, (y, x) in nuclei
+                    if part.holds(y, x) and huge[y - block.top, x - block.left]
+                ]
+        return found
+
+    def _cut(self, components: "_Components", ids: list[int]) -> list[Found]:
+        """The nuclei of some whole components."""
+        if not ids:
+            return []
+        boxes = [components.box(i) for i in ids]
+        union = Box(
+            min(box.top for box in boxes),
+            min(box.left for box in boxes),
+            max(box.bottom for box in boxes),
+            max(box.right for box in boxes),
+        )
+        window = union.grown(self.surroundings, self.store.shape)
+        labels = components.labels[window.within(components.window).slices]
+        wanted = np.zeros(components.count + 1, bool)
+        wanted[ids] = True
+        # Other components, which other blocks cut, are left out unless they are near enough to matter.
+        reach = 2 * self._influence + 1
+        near = np.zeros(components.count + 1, bool)
+        near[labels[ndimage.maximum_filter(wanted[labels], size=reach)]] = True
+        return [
+            nucleus
+            for nucleus, (y, x) in self._split(window, near[labels])
+            if wanted[labels[y - window.top, x - window.left]]
+        ]
+
+    def _is_whole(self, box: Box, window: Box) -> bool:
+        """Whether a component of a window ends in it, with its surroundings."""
+        around = box.grown(self.surroundings, self.store.shape)
+        return box.longest <= LARGEST_PX and around.common(window) == around
+
+    def _mask(self, window: Box) -> NDArray[np.bool_]:
+        planes = self._planes(window, count=1)
+        return _probability(planes[0]) > self.config[self.config.method].threshold
+
+    def _planes(self, window: Box, count: int | None = None) -> NDArray[np.uint8]:
+        sides = window.bottom - window.top, window.right - window.left
+        return self.store.read(window.top, window.left, *sides, count)
+
+    def _split(
+        self, window: Box, among: NDArray[np.bool_] | None = None
+    ) -> list[tuple[Found, tuple[int, int]]]:
+        """All nuclei of a window with their first pixels, cut ones at its border included.
+
+        Args:
+          window: where to look.
+          among: bool, pixels of the window: those of other components are left out.
+        """
+        planes = self._planes(window)
+        nucleus = _probability(planes[0])
+        if among is not None:
+            nucleus *= among
+        boundary = _probability(planes[1]) if self.has_boundary else None
+        label_map = instances.split(NucleusMap(nucleus, boundary), self.config)
+        places = np.flatnonzero(label_map)
+        labels = label_map.ravel()[places]
+        count = int(labels.max(initial=0))
+        first = np.zeros(count + 1, np.int64)
+        first[labels[::-1]] = places[::-1]  # the last one that is written stays: each label's first place
+        area = np.maximum(np.bincount(labels, minlength=count + 1), 1)
+        likely = np.bincount(labels, nucleus.ravel()[places], count + 1) / area
+        dye = np.bincount(labels, planes[-1].ravel()[places], count + 1) / area * (LARGEST_DENSITY / 255)
+        result = []
+        for i, slices in enumerate(ndimage.find_objects(label_map), start=1):
+            y, x = divmod(int(first[i]), label_map.shape[1])
+            top, left = slices[0].start + window.top, slices[1].start + window.left
+            found = Found(top, left, label_map[slices] == i, float(likely[i]), float(dye[i]))
+            result.append((found, (y + window.top, x + window.left)))
+        return result
+
+
+class _Components:
+    """The 4-connected components of a mask, in the coordinates of the slide.
+
+    Attributes:
+      labels: int32 [h, w], of the window's pixels.
+      count: of components.
+      window: where the mask lies.
+    """
+
+    def __init__(self, mask: NDArray[np.bool_], window: Box):
+        self.labels, self.count = ndimage.label(mask, output=np.int32)
+        self.window = window
+        self._slices = ndimage.find_objects(self.labels)
+
+    def box(self, i: int) -> Box:
+        rows, columns = self._slices[i - 1]
+        top, left = self.window.top, self.window.left
+        return Box(rows.start + top, columns.start + left, rows.stop + top, columns.stop + left)
+
+    def first_pixel(self, i: int) -> tuple[int, int]:
+        """The first one row by row."""
+        rows, columns = self._slices[i - 1]
+        x = int(np.argmax(self.labels[rows.start, columns] == i))
+        return rows.start + self.window.top, columns.start + x + self.window.left
+
+    def pixel_in(self, i: int, block: Box) -> tuple[int, int]:
+        """Some pixel of it that a block holds."""
+        part = self.box(i).common(block)
+        inside = self.labels[part.within(self.window).slices] == i
+        y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
+        return int(y) + part.top, int(x) + part.left
+
+
+def _probability(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return plane.astype(np.float32) * np.float32(1 / 255)

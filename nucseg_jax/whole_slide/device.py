@@ -1,0 +1,137 @@
+"""Tiles on the accelerator: stain normalisation, the network, and what is kept of its probabilities."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from nucseg_jax import sharding
+from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.stain import StainNormalizer, Stains, normalization
+from nucseg_jax.stain.optical_density import optical_density
+from nucseg_jax.stain.separation import concentrations
+from nucseg_jax.stain.tissue import REFERENCE, unit_rows
+from nucseg_jax.whole_slide.store import LARGEST_DENSITY
+
+
+class SlideStain(NamedTuple):
+    """How a slide is stained.
+
+    Attributes:
+      style: of the run's normaliser; None where the run needs none.
+      matrix: float32 [2, 3], hematoxylin and eosin of this slide, or the reference's where that is not known.
+      found: the slide shows stains; where it does not, it is taken to have the target's.
+    """
+
+    style: Any
+    matrix: jax.Array
+    found: bool
+
+
+class TileNetwork:
+    """A trained network on batches of tiles, compiled for one shape.
+
+    Args:
+      network, params, batch_stats: the network and its weights, on the mesh.
+      mesh: batches are split over its devices.
+      tile, margin: side of the tiles, and what of each side is not kept, in pixels.
+      batch_size: tiles a batch; rounded up to a multiple of the device count.
+      stain: normalises images before the network; None: not needed.
+      augment: take the mean over the eight flips and turns of each tile.
+      has_boundary: the network has a class for boundaries, and it is kept.
+    """
+
+    def __init__(
+        self,
+        network: FunctionalNetwork,
+        params: nnx.State,
+        batch_stats: nnx.State,
+        mesh: Mesh,
+        *,
+        tile: int,
+        margin: int,
+        batch_size: int,
+        stain: StainNormalizer | None = None,
+        augment: bool = False,
+        has_boundary: bool = False,
+    ):
+        devices = mesh.devices.size
+        self.tile, self.margin = tile, margin
+        self.batch_size = -(-batch_size // devices) * devices
+        self.has_boundary = has_boundary
+        self._mesh, self._weights, self._stain = mesh, (params, batch_stats), stain
+        self._prepare = jax.jit(partial(_prepare, stain))
+        keep = slice(margin, tile - margin)
+
+        def centres(weights: Any, tiles: jax.Array, hematoxylin: jax.Array) -> jax.Array:
+            params, batch_stats = weights
+            predict = partial(network.predict, params, batch_stats)
+            probabilities = _mean_of_symmetries(predict, tiles) if augment else jax.nn.softmax(predict(tiles))
+            boundary = [probabilities[..., 2]] if has_boundary else []
+            planes = [1.0 - probabilities[..., 0], *boundary]
+            stored = [jnp.round(plane * 255.0).astype(jnp.uint8) for plane in planes]
+            return jnp.stack([*stored, hematoxylin], axis=1)[:, :, keep, keep]
+
+        self._centres = jax.jit(centres)
+
+    @property
+    def planes(self) -> int:
+        """Values a pixel that `centres` gives."""
+        return 3 if self.has_boundary else 2
+
+    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain:
+        """How a slide is stained, from images uint8 [h, w, 3] of its tissue."""
+        reference = unit_rows(REFERENCE, jnp.float32)
+        if self._stain is None:
+            return SlideStain(None, reference, True)
+        style, found = self._stain.estimate(images)
+        matrix = jnp.asarray(style.matrix) if isinstance(style, Stains) else reference
+        return SlideStain(style, matrix, found)
+
+    def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:
+        """uint8 [B, tile, tile, 3] → the same for the network, and hematoxylin uint8 [B, tile, tile].
+
+        B is `batch_size`. Hematoxylin is measured before normalisation, with the slide's own stain vectors;
+        255 is LARGEST_DENSITY.
+        """
+        batch = sharding.split_batch(self._mesh, tiles)
+        return self._prepare(batch, stain.style, stain.matrix)
+
+    def centres(self, tiles: jax.Array, hematoxylin: jax.Array) -> jax.Array:
+        """What the store gets: uint8 [B, planes, tile − 2 margin, tile − 2 margin].
+
+        Planes: probability of nucleus, of boundary where it is kept (255 is 1), density of hematoxylin.
+        """
+        return self._centres(self._weights, tiles, hematoxylin)
+
+
+def _prepare(
+    stain: StainNormalizer | None, tiles: jax.Array, style: Any, matrix: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    grey = tiles.astype(jnp.float32)
+    planes = grey.reshape(-1, 3).T
+    amounts = concentrations(optical_density(planes), matrix, 0.0)[0].reshape(tiles.shape[:-1])
+    hematoxylin = jnp.round(jnp.clip(amounts / LARGEST_DENSITY, 0, 1) * 255.0).astype(jnp.uint8)
+    if stain is None:
+        return tiles, hematoxylin
+    target = jax.tree.map(jnp.asarray, stain.target)
+    normalized = normalization.normalize(stain.method, grey, target, source=style).images
+    return jnp.clip(jnp.round(normalized), 0, 255).astype(jnp.uint8), hematoxylin
+
+
+def _mean_of_symmetries(predict: Any, tiles: jax.Array) -> jax.Array:
+    """Class probabilities [B,tile,tile,C], the mean over a tile's eight flips and turns."""
+    total = jnp.zeros(())
+    for flip in (False, True):
+        for turns in range(4):
+            laid = jnp.rot90(tiles[:, :, ::-1] if flip else tiles, turns, axes=(1, 2))
+            result = jnp.rot90(jax.nn.softmax(predict(laid)), -turns, axes=(1, 2))
+            result = result[:, :, ::-1] if flip else result
+            total = result if total.ndim == 0 else total + result
+    return total / 8

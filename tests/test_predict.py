@@ -1,0 +1,255 @@
+"""The command: many slides, failures reported, reruns that go on, nothing half written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from nucseg_jax import Segmenter
+from nucseg_jax.errors import UserError
+from nucseg_jax.predict import __main__ as command
+from nucseg_jax.predict import plan, work
+from nucseg_jax.predict.plan import Job
+from tests.untrained import write_run
+
+ROOT = Path(__file__).parents[1]
+MPP = 0.25
+
+
+def tissue(height: int = 70, width: int = 90) -> NDArray[np.uint8]:
+    random = np.random.default_rng(0)
+    image = np.tile(np.array((225, 160, 190), np.uint8), (height, width, 1))
+    for top, left in random.integers(0, (height - 8, width - 8), (12, 2)):
+        image[top : top + 8, left : left + 8] = (90, 60, 130)
+    return image
+
+
+def write_tiff(path: Path, image: NDArray[np.uint8], mpp: float = MPP) -> Path:
+    tags = {"resolution": (10000 / mpp, 10000 / mpp), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, image, photometric="rgb", tile=(32, 32), **tags)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), instances__method="components")
+
+
+def predict(run: Path, out: Path, *arguments: str | Path) -> int:
+    """The command in this process, in which cutting takes a thread; its exit code."""
+    command_line = ["--workdir", run, "--out", out, "--workers", 0, *arguments]
+    try:
+        command.main([str(argument) for argument in command_line])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_slides_and_images_one_of_which_is_broken(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    write_tiff(slides / "a.tif", tissue())
+    (slides / "b.svs").write_bytes(b"nothing")
+    Image.fromarray(tissue()).save(slides / "c.png")
+    Image.fromarray(np.full((60, 60, 3), 245, np.uint8)).save(slides / "empty.png")
+    (slides / "notes.txt").write_text("no slide")
+
+    assert predict(run, out, slides) == 1
+    printed = capsys.readouterr()
+    assert f"1 failed:\n  {slides / 'b.svs'}: " in printed.err and "Traceback" not in printed.err
+    assert "taken to be trained at 0.25 µm a pixel" in printed.out
+    assert f"{slides / 'c.png'}: assumed: no resolution in the file; taken to have 0.25" in printed.out
+    assert sorted(path.name for path in out.iterdir()) == ["a", "c", "empty"]
+    assert all((out / name / "nuclei.geojson").exists() for name in ("a", "c", "empty"))
+    summary = json.loads((out / "a" / "summary.json").read_text())
+    assert summary["slide"] == {"size_px": [70, 90], "mpp": pytest.approx(MPP), "network_mpp": MPP}
+    assert summary["config"]["run"]["step"] == 1
+    assert summary["config"]["resolution"]["slide"] == "TIFF resolution tags"
+    assert set(summary["seconds"]) == {"tissue", "reading", "stain", "network", "instances", "export"}
+    assert json.loads((out / "empty" / "summary.json").read_text())["nuclei"]["count"] == 0
+    labels = tifffile.imread(out / "a" / "labels.tif")
+    np.testing.assert_array_equal(labels, Segmenter.load(run)(tissue(), MPP))
+    assert labels.max() == summary["nuclei"]["count"] > 0
+
+    before = (out / "a" / "summary.json").stat().st_mtime_ns
+    write_tiff(slides / "b.svs", tissue(50, 50)).rename(slides / "b.tif")
+    (out / "b.999999999.tmp").mkdir()  # a process that was killed
+    assert predict(run, out, slides) == 0
+    assert "3 of 4 finished already" in capsys.readouterr().out
+    assert (out / "a" / "summary.json").stat().st_mtime_ns == before
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c", "empty"]
+
+    assert predict(run, out, slides, "--set", "instances.components.threshold=0.3") == 2
+    assert "results of another slide, run or setting" in capsys.readouterr().err
+    assert predict(run, out, slides / "a.tif", "--overwrite", "--mpp", "0.5", "--formats", "csv") == 0
+    assert sorted(path.name for path in (out / "a").iterdir()) == ["nuclei.csv", "summary.json"]
+    assert json.loads((out / "a" / "summary.json").read_text())["slide"]["mpp"] == 0.5
+
+
+def test_a_failure_that_nobody_foresaw(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        write_tiff(tmp_path / name, tissue())
+    original = work.open_slide
+
+    def broken(path: Path, *arguments, **options):
+        if path.name == "a.tif":
+            raise ZeroDivisionError("oh")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(work, "open_slide", broken)
+    out = tmp_path / "out"
+    assert predict(run, out, tmp_path / "a.tif", tmp_path / "b.tif") == 1
+    assert f"a.tif: ZeroDivisionError: oh (see {out / 'a.error.txt'})" in capsys.readouterr().err
+    assert "ZeroDivisionError: oh" in (out / "a.error.txt").read_text()
+    assert (out / "b" / "summary.json").exists()
+    monkeypatch.undo()
+    assert predict(run, out, tmp_path / "a.tif", tmp_path / "b.tif") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
+
+
+def test_a_slide_that_fails_half_way_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiff(tmp_path / "a.tif", tissue())
+    monkeypatch.setattr(work.Exports, "add", lambda self, nucleus: 1 / 0)
+    monkeypatch.setattr(work.Exports, "__exit__", work.Exports.__exit__)
+    assert (
+        predict(run, tmp_path / "out", tmp_path / "a.tif", "--set", "instances.components.threshold=0.01")
+        == 1
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.error.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no slide is named"),
+        (["a.tif", "--mpp", "3"], "--mpp 3: is not within"),
+        (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
+        (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
+        (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),
+        (["a.tif", "--network-mpp", "9"], "--network-mpp 9"),
+        (["a.tif", "--list", "none.txt"], "--list none.txt: cannot be read"),
+    ],
+)
+def test_wrong_arguments(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert predict(run, tmp_path / "out", *arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(tmp_path / "run", tmp_path / "out", "a.tif") == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("b.svs", "a.png", ".hidden.png", "c.txt", "more/d.tif"):
+        (tmp_path / name).touch()
+    out = tmp_path / "out"
+    jobs = plan.plan([tmp_path, tmp_path / "a.png", tmp_path / "more" / "d.tif", Path("gone.svs")], out)
+    assert [(job.source.name, job.folder) for job in jobs] == [
+        ("a.png", out / "a"),
+        ("b.svs", out / "b"),
+        ("d.tif", out / "d"),
+        ("gone.svs", out / "gone"),
+    ]
+    with pytest.raises(UserError, match=r"same name.*\n.*x/A\.tif and .*a\.png"):
+        plan.plan([tmp_path / "x" / "A.tif", tmp_path / "a.png"], out)
+    with pytest.raises(UserError, match="is a file"):
+        plan.plan([], tmp_path / "a.png")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: no slide or image"):
+        plan.plan([tmp_path / "none"], out)
+
+
+def test_a_list(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("a.svs\n\n# b.svs\n  c d.svs  \n")
+    assert plan.read_list(tmp_path / "list") == [Path("a.svs"), Path("c d.svs")]
+
+
+def test_what_is_finished(tmp_path: Path) -> None:
+    job = Job(tmp_path / "a.svs", tmp_path / "out" / "a")
+    request = {"mpp": 0.25, "instances": {"method": "components"}}
+    assert plan.unfinished([job], request) == [job]
+    job.folder.mkdir(parents=True)
+    assert plan.unfinished([job], request) == [job]
+    done = {"config": {"request": {**request, "source": str(job.source.resolve())}}}
+    (job.folder / "summary.json").write_text(json.dumps(done))
+    assert plan.unfinished([job], request) == []
+    with pytest.raises(UserError, match=r"out/a: mpp 0\.25 and not 0\.5\n.*--overwrite"):
+        plan.unfinished([job], {**request, "mpp": 0.5})
+    with pytest.raises(UserError, match=r"out/a: source "):
+        plan.unfinished([Job(tmp_path / "b" / "a.svs", job.folder)], request)
+    (job.folder / "summary.json").write_text("{")
+    with pytest.raises(UserError, match=r"summary\.json: cannot be read"):
+        plan.unfinished([job], request)
+
+
+def test_leftovers_of_others_that_still_run_stay(tmp_path: Path) -> None:
+    for name in (f"a.{os.getpid()}.tmp", "a.999999999.tmp", "a.999999999.scratch", "a.b.tmp", "a"):
+        (tmp_path / name).mkdir()
+    plan.remove_leftovers(tmp_path / "a")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", f"a.{os.getpid()}.tmp", "a.b.tmp"]
+
+
+def test_an_array_of_tasks_shares_a_list(tmp_path: Path) -> None:
+    """Every line is in one task's share; the command is replaced by one that prints its list."""
+    (tmp_path / "slides.txt").write_text("# slides\n" + "".join(f"{i}.svs\n\n" for i in range(7)))
+    fake = tmp_path / "python"
+    fake.write_text('#!/usr/bin/env bash\nwhile [[ $1 != --list ]]; do shift; done\ncat "$2"; echo "$5"\n')
+    fake.chmod(0o755)
+    shares = []
+    for task in range(1, 4):
+        array = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_ID": str(task)}
+        script = [
+            str(ROOT / "launch/slurm_predict.sh"),
+            "run",
+            str(tmp_path / "slides.txt"),
+            "out",
+            "--mpp=1",
+        ]
+        result = subprocess.run(
+            script,
+            env={**os.environ, "PYTHON": str(fake), **array},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        *share, extra = result.stdout.split()
+        assert extra == "--mpp=1"
+        shares.append(share)
+    assert sorted(sum(shares, [])) == [f"{i}.svs" for i in range(7)] and min(map(len, shares)) == 2
+
+
+def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:
+    """As a user starts it; the processes that cut must not start the command again."""
+    write_tiff(tmp_path / "a.tif", tissue())
+    arguments = ["--workdir", run, "--out", tmp_path / "out", "--workers", "1", tmp_path / "a.tif"]
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "nucseg_jax.predict", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nuclei, 0.0 megapixels of tissue in" in result.stdout
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "out" / "a" / "summary.json").exists()
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert {"jax", "openslide"} <= imported and not {"tensorflow", "torch", "tensorboardX"} & imported
