@@ -9,13 +9,14 @@ four arms: `nothing` corrected (the baseline), `parameters` averaged, `labels` r
 self-correction. Scored is the last step, on the test split and on the held-out images, both annotated
 soundly; how nuclei are cut is chosen on the held-out images, for each arm and seed. Differences are paired,
 by seed and by image. --data: a dataset prepared with --size 512 and packed (`data_prep.pack`). Finished
-trainings are kept in DIR and not repeated; DIR/labels_rateNN.png shows labels before and after.
+trainings are kept in DIR and not repeated; DIR/labels_rateN.png shows labels before and after.
 """
 
 import argparse
 import itertools
 import json
 import multiprocessing
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -47,6 +48,7 @@ from nucseg_jax import (
     tune,
 )
 from nucseg_jax.dataset import TRAIN, Dataset, Example
+from nucseg_jax.errors import UserError
 from nucseg_jax.files import write_text
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.metrics import PixelCounts
@@ -89,7 +91,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        return f"rate{round(100 * self.rate):02d}_{self.average}_{self.seed}"
+        return f"{percent(self.rate)}_{self.average}_{self.seed}"
+
+
+def percent(rate: float) -> str:
+    """A rate as folders are named by it."""
+    return f"rate{100 * rate:g}"
 
 
 def experiment(network: str, width: float, changes: Mapping[str, Any]) -> ConfigDict:
@@ -128,11 +135,13 @@ def prepare(config: ConfigDict, source: Path, out: Path, rate: float, images: in
       rate: of each kind of error; 0: none.
       images: how many are trained on, evenly spread over all by their ids.
     """
-    root = out / f"data/rate{round(100 * rate):02d}"
+    root = out / f"data/{percent(rate)}_of_{images}"
     if root.exists():
         return root
     dataset = read(config, source)
     examples, held_out = dataset.training(config.data.validation)
+    if not 1 <= images <= len(examples):
+        raise UserError(f"--images must be from 1 to {len(examples)}, got {images}")
     chosen = [examples[round(i)] for i in np.linspace(0, len(examples) - 1, images)]
     dataset = Dataset(dataset.name, {**dataset.splits, TRAIN: chosen + held_out}, dataset.metadata)
     if rate:
@@ -146,15 +155,23 @@ def run(job: Job, config: ConfigDict, roots: Mapping[float, Path], out: Path) ->
     """Train and score; called in a process of its own."""
     workdir = out / "runs" / job.name
     result = workdir / "result.json"
-    if result.exists():
-        return json.loads(result.read_text())
     config.seed = job.seed
     config.data.dir = str(roots[job.rate])
     config.self_correction.average = job.average
+    made_with = json.loads(config.to_json_best_effort())
+    if result.exists():
+        found = json.loads(result.read_text())
+        if found["config"] != made_with:
+            raise UserError(f"{result}: is of another config, or other images. Give another --out")
+        return found
     begun = time.perf_counter()
     train(config, workdir)
     trained = time.perf_counter()
-    found = asdict(job) | {"train_seconds": trained - begun, **score(config, workdir, roots[0.0])}
+    found = asdict(job) | {
+        "config": made_with,
+        "train_seconds": trained - begun,
+        **score(config, workdir, roots[0.0]),
+    }
     write_text(result, json.dumps(found | {"score_seconds": time.perf_counter() - trained}))
     return found
 
@@ -304,7 +321,13 @@ def printed(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    args = parse(argv)
+    try:
+        _main(parse(argv))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+def _main(args: argparse.Namespace) -> None:
     config = experiment(args.network, args.width, dict(args.set))
     out = args.out.resolve()
     rates = sorted({0.0, *args.rates})
@@ -325,11 +348,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     for rate in args.rates:
         job = Job(rate, "both", args.seeds[0])
         picture = picture_of_labels(job, config, roots, out)
-        images.write_image(out / f"labels_rate{round(100 * rate):02d}.png", picture)
+        images.write_image(out / f"labels_{percent(rate)}.png", picture)
     rows = [row for split in ("test", "held_out") for row in table(results, split)]
     print(printed(rows))
-    path = args.json or measure.RESULTS / "self_correction.json"
     environment = measure.isolated(measure.environment)
+    path = args.json or measure.RESULTS / f"self_correction_{environment['platform']}.json"
     settings = {key: getattr(args, key) for key in ("network", "width", "images")} | {
         "changes": dict(args.set)
     }
@@ -346,7 +369,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     made.add_argument("--data", type=Path, required=True, help="root of a packed dataset, monuseg/paper_…")
     made.add_argument("--out", type=Path, required=True, help="folder for datasets and runs")
-    made.add_argument("--json", type=Path, help="default benchmarks/results/self_correction.json")
+    made.add_argument("--json", type=Path, help="default benchmarks/results/self_correction_PLATFORM.json")
     made.add_argument("--rates", type=float, nargs="+", default=[0.0, 0.2])
     made.add_argument("--images", type=int, default=5, help="training images, of the 20 not held out")
     made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

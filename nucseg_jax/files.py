@@ -35,6 +35,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f"{path.name}.{os.getpid()}.old")
+    # Of a killed process that had this number, as restarted containers do.
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary

@@ -1,19 +1,17 @@
 """The training loop: steps, what is logged of them, and checkpoints."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from nucseg_jax import pipelines
 from nucseg_jax.checkpoint import Checkpoints
 from nucseg_jax.dataset import Example
-from nucseg_jax.errors import UserError
+from nucseg_jax.finite import check_finite, finite_losses
 from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
 from nucseg_jax.metrics import PixelCounts
@@ -22,10 +20,6 @@ from nucseg_jax.optim import Schedule
 from nucseg_jax.pipelines import Advance
 from nucseg_jax.self_correction import SelfCorrection
 from nucseg_jax.step import TrainState
-
-
-class NonFiniteLossError(UserError):
-    """Training diverged: the loss or the parameters became infinite or NaN."""
 
 
 @dataclass
@@ -73,7 +67,7 @@ class Loop:
                 self.log.training(finite_losses(pending), learning_rate=rate)
                 pending.clear()
             if step % save_every == 0 and step != phase.stop:
-                check_finite(state)
+                check_finite(state.weights, int(state.step))
                 self._save(state, new=self.correction.weights is None)
         return state
 
@@ -83,7 +77,7 @@ class Loop:
         Raises:
           NonFiniteLossError: a parameter became infinite or NaN.
         """
-        check_finite(state)
+        check_finite(state.weights, int(state.step))
         step = int(state.step)
         self.log.correction(step, self.correction.end_phase(step, state.weights))
         self._save(state, new=True)
@@ -119,41 +113,3 @@ def mean_f1(inference: TiledInference, weights: Weights, examples: Sequence[Exam
         return PixelCounts.of(truth, found.mask).f1_nucleus
 
     return float(np.mean([f1(example) for example in examples]))
-
-
-def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int, float]]:
-    """(step, loss) as numbers, all finite; steps counted from 1.
-
-    Args:
-      pending: steps, counted from 0, and their losses: float32[] or [K ≥ the number of steps].
-    """
-    fetched = jax.device_get([losses for _, losses in pending])
-    values = [
-        (step + 1, float(loss))
-        for (steps, _), losses in zip(pending, fetched, strict=True)
-        for step, loss in zip(steps, np.ravel(losses), strict=False)
-    ]
-    for step, value in values:
-        if not math.isfinite(value):
-            raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")
-    return values
-
-
-def check_finite(state: TrainState) -> None:
-    """Raise NonFiniteLossError unless every parameter and statistic is finite.
-
-    The loss is from before the update: the update that it led to is seen here only.
-    """
-    if not _all_finite((state.params, state.batch_stats)):
-        raise NonFiniteLossError(f"step {int(state.step)} made parameters infinite or NaN: {_REMEDY}")
-
-
-_REMEDY = (
-    "training has diverged. Start again in another --workdir with a lower optim.learning_rate or "
-    "optim.loss_scale (metrics.jsonl shows where the loss rose)"
-)
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()

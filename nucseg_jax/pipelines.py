@@ -22,7 +22,8 @@ work is queued, not when it is done. losses: float32[] or [K], those of `steps` 
 
 Feed = Callable[[Rasters, range], Advance]
 """(rasters, steps) → advance, which will be asked for all of `steps`, one after the other. May be called
-again with other rasters of the same images, as every cycle of self-correction does: the step stays compiled.
+again with other rasters of the same images, as every cycle of self-correction does: the step is compiled
+again only where there are other kinds of them.
 MissingExtraError: `tfdata`, and TensorFlow is not installed."""
 
 

@@ -4,9 +4,10 @@ A label tree has for each image's id its arrays by name, float16[H,W,C] with C p
 `soft_classes`, and `soft_edges` (no edge, edge) for a network with an edge branch.
 """
 
+import functools
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from nucseg_jax.dataset import Example, Rasters
 from nucseg_jax.errors import DataError
 from nucseg_jax.files import replacing_folder
 from nucseg_jax.inference import Probabilities, TiledInference
-from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.models.functional import FunctionalNetwork, Weights
 from nucseg_jax.objectives import SOFT_CLASSES, SOFT_EDGES
 from nucseg_jax.targets import class_map, edge_map
 
@@ -34,21 +35,16 @@ OVERLAP = 8
 
 def annotated(examples: Sequence[Example], num_classes: int, names: Sequence[str]) -> LabelTree:
     """The annotation as soft labels: 1 for what a pixel is annotated as, 0 for all else, float16."""
-
-    @jax.jit
-    def one_hot(label_map: jax.Array) -> dict[str, jax.Array]:
-        classes = {SOFT_CLASSES: (class_map, num_classes), SOFT_EDGES: (_edges, EDGE_CLASSES)}
-        return {
-            name: jax.nn.one_hot(labels_of(label_map[None], count)[0], count, dtype=jnp.float16)
-            for name, (labels_of, count) in classes.items()
-            if name in names
-        }
-
-    return {e.id: jax.device_get(one_hot(e.label_map)) for e in examples}
+    return {
+        e.id: {name: np.asarray(_one_hot(e.label_map, num_classes, name)) for name in names} for e in examples
+    }
 
 
-def _edges(label_map: jax.Array, _: int) -> jax.Array:
-    return edge_map(label_map)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _one_hot(label_map: jax.Array, num_classes: int, name: str) -> jax.Array:
+    if name == SOFT_EDGES:
+        return jax.nn.one_hot(edge_map(label_map[None])[0], EDGE_CLASSES, dtype=jnp.float16)
+    return jax.nn.one_hot(class_map(label_map[None], num_classes)[0], num_classes, dtype=jnp.float16)
 
 
 class LabelPredictor:
@@ -82,14 +78,9 @@ class LabelPredictor:
             overlap_px=tile // OVERLAP,
         )
 
-    def __call__(self, params: nnx.State, batch_stats: nnx.State, examples: Sequence[Example]) -> LabelTree:
-        """What the network says of each image: float32[H,W,C] by id and name."""
-        return {e.id: self._labels(params, batch_stats, e.image) for e in examples}
-
-    def _labels(
-        self, params: nnx.State, batch_stats: nnx.State, image: np.ndarray
-    ) -> Mapping[str, np.ndarray]:
-        stacked = np.asarray(self._inference.probabilities(params, batch_stats, image))
+    def __call__(self, weights: Weights, image: np.ndarray) -> Mapping[str, np.ndarray]:
+        """What the network says of uint8[H,W,3]: float32[H,W,C] by name."""
+        stacked = np.asarray(self._inference.probabilities(*weights, image))
         ends = np.cumsum(list(self._channels.values()))[:-1]
         return dict(zip(self._channels, np.split(stacked, ends, axis=-1), strict=True))
 
@@ -112,10 +103,11 @@ def rasters_of(labels: LabelTree, examples: Sequence[Example], names: Sequence[s
 
 def changed(labels: LabelTree, examples: Sequence[Example], num_classes: int) -> float:
     """The part of all pixels that the labels now take for another class than the annotation does."""
-    annotation = annotated(examples, num_classes, (SOFT_CLASSES,))
-    different = [
-        np.mean(labels[i][SOFT_CLASSES].argmax(-1) != annotation[i][SOFT_CLASSES].argmax(-1)) for i in labels
-    ]
+    different = []
+    for e in examples:
+        annotation = annotated([e], num_classes, (SOFT_CLASSES,))[e.id]
+        pair = [x[SOFT_CLASSES].argmax(-1) for x in (labels[e.id], annotation)]
+        different.append(np.mean(pair[0] != pair[1]))
     return float(np.mean(different))
 
 
@@ -126,9 +118,10 @@ def write(labels: LabelTree, folder: Path) -> None:
             np.savez(temporary / f"{image_id}.npz", **arrays)  # type: ignore[arg-type]  # NumPy 2.0 has no other
 
 
-def delete(folder: Path) -> None:
-    """Delete what `write` wrote, where it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+def delete_others(parent: Path, kept: Collection[Path]) -> None:
+    """Delete the folders in `parent` but those to keep: what `write` wrote, or a kill left half-written."""
+    for folder in set(parent.iterdir()) - set(kept):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read(folder: Path, examples: Sequence[Example], names: Sequence[str]) -> LabelTree:

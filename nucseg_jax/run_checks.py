@@ -45,6 +45,9 @@ INPUT_KEYS = (
 # Where training has cycles, these decide when they begin.
 LENGTH_KEYS = ("num_epochs", "num_steps")
 
+# What releases did that did not have these keys in their configs.
+EARLIER = {"optim.loss": "cross_entropy", "self_correction.cycles": 0}
+
 # Metadata of the dataset that decides its pixels and labels.
 PREPARED_BY = {
     "sha256": "SHA-256 of their sources",
@@ -131,6 +134,11 @@ def _check_objective(config: ConfigDict) -> None:
     for key, (low, high) in ranges.items():
         if not low <= chosen[key] <= high:
             raise UserError(f"self_correction.{key} must be from {low} to {high}, got {chosen[key]}")
+    if chosen.restart < chosen.floor:
+        raise UserError(
+            "self_correction.restart must be at least self_correction.floor, got "
+            f"{chosen.restart} and {chosen.floor}"
+        )
 
 
 def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
@@ -179,7 +187,7 @@ def _prefixes(keys: Iterable[str]) -> tuple[str, ...]:
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """`key: before → after` for each key that both have; a key of another version says nothing."""
-    before, after = _flatten(saved), _flatten(now)
+    before, after = EARLIER | _flatten(saved), _flatten(now)
     return [
         f"{key}: {before[key]!r} → {after[key]!r}"
         for key in sorted(before.keys() & after.keys())

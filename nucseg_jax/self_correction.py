@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from nucseg_jax import refined_labels, sharding, tiling
 from nucseg_jax.dataset import Example, Rasters
 from nucseg_jax.errors import UserError
+from nucseg_jax.finite import check_finite
 from nucseg_jax.models.functional import FunctionalNetwork, Weights
 from nucseg_jax.objectives import OBJECTIVES
 from nucseg_jax.refined_labels import LabelPredictor, LabelTree
@@ -112,8 +113,9 @@ class Cycles:
 class StatisticsEstimator:
     """Batch statistics estimated anew for a network's parameters: their mean over batches of tiles.
 
-    The cumulative average: after n tiles, a batch of b weighs b/(n+b). The last batch is filled up with tiles
-    from the start, and weighs what is new in it.
+    The cumulative average: after n tiles, a batch of b weighs b/(n+b). The tiles of all images are mixed, as
+    training's are: those of one image are too alike to make a batch's variance. The last batch is filled up
+    with tiles from the start, and weighs what is new in it.
 
     Args:
       network: its forward passes.
@@ -135,6 +137,7 @@ class StatisticsEstimator:
         """
         tile, batch_size = self._tile, self._batch_size
         places = [(i, y, x) for i, image in enumerate(images) for y, x in tiling.corners(*_size(image), tile)]
+        places = np.random.default_rng(0).permutation(places).tolist()
         result = weights.batch_stats
         for seen in range(0, len(places), batch_size):
             rows = [places[k % len(places)] for k in range(seen, seen + batch_size)]
@@ -185,14 +188,16 @@ class SelfCorrection:
         self._labels: LabelTree | None = None
         self.weights: Weights | None = None  # the averaged ones, from the first cycle on
         tile = config.data.crop_size
-        self._estimate = StatisticsEstimator(network, mesh, tile=tile, batch_size=config.batch_size)
+        # Of as many tiles as training normalises together.
+        part = config.batch_size // config.optim.accumulate
+        self._estimate = StatisticsEstimator(network, mesh, tile=tile, batch_size=part)
         self._predict = LabelPredictor(
             network,
             mesh,
             num_classes=self._num_classes,
             names=self._names,
             tile=tile,
-            batch_size=config.eval.batch_size,
+            batch_size=config.batch_size,  # not eval's, which may change between a run's parts
         )
 
     def resume(self, step: int, weights: Weights) -> None:
@@ -205,7 +210,7 @@ class SelfCorrection:
         if finished is None or not self._averages_weights:
             return
         self.weights = weights
-        if not self._names:
+        if not self._names or step == self._cycles.num_steps:  # no step is left that needs labels
             return
         if finished == 0:
             self._labels = self._annotation()
@@ -227,6 +232,9 @@ class SelfCorrection:
 
         Returns:
           What the log says of it.
+
+        Raises:
+          NonFiniteLossError: an average is infinite or NaN.
         """
         finished = self._cycles.finished(step)
         if finished is None or not self._averages_weights:
@@ -240,21 +248,27 @@ class SelfCorrection:
         images = [e.image for e in self._examples]
         batch_stats = self._estimate(Weights(params, weights.batch_stats), images)
         self.weights = Weights(params, batch_stats)
+        check_finite(self.weights, step)
         if self._labels is None:
             return {}
-        predicted = self._predict(params, batch_stats, self._examples)
-        self._labels = average(self._labels, predicted, finished)
+        self._labels = {
+            e.id: average(self._labels[e.id], self._predict(self.weights, e.image), finished)
+            for e in self._examples
+        }
         if sharding.is_first_process():
             refined_labels.write(self._labels, self._folder_of(finished))
         return {"labels_changed": refined_labels.changed(self._labels, self._examples, self._num_classes)}
 
     def forget(self, step: int) -> None:
-        """Delete the labels of cycles before the one that `step` has: its checkpoint is complete."""
+        """Delete the labels of all cycles but the last two: the checkpoint of `step` is complete.
+
+        Two, as checkpoints, so that the one before the newest can be gone on from, too.
+        """
         finished = self._cycles.finished(step)
-        if self._labels is None or finished is None or not sharding.is_first_process():
+        if self._labels is None or not finished or not sharding.is_first_process():
             return
-        for number in range(1, finished):
-            refined_labels.delete(self._folder_of(number))
+        kept = {self._folder_of(finished), self._folder_of(finished - 1)}
+        refined_labels.delete_others(self._folder, kept)
 
     def _folder_of(self, cycle: int) -> Path:
         return self._folder / f"cycle_{cycle}"

@@ -129,8 +129,8 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
             loop = Loop(config, schedule, checkpoints, info, correction, inference, validation, log)
             for phase in cycles.phases(first):
-                advance = feed({**rasters(examples), **correction.rasters()}, phase)
-                state = loop.run(state, advance, phase)
+                # Not kept in a variable: the last phase's patches are gone before the next ones come.
+                state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
                 state = loop.end(state)
     return correction.weights or state.weights
 
@@ -187,7 +187,8 @@ def resume(
             "equal to float rounding, not always to the bit"
         )
     model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
-    correction.resume(checkpoints.latest, model)
+    if training is not None:
+        correction.resume(checkpoints.latest, model)
     step = sharding.replicate(mesh, np.int32(checkpoints.latest))
     return TrainState(step, *(training or model), opt_state)
 

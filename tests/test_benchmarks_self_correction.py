@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import self_correction
+from nucseg_jax.errors import UserError
 
 
 def result(rate: float, average: str, seed: int, **arms: float) -> dict[str, Any]:
@@ -63,10 +64,15 @@ def test_an_arm_without_its_baseline_has_no_difference() -> None:
 
 
 def test_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
-    job = self_correction.Job(0.1, "both", 3)
-    done = tmp_path / "runs/rate10_both_3/result.json"
+    job, roots = self_correction.Job(0.125, "both", 3), {0.125: tmp_path}
+    done = tmp_path / "runs/rate12.5_both_3/result.json"
     done.parent.mkdir(parents=True)
-    done.write_text(json.dumps({"kept": True}))
     config = self_correction.experiment("unet", 0.125, {"num_steps": 7})
     assert config.num_steps == 7
-    assert self_correction.run(job, config, {}, tmp_path) == {"kept": True}
+    config.seed, config.data.dir, config.self_correction.average = 3, str(tmp_path), "both"
+    kept = {"kept": True, "config": json.loads(config.to_json_best_effort())}
+    done.write_text(json.dumps(kept))
+    assert self_correction.run(job, config, roots, tmp_path) == kept
+    config.num_steps = 8
+    with pytest.raises(UserError, match="result.json: is of another config"):
+        self_correction.run(job, config, roots, tmp_path)

@@ -12,7 +12,7 @@ from flax import nnx
 from nucseg_jax import refined_labels, sharding
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
-from nucseg_jax.models.functional import split_network
+from nucseg_jax.models.functional import Weights, split_network
 from nucseg_jax.models.self_correction import Branches
 from nucseg_jax.refined_labels import LabelPredictor
 
@@ -57,9 +57,8 @@ class Three(nnx.Module):
 def test_labels_are_of_fusion_and_edges_whatever_the_size() -> None:
     network, params, statistics = split_network(Three())
     predict = LabelPredictor(network, sharding.make_mesh(), num_classes=2, names=NAMES, tile=32, batch_size=8)
-    labels = predict(params, statistics, EXAMPLES)
     for e in EXAMPLES:
-        found = labels[e.id]
+        found = predict(Weights(params, statistics), e.image)
         assert found["soft_classes"].dtype == np.float32
         for name, channel in (("soft_classes", 2), ("soft_edges", 1)):
             expected = jax.nn.sigmoid(e.image[..., channel] / 255.0)
@@ -95,6 +94,8 @@ def test_labels_are_read_as_written_or_refused(tmp_path: Path) -> None:
     refined_labels.write({"bb": {"soft_classes": labels["bb"]["soft_classes"]}}, folder)
     with pytest.raises(DataError, match="soft_edges"):
         refined_labels.read(folder, EXAMPLES[1:], NAMES)
-    refined_labels.delete(folder)
-    refined_labels.delete(folder)
-    assert not folder.exists()
+    kept = tmp_path / "labels/cycle_2"
+    refined_labels.write(labels, kept)
+    (tmp_path / "labels/cycle_3.17.tmp").mkdir()
+    refined_labels.delete_others(tmp_path / "labels", {kept})
+    assert list((tmp_path / "labels").iterdir()) == [kept]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import checkpoint, data, optim, refined_labels, sharding, train
+from nucseg_jax import checkpoint, data, optim, refined_labels, run_checks, sharding, train
 from nucseg_jax.checkpoint import load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import Weights
@@ -108,12 +108,12 @@ def test_the_schedule_is_the_reference_implementations() -> None:
 
 @pytest.fixture
 def cycling(tiny_config: ConfigDict) -> ConfigDict:
-    """Four ordinary steps and two cycles of three, with the CE2P network or another."""
+    """Four ordinary steps and three cycles of two."""
     c = tiny_config
     c.num_epochs, c.num_steps = 10, 10
     c.checkpoint.every, c.log_every = 100, 2
-    c.self_correction.cycles = 2
-    c.self_correction.cycle_epochs = 3
+    c.self_correction.cycles = 3
+    c.self_correction.cycle_epochs = 2
     c.self_correction.warmup_epochs = 1
     return c
 
@@ -124,20 +124,34 @@ def tree_of(config: ConfigDict, mesh: Mesh) -> tuple[Any, Weights]:
     return network, state.weights
 
 
-def test_estimated_statistics_equal_the_direct_ones(tiny_config: ConfigDict) -> None:
+def test_estimated_statistics_equal_the_direct_ones(
+    tiny_config: ConfigDict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a fixed set of tiles: the mean over batches of each batch's own, as training sees them."""
     mesh = sharding.make_mesh()
     network, weights = tree_of(tiny_config, mesh)
     images = [e.image for e in data.load(tiny_config.data).splits["train"]]
-    found = StatisticsEstimator(network, mesh, tile=32, batch_size=8)(weights, images)
     tiles = np.concatenate([i.reshape(3, 32, 3, 32, 3).swapaxes(1, 2).reshape(9, 32, 32, 3) for i in images])
+    batches: list[np.ndarray] = []
+    split = sharding.split_batch
+
+    def recorded(mesh: Mesh, arrays: Any) -> Any:
+        batches.append(arrays)
+        return split(mesh, arrays)
+
+    monkeypatch.setattr(sharding, "split_batch", recorded)
+    found = StatisticsEstimator(network, mesh, tile=32, batch_size=8)(weights, images)
+    seen = np.concatenate(batches)
+    place = {tile.tobytes(): i for i, tile in enumerate(tiles)}
+    order = [place[tile.tobytes()] for tile in seen]
+    assert sorted(order[:27]) == list(range(27)) and order[27:] == order[:5], (
+        "each once, then the first again"
+    )
+    assert len({i // 9 for i in order[:8]}) > 1, "a batch mixes images"
     zeros = jax.tree.map(lambda x: 0 * x, weights.batch_stats)
     training = jax.jit(lambda x: network.train(weights.params, zeros, x, jax.random.key(0))[1])
-    direct = []
-    for start in (0, 8, 16, 24):
-        batch = tiles[np.arange(start, start + 8) % 27]
-        # Training keeps a tenth of a batch's own.
-        direct.append(jax.tree.map(lambda x: np.float64(x) / 0.1, training(batch)))
+    # Training keeps a tenth of a batch's own.
+    direct = [jax.tree.map(lambda x: np.float64(x) / 0.1, training(batch)) for batch in batches]
     expected = jax.tree.map(lambda a, b, c, d: (8 * a + 8 * b + 8 * c + 3 * d) / 27, *direct)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
@@ -163,51 +177,58 @@ def test_statistics_and_labels_of_eight_devices_equal_those_of_one(
                 tile=32,
                 batch_size=8,
             )
-            results.append((statistics, predict(weights.params, statistics, examples)))
+            results.append((statistics, predict(Weights(weights.params, statistics), images[0])))
     for many, one in zip(*(jax.tree.leaves(r) for r in results), strict=True):
         np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("network", "step"), [("unet", 8), ("self_correction", 6)])
 def test_a_run_killed_in_a_cycle_ends_as_one_that_was_not(
-    network: str, step: int, cycling: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cycling: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Averages, labels and what training came to, to the bit; the labels of a later cycle may be there."""
     c, mesh = cycling, sharding.make_mesh()
-    options = sharding.compiler_options
-    monkeypatch.setattr(sharding, "compiler_options", lambda mesh: options(mesh) | QUICK)
-    if network == "self_correction":
-        c.model.name, c.model.width, c.optim.loss = network, 1 / 32, "ce2p"
-        c.optim.learning_rate = 0.01
-    c.checkpoint.every, c.checkpoint.keep = 2, 9
+    c.checkpoint.every, c.checkpoint.keep = 1, 9
     with monkeypatch.context() as patch:
-        patch.setattr(refined_labels, "delete", lambda folder: None)
+        patch.setattr(refined_labels, "delete_others", lambda parent, kept: None)
         whole = train.train(c, tmp_path)
-    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"2", "4", "6", "7", "8", "10"}
     model = load_model(tmp_path, mesh, 10)
     assert digest(Weights(model.params, model.batch_stats)) == digest(whole)
     trained = digest(checkpoint.training_weights(tmp_path, model))
     assert trained != digest(whole)
-    labels = labels_of(tmp_path / "labels/cycle_2")
+    labels = labels_of(tmp_path / "labels/cycle_3")
 
-    keep_until(tmp_path, step)
-    resumed = train.train(c, tmp_path)
-    assert digest(resumed) == digest(whole)
+    keep_until(tmp_path, 9)
+    assert digest(train.train(c, tmp_path)) == digest(whole)
     assert digest(checkpoint.training_weights(tmp_path, load_model(tmp_path, mesh, 10))) == trained
-    assert [p.name for p in (tmp_path / "labels").iterdir()] == ["cycle_2"], "older ones are deleted"
-    assert labels_of(tmp_path / "labels/cycle_2") == labels
-    names = {"soft_classes"} | ({"soft_edges"} if network == "self_correction" else set())
-    assert all(arrays.keys() == names for arrays in labels.values())
+    left = {p.name for p in (tmp_path / "labels").iterdir()}
+    assert left == {"cycle_2", "cycle_3"}, "older ones are deleted"
+    assert labels_of(tmp_path / "labels/cycle_3") == labels
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines if "labels_changed" in line] == [7, 10]
+    assert [line["step"] for line in lines if "labels_changed" in line] == [6, 8, 10]
 
-    if network == "unet":
-        keep_until(tmp_path, 8)
-        with pytest.raises(UserError, match=r"labels/cycle_1/SYN-\w+-\d+.npz: these refined labels cannot"):
-            train.train(c, tmp_path)
-        c.num_steps = 12
-        with pytest.raises(UserError, match="num_steps: 10 → 12"):
-            train.train(c, tmp_path)
+    assert digest(train.train(c, tmp_path)) == digest(whole), "a finished run"
+    keep_until(tmp_path, 7)
+    with pytest.raises(UserError, match=r"labels/cycle_1/SYN-\w+-\d+.npz: these refined labels cannot"):
+        train.train(c, tmp_path)
+    c.num_steps = 12
+    with pytest.raises(UserError, match="num_steps: 10 → 12"):
+        train.train(c, tmp_path)
+
+
+def test_ce2p_refines_edges_too(cycling: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = sharding.compiler_options
+    monkeypatch.setattr(sharding, "compiler_options", lambda mesh: options(mesh) | QUICK)
+    c = cycling
+    c.model.name, c.model.width, c.optim.loss = "self_correction", 1 / 32, "ce2p"
+    c.optim.learning_rate = 0.01
+    c.num_steps = c.num_epochs = 4
+    c.self_correction.cycles, c.self_correction.cycle_epochs = 2, 1
+    train.train(c, tmp_path)
+    for arrays in labels_of(tmp_path / "labels/cycle_2").values():
+        assert arrays.keys() == {"soft_classes", "soft_edges"}
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == 3 and np.isfinite(losses).all()
 
 
 def keep_until(workdir: Path, step: int) -> None:
@@ -243,6 +264,17 @@ def test_what_is_not_averaged_trains_the_same(cycling: ConfigDict, tmp_path: Pat
     assert not (tmp_path / "parameters/labels").exists()
 
 
+def test_a_run_of_an_earlier_release_does_not_go_on_in_cycles(cycling: ConfigDict) -> None:
+    """Its config has none of these keys."""
+    now = {"config": json.loads(cycling.to_json_best_effort()), "dataset": {}}
+    saved = json.loads(json.dumps(now))
+    del saved["config"]["self_correction"], saved["config"]["optim"]["loss"]
+    with pytest.raises(UserError, match="self_correction.cycles: 0 → 3"):
+        run_checks.check_same_run(saved, now, Path("run"))
+    now["config"]["self_correction"]["cycles"] = 0
+    run_checks.check_same_run(saved, now, Path("run"))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -252,7 +284,8 @@ def test_what_is_not_averaged_trains_the_same(cycling: ConfigDict, tmp_path: Pat
         ("self_correction.cycles", -1, "self_correction.cycles must be from 0"),
         ("self_correction.cycle_epochs", 0.0, "self_correction.cycle_epochs must be positive, got 0.0"),
         ("self_correction.restart", 1.5, "self_correction.restart must be from 0 to 1, got 1.5"),
-        ("self_correction.cycle_epochs", 5.0, "2 cycles of 5 steps"),
+        ("self_correction.cycle_epochs", 4.0, "3 cycles of 4 steps"),
+        ("self_correction.restart", 0.001, "must be at least self_correction.floor, got 0.001 and 0.01"),
     ],
 )
 def test_bad_values_are_named(

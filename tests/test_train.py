@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from nucseg_jax import losses, optim, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
-from nucseg_jax.loop import NonFiniteLossError
+from nucseg_jax.finite import NonFiniteLossError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
 from nucseg_jax.objectives import OBJECTIVES
