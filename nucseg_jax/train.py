@@ -25,7 +25,7 @@ from nucseg_jax.objectives import OBJECTIVES
 from nucseg_jax.run_checks import check_same_run, check_values
 from nucseg_jax.self_correction import Cycles, SelfCorrection
 from nucseg_jax.stain import experiment
-from nucseg_jax.step import TrainState, initial_state, train_step
+from nucseg_jax.step import Step, TrainState, initial_state, train_step
 from nucseg_jax.targets import check_classes
 
 
@@ -114,16 +114,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
                 "note: the encoder starts from random weights, the paper's from ImageNet's: "
                 "--config.model.encoder_weights=FILE (see the README)"
             )
-        step = functools.partial(
-            train_step,
-            network=network,
-            optimizer=optimizer,
-            objective=OBJECTIVES[config.optim.loss],
-            loss_scale=config.optim.loss_scale,
-            accumulate=config.optim.accumulate,
-            seed=config.seed,
-        )
-        feed = pipelines.build(config, mesh, step, plan)
+        feed = pipelines.build(config, mesh, make_step(config, network, optimizer), plan)
         tiles = {"tile": config.data.crop_size, "batch_size": config.eval.batch_size}
         inference = TiledInference(network.probabilities, mesh, **tiles)
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
@@ -133,6 +124,21 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
                 state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
                 state = loop.end(state)
     return correction.weights or state.weights
+
+
+def make_step(
+    config: ConfigDict, network: FunctionalNetwork, optimizer: optax.GradientTransformation
+) -> Step:
+    """The training step as the config has it."""
+    return functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        objective=OBJECTIVES[config.optim.loss],
+        loss_scale=config.optim.loss_scale,
+        accumulate=config.optim.accumulate,
+        seed=config.seed,
+    )
 
 
 def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -> optim.Schedule:

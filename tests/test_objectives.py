@@ -53,7 +53,8 @@ def test_ce2p_adds_up_three_branches(batch: dict[str, jax.Array]) -> None:
     labels, edges = class_map(batch["label_map"], 3), edge_map(batch["label_map"])
     assert y.parsing is not None and y.edge is not None
     kept = [
-        0.5 * losses.lovasz_softmax(x, labels) + 0.1 * losses.edge_consistency(x, y.edge, labels)
+        0.5 * jax.jit(losses.lovasz_softmax)(x, labels)
+        + 0.1 * jax.jit(losses.edge_consistency)(x, y.edge, labels)
         for x in (y.parsing, y.classes)
     ]
     replaced = {
@@ -63,13 +64,13 @@ def test_ce2p_adds_up_three_branches(batch: dict[str, jax.Array]) -> None:
         + [losses.kl_divergence(y.edge, batch["soft_edges"])],
     }
     for given, parts in ((hard(batch), replaced["hard"]), (batch, replaced["soft"])):
-        np.testing.assert_allclose(loss(y, given), sum(kept + parts), rtol=1e-5, atol=0)
+        np.testing.assert_allclose(jax.jit(loss.loss)(y, given), sum(kept + parts), rtol=1e-5, atol=0)
     assert loss.refined == ("soft_classes", "soft_edges")
 
 
 def test_every_branch_is_taught(batch: dict[str, jax.Array]) -> None:
     for given in (hard(batch), batch):
-        gradients = jax.grad(lambda y, given=given: OBJECTIVES["ce2p"](y, given))(logits(3))
+        gradients = jax.jit(jax.grad(OBJECTIVES["ce2p"].loss))(logits(3), given)
         assert all(np.abs(g).max() > 1e-5 and np.isfinite(g).all() for g in gradients)
 
 

@@ -21,8 +21,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.finite import NonFiniteLossError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
-from nucseg_jax.objectives import OBJECTIVES
-from nucseg_jax.step import TrainState, compile_step, train_step
+from nucseg_jax.step import TrainState, compile_step
 from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
@@ -50,16 +49,7 @@ def step_once(config: ConfigDict, mesh: Mesh, batch: Batch) -> tuple[TrainState,
 
 
 def compiled(config: ConfigDict, mesh: Mesh, network: Any, optimizer: Any) -> Any:
-    step = functools.partial(
-        train_step,
-        network=network,
-        optimizer=optimizer,
-        objective=OBJECTIVES[config.optim.loss],
-        loss_scale=config.optim.loss_scale,
-        accumulate=config.optim.accumulate,
-        seed=config.seed,
-    )
-    return compile_step(mesh, step)
+    return compile_step(mesh, train.make_step(config, network, optimizer))
 
 
 def assert_close(actual: object, expected: object) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from configs import demo
 from nucseg_jax import checkpoint
-from nucseg_jax.models.functional import split_network
+from nucseg_jax.models.functional import Weights, split_network
 from tests.networks import filled_network
 
 
@@ -27,7 +27,7 @@ def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: 
     _, params, batch_stats = split_network(model)
     info = checkpoint.describe(config, {}, stain)
     with checkpoint.Checkpoints(workdir, 1) as checkpoints:
-        checkpoints.save(1, {"params": params, "batch_stats": batch_stats}, None, info, None)
+        checkpoints.save(1, Weights(params, batch_stats), info)
     return workdir
 
 
