@@ -11,6 +11,7 @@ from nucseg_jax import checkpoint, optim, sharding, train
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import InputFormat
+from nucseg_jax.self_correction import Cycles, SelfCorrection
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
 
 torch = pytest.importorskip("torch")
@@ -69,10 +70,11 @@ def test_converted_weights_are_no_run_to_go_on_with(
     config.model.name, config.model.width = "unet", WIDTH
     mesh = sharding.make_mesh()
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    _, state = train.create_state(config, mesh, optimizer)
+    network, state = train.create_state(config, mesh, optimizer)
+    correction = SelfCorrection(config, mesh, network, [], Cycles(1), tmp_path / "run")
     with checkpoint.Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         with pytest.raises(UserError, match="holds converted weights"):
-            train.resume(checkpoints, state, {}, mesh, tmp_path / "run")
+            train.resume(checkpoints, state, correction, {}, mesh, tmp_path / "run")
 
 
 def test_a_wrong_checkpoint_leaves_no_folder(unet: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
