@@ -353,8 +353,11 @@ def _main(args: argparse.Namespace) -> None:
     print(printed(rows))
     environment = measure.isolated(measure.environment)
     path = args.json or measure.RESULTS / f"self_correction_{environment['platform']}.json"
-    settings = {key: getattr(args, key) for key in ("network", "width", "images")} | {
-        "changes": dict(args.set)
+    settings = {
+        "network": args.network,
+        "width": args.width,
+        "images": args.images,
+        "changes": dict(args.set),
     }
     report = {"benchmark": "self_correction", "environment": environment, "settings": settings}
     report["seconds_a_training"] = mean(r["train_seconds"] for r in results)

@@ -9,14 +9,13 @@ import importlib.util
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.export.batches import Batch, Gathering
+from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import DensityMap
 from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.label_map import label_map
@@ -25,7 +24,7 @@ from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
 from nucseg_jax.files import replacing_folder
-from nucseg_jax.nuclei import Frame, Nucleus
+from nucseg_jax.nuclei import Frame
 
 __all__ = [
     "FORMATS",
@@ -51,7 +50,7 @@ FORMATS = {
 """Name → the files it makes. `summary.json` is always written."""
 
 
-class Exports:
+class Exports(Sink):
     """A folder with the nuclei of a slide in several formats; it appears, complete, when the block ends.
 
     Args:
@@ -85,8 +84,8 @@ class Exports:
         labels: str = "labels.ome.tif",
         formats: Collection[str] | None = None,
     ) -> None:
+        super().__init__(frame)
         self._folder = folder
-        self._frame = frame
         self._source = source
         self._thumbnail = thumbnail
         self._tissue = tissue
@@ -94,42 +93,15 @@ class Exports:
         self._seconds = seconds
         self._labels = labels
         self._formats = _checked(formats)
-        self._gathering = Gathering(frame)
         self._sinks: list[Sink] = []
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            folder = stack.enter_context(replacing_folder(self._folder))
-            self._sinks = [stack.enter_context(sink) for sink in self._make_sinks(folder)]
-            self._stack = stack.pop_all()
-        return self
+    def _open(self, stack: ExitStack) -> None:
+        folder = stack.enter_context(replacing_folder(self._folder))
+        self._sinks = [stack.enter_context(sink) for sink in self._make_sinks(folder)]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is not None:
-            self._stack.__exit__(kind, error, traceback)
-            return
-        with self._stack:
-            self._write(self._gathering.rest())
-
-    def add(self, nucleus: Nucleus) -> None:
-        """Give a nucleus to all formats; they may write it later, with others.
-
-        Raises:
-            ValueError: it is no 4-connected nucleus within the slide. It may be raised by a later call, or at
-                the end of the block; the message names the nucleus.
-        """
-        self._write(self._gathering.add(nucleus))
-
-    def _write(self, batch: Batch | None) -> None:
-        if batch is not None:
-            for sink in self._sinks:
-                sink.add_batch(batch)
+    def _write(self, batch: Batch) -> None:
+        for sink in self._sinks:
+            sink.add_batch(batch)
 
     def _make_sinks(self, folder: Path) -> list[Sink]:
         frame, tissue = self._frame, self._tissue
