@@ -12,16 +12,17 @@ pixels, row by row. Each nucleus is one 4-connected piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage import measure, morphology, segmentation
+from skimage import morphology
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.flooding import flood
 from nucseg_jax.maps import NucleusMap
 
 METHODS = ("components", "watershed", "boundary")
@@ -40,6 +41,9 @@ _ALLOWED = {
     "min_marker_px": _NOT_NEGATIVE,
     "min_area_px": _NOT_NEGATIVE,
 }
+
+Place = tuple[slice, slice]
+"""Rows and columns of a component's bounding box."""
 
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
@@ -129,61 +133,71 @@ def watershed(
     _check_value("min_area_px", min_area_px)
     if mask.all() or not mask.any():  # no distance to measure
         return components(mask, min_area_px=min_area_px)
-    distance = _distance(mask)
+    clumps, _ = ndimage.label(mask, _EIGHT_NEIGHBOURS, output=np.int32)
+    places = ndimage.find_objects(clumps)
+    distance = _distance(clumps, places)
     if smoothing_px:
         distance = ndimage.gaussian_filter(distance, smoothing_px)
     # Lifted by more than h, so that the summit of a nucleus thinner than h stays one, too.
     height = np.where(mask, distance + np.float32(h_px + 1), np.float32(0))
-    markers, _ = ndimage.label(_extended_maxima(height, h_px), _EIGHT_NEIGHBOURS, output=np.int32)
-    return _flood(-height, markers, mask, min_area_px)
+    maxima = _extended_maxima(height, h_px, clumps, places)
+    markers, _ = ndimage.label(maxima, _EIGHT_NEIGHBOURS, output=np.int32)
+    return _without_small(flood(-height, markers, mask), min_area_px)
 
 
-def _distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Each pixel's distance to the background: float32 [H, W], of a mask that is not True everywhere.
+def _distance(clumps: NDArray[np.int32], places: Sequence[Place]) -> NDArray[np.float32]:
+    """Each pixel's distance to the background: float32 [H, W].
 
-    Component by component, which spares the background in between: the nearest background of a pixel adjoins
-    the pixel's own component, since all that is nearer is connected to it.
+    Clump by clump, which spares the background in between: the nearest background of a pixel adjoins the
+    pixel's own clump, since all that is nearer is connected to it.
+
+    Args:
+        clumps: the 8-connected components of a mask that is not True everywhere.
+        places: where each is.
     """
-    components, _ = ndimage.label(mask, _EIGHT_NEIGHBOURS, output=np.int32)
-    distance = np.zeros(mask.shape, np.float32)
-    for i, (rows, columns) in enumerate(ndimage.find_objects(components), start=1):
+    distance = np.zeros(clumps.shape, np.float32)
+    for i, (rows, columns) in enumerate(places, start=1):
         around = (
             slice(max(0, rows.start - 1), rows.stop + 1),
             slice(max(0, columns.start - 1), columns.stop + 1),
         )
-        own = components[around] == i
+        own = clumps[around] == i
         distance[around][own] = ndimage.distance_transform_edt(own)[own]
     return distance
 
 
-def _extended_maxima(height: NDArray[np.float32], h: float) -> NDArray[np.bool_]:
+def _extended_maxima(
+    height: NDArray[np.float32], h: float, clumps: NDArray[np.int32], places: Sequence[Place]
+) -> NDArray[np.bool_]:
     """The plateaus that are left of a landscape's summits when each is lowered by h, but for lower ones.
 
     Not skimage's h_maxima: that takes single pixels, and so two markers where summits of one height share a
     plateau, as those of a long nucleus do.
 
     Args:
-        height: [H, W], 0 = background, and more than `h` elsewhere: so nothing of one component reaches
-            another.
+        height: [H, W], 0 = background, and more than `h` elsewhere: so nothing of one clump reaches another.
         h: least height of a summit above its pass, ≥ 0.
+        clumps: the 8-connected components of what is not background.
+        places: where each is.
     """
     lowered = np.float32(h)
-    components, count = ndimage.label(height > 0, _EIGHT_NEIGHBOURS, output=np.int32)
-    is_summit = morphology.local_maxima(height) & (components > 0)
+    is_summit = morphology.local_maxima(height) & (clumps > 0)
     summits, summit_count = ndimage.label(is_summit, _EIGHT_NEIGHBOURS, output=np.int32)
     pixels = np.flatnonzero(is_summit)
-    places = np.zeros(summit_count + 1, np.int64)
-    places[summits.ravel()[pixels]] = pixels  # one pixel of each summit
-    places = places[1:]
-    of = components.ravel()[places]
-    summits_of = np.bincount(of, minlength=count + 1)
-    highest = np.zeros(count + 1, np.float32)
-    np.maximum.at(highest, of, height.ravel()[places])
-    # Most components have one summit; nothing is to be reconstructed there, which takes most of the time.
-    plateaus = (components > 0) & (summits_of == 1)[components] & (height >= (highest - lowered)[components])
-    for i, slices in enumerate(ndimage.find_objects(components), start=1):
+    tops = np.zeros(summit_count + 1, np.int64)
+    tops[summits.ravel()[pixels]] = pixels  # one pixel of each summit
+    tops = tops[1:]
+    of = clumps.ravel()[tops]
+    summits_of = np.bincount(of, minlength=len(places) + 1)
+    highest = np.zeros(len(places) + 1, np.float32)
+    np.maximum.at(highest, of, height.ravel()[tops])
+    # Most clumps have one summit; nothing is to be reconstructed there, which takes most of the time. Of a
+    # clump with more, no height is infinite: its pixels are done below.
+    least = np.where(summits_of == 1, highest - lowered, np.float32(np.inf))
+    plateaus = (clumps > 0) & (height >= least[clumps])
+    for i, slices in enumerate(places, start=1):
         if summits_of[i] > 1:
-            own = components[slices] == i
+            own = clumps[slices] == i
             alone = np.where(own, height[slices], np.float32(0))
             plateaus[slices] |= own & morphology.local_maxima(
                 morphology.reconstruction(alone - lowered, alone)
@@ -231,36 +245,7 @@ def by_boundary(
     mask = nucleus_map.nucleus > threshold
     inside = nucleus_map.nucleus - nucleus_map.boundary
     markers = components(mask & (inside > inside_threshold), min_area_px=min_marker_px)
-    return _flood(-inside, markers, mask, min_area_px)
-
-
-def _flood(
-    surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_], min_area_px: int
-) -> NDArray[np.int32]:
-    """Grow markers over a mask, from low surface to high; what none reaches are nuclei of its own."""
-    nuclei = segmentation.watershed(_in_order(surface, markers, mask), markers, mask=mask, connectivity=1)
-    nuclei[mask & (nuclei == 0)] = nuclei.max(initial=0) + 1
-    # Takes apart what shares an id but is not connected: all that was not reached, and the two sides of a
-    # marker that crosses a corner between two components.
-    pieces = measure.label(nuclei, connectivity=1).astype(np.int32)
-    return _without_small(pieces, min_area_px)
-
-
-def _in_order(
-    surface: NDArray[np.float32], markers: NDArray[np.int32], mask: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """The same landscape for a watershed that begins at markers of equal height row by row.
-
-    skimage leaves the order of these to its heap, and so to what else is in the image; but what becomes of a
-    component must not depend on others.
-    """
-    _, levels = np.unique(surface[mask], return_inverse=True)
-    begins = markers[mask] > 0
-    count = int(begins.sum())
-    ordered = np.zeros(mask.shape)
-    # At each height the markers come first, as their age has it, and then what is flooded.
-    ordered[mask] = levels * (count + 1.0) + np.where(begins, np.cumsum(begins) - 1, count)
-    return ordered
+    return _without_small(flood(-inside, markers, mask), min_area_px)
 
 
 def _without_small(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:

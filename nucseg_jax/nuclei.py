@@ -1,6 +1,7 @@
 """Nuclei one by one, as they come off a slide: what segmentation yields and every exporter takes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,3 +55,33 @@ class Frame:
         """(height, width) of the slide in pixels of the network's level; at least 1 each."""
         height, width = (max(1, round(side / self.scale)) for side in self.size)
         return height, width
+
+    def on_slide(self, nucleus: Nucleus) -> tuple[int, int, NDArray[np.bool_]]:
+        """A nucleus in base pixels: those whose centre lies on it.
+
+        Nuclei that do not overlap do not there either. Where the slide is coarser than the network's level, a
+        nucleus of a few pixels may have none left.
+
+        Args:
+          nucleus: within the slide.
+
+        Returns:
+          The top row and left column of a crop, and its pixels, bool [h, w].
+        """
+        rows, columns = (
+            slice(*np.searchsorted(places, (start, start + length)).tolist())
+            for places, start, length in zip(
+                self._network_pixels, (nucleus.top, nucleus.left), nucleus.mask.shape, strict=True
+            )
+        )
+        from_rows = self._network_pixels[0][rows] - nucleus.top
+        from_columns = self._network_pixels[1][columns] - nucleus.left
+        return rows.start, columns.start, nucleus.mask[from_rows][:, from_columns]
+
+    @cached_property
+    def _network_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The row (the column) of the network's level that the centre of each base pixel lies in."""
+        rows, columns = (
+            np.floor((np.arange(side) + 0.5) / self.scale).astype(np.int64) for side in self.size
+        )
+        return rows, columns

@@ -1,6 +1,5 @@
 """A trained run that finds nuclei: `Segmenter.load(workdir)(image)`, and slides of any size as a stream."""
 
-import math
 import multiprocessing
 import os
 import signal
@@ -18,7 +17,7 @@ from nucseg_jax import checkpoint, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.images import check_image
 from nucseg_jax.magnification import Magnification, of_run
-from nucseg_jax.nuclei import Frame, Nucleus
+from nucseg_jax.nuclei import Frame
 from nucseg_jax.runs import open_run
 from nucseg_jax.slides import Slide, slide_of_array
 from nucseg_jax.slides.resolution import check_given
@@ -156,7 +155,8 @@ class Segmenter:
             nuclei = self.stream(slide)
             label_map = np.zeros(image.shape[:2], np.int32)
             for nucleus in nuclei:
-                _paint(label_map, nucleus, nuclei.frame)
+                top, left, mask = nuclei.frame.on_slide(nucleus)
+                label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
         return label_map
 
     def frame(self, slide: Slide) -> Frame:
@@ -226,21 +226,3 @@ class Segmenter:
 def _ignore_interrupts() -> None:
     """Ctrl-C is for the parent, which then ends its processes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _paint(label_map: NDArray[np.int32], nucleus: Nucleus, frame: Frame) -> None:
-    """Give the pixels whose centre lies on a nucleus its number."""
-    spans = []
-    for start, length, side in zip(
-        (nucleus.top, nucleus.left), nucleus.mask.shape, label_map.shape, strict=True
-    ):
-        first = max(0, math.floor(start * frame.scale) - 1)
-        last = min(side, math.ceil((start + length) * frame.scale) + 1)
-        pixels = np.arange(first, last)
-        places = np.floor((pixels + 0.5) / frame.scale).astype(np.int64) - start
-        inside = (places >= 0) & (places < length)
-        spans.append((pixels[inside], places[inside]))
-    (rows, from_rows), (columns, from_columns) = spans
-    if len(rows) and len(columns):
-        part = label_map[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        part[nucleus.mask[np.ix_(from_rows, from_columns)]] = nucleus.id

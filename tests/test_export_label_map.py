@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nucseg_jax import label_maps
 from nucseg_jax.errors import DataError, UserError
@@ -13,6 +14,7 @@ from nucseg_jax.export import label_map, tiles
 from nucseg_jax.export.tiles import TILE_PX, TileStore
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.test_export_nuclei import FRAME, SHAPES, label_map_of, leftovers, many, mask_of, nuclei_of
+from tests.test_nuclei import sampled
 
 NUCLEI = nuclei_of([mask_of(name) for name in SHAPES])
 LARGE = Frame((1500, 2100), 0.5, 0.5)
@@ -124,6 +126,23 @@ def test_image(tmp_path, name):
     found = label_maps.read_label_map(tmp_path / name, FRAME.network_size)
     np.testing.assert_array_equal(found, label_map_of(NUCLEI, FRAME))
     assert leftovers(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.ome.tif", "a.tif", "a.png"])
+@pytest.mark.parametrize("mpp", [0.25 * 1024 / 1000, 0.5, 0.11])
+def test_pixels_are_those_of_the_slide(tmp_path, name, mpp):
+    frame = Frame((600, 700), mpp, 0.25)
+    nuclei = many(40, frame)
+    write(tmp_path / name, nuclei, frame)
+    found = np.asarray(
+        Image.open(tmp_path / name) if name.endswith("png") else tifffile.imread(tmp_path / name)
+    )
+    assert found.shape == frame.size
+    np.testing.assert_array_equal(found, sampled(frame, label_map_of(nuclei, frame)))
+    if not name.endswith("png"):
+        with tifffile.TiffFile(tmp_path / name) as file:
+            pixels, cm = file.pages[0].tags["XResolution"].value
+        assert pixels / cm == pytest.approx(10_000 / mpp, rel=1e-6)
 
 
 def test_image_tiff_is_int32_with_a_resolution(tmp_path):

@@ -76,11 +76,11 @@ def peak_mb() -> float:
 
 def segment(path: str) -> None:
     """In a process of its own: count nuclei, and print what that took."""
+    from benchmarks.colour_network import RedIsNucleus
     from configs import default
     from nucseg_jax import Segmenter
     from nucseg_jax.magnification import Magnification
     from nucseg_jax.slides import open_slide
-    from tests.colour_network import RedIsNucleus
 
     config = default.get_config().instances
     config.method = "watershed"

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
+from benchmarks.colour_network import RedIsNucleus
 from configs import default
 from nucseg_jax import Segmenter, instances, runs, sharding
 from nucseg_jax.errors import UserError
@@ -23,7 +24,6 @@ from nucseg_jax.maps import NucleusMap
 from nucseg_jax.slides import slide_of_array
 from nucseg_jax.whole_slide import blocks
 from nucseg_jax.whole_slide.timing import STAGES
-from tests.colour_network import RedIsNucleus
 from tests.untrained import write_run
 
 MPP = 0.25

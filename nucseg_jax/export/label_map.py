@@ -1,6 +1,7 @@
 """Nuclei as a label map: 0 is background, every pixel of a nucleus has its id.
 
-A slide's is a pyramid of tiles, made on disk; an image's is one array.
+In base pixels, whatever the network's level is: pixel [y, x] is of what pixel (x, y) of the slide shows. A
+slide's is a pyramid of tiles, made on disk; an image's is one array.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def label_map(path: Path, frame: Frame) -> Sink:
 
 
 class PyramidLabelMap(Sink):
-    """A pyramidal, tiled OME-TIFF, int32, Deflate, at the network's level, with its µm per pixel.
+    """A pyramidal, tiled OME-TIFF, int32, Deflate, as large as the slide, with its µm per pixel.
 
     Each level is every second pixel of the one above, so labels are never mixed, down to one tile; the levels
     are SubIFDs of the one image, as OME-TIFF 6 wants. Nuclei are painted as they come, on compressed tiles in
@@ -65,16 +66,18 @@ class PyramidLabelMap(Sink):
         self._temporary = stack.enter_context(replacing(self._path))
         # Beside the result and not in /tmp, which may be memory; unnamed, so that nothing is left of it.
         scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._path.parent))
-        self._store = TileStore(self._frame.network_size, scratch)
+        self._store = TileStore(self._frame.size, scratch)
 
     def _write(self, batch: Batch) -> None:
         for nucleus in batch.nuclei:
-            self._store.paint(nucleus.top, nucleus.left, nucleus.mask, nucleus.id)
+            top, left, mask = self._frame.on_slide(nucleus)
+            if mask.any():
+                self._store.paint(top, left, mask, nucleus.id)
 
     def _finish(self) -> None:
         tifffile = import_tifffile()
         shapes = self._store.levels()
-        mpp = self._frame.network_mpp
+        mpp = self._frame.mpp
         metadata = {
             "axes": "YX",
             "Name": "nuclei",
@@ -100,7 +103,7 @@ class PyramidLabelMap(Sink):
             compression="zlib",
             photometric="minisblack",
             software="nucseg_jax",
-            **resolution(self._frame.network_mpp * 2**level),
+            **resolution(self._frame.mpp * 2**level),
             **options,
         )
 
@@ -130,13 +133,12 @@ class ImageLabelMap(Sink):
 
     def _open(self, stack: ExitStack) -> None:
         self._temporary = stack.enter_context(replacing(self._path))
-        self._labels = np.zeros(self._frame.network_size, dtype=np.int32)
+        self._labels = np.zeros(self._frame.size, dtype=np.int32)
 
     def _write(self, batch: Batch) -> None:
         for nucleus in batch.nuclei:
-            height, width = nucleus.mask.shape
-            top, left = nucleus.top, nucleus.left
-            self._labels[top : top + height, left : left + width][nucleus.mask] = nucleus.id
+            top, left, mask = self._frame.on_slide(nucleus)
+            self._labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
 
     def _finish(self) -> None:
         if self._path.suffix.lower() == ".png":
@@ -154,7 +156,7 @@ class ImageLabelMap(Sink):
             photometric="minisblack",
             metadata=None,
             software="nucseg_jax",
-            **resolution(self._frame.network_mpp),
+            **resolution(self._frame.mpp),
         )
 
 
@@ -165,7 +167,9 @@ def resolution(mpp: float) -> dict[str, Any]:
 
 
 def import_tifffile() -> Any:
+    """tifffile, where it and the imagecodecs that compresses tiles are installed."""
     try:
+        import imagecodecs  # noqa: F401
         import tifffile
     except ImportError as error:
         raise MissingExtraError("slides", error) from error

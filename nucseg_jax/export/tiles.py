@@ -14,8 +14,8 @@ _HALF_PX = TILE_PX // 2
 _MOST_WAITING_BYTES = 64 << 20
 _OVERHEAD_BYTES = 300  # of a part, besides its pixels
 
-# Of zlib: half the bytes of level 1 in half as much time again; level 6 takes 30 % longer for 15 % fewer.
-_EFFORT = 4
+# Of libdeflate, which takes 2.1 ms a tile here; zlib took 3.4 ms for as many bytes (its level 4).
+_EFFORT = 6
 
 _Key = tuple[int, int, int]  # level, row and column of a tile
 
@@ -147,4 +147,6 @@ class TileStore:
 
 
 def _compress(tile: NDArray[np.int32]) -> bytes:
-    return zlib.compress(tile.tobytes(), _EFFORT)
+    from imagecodecs import deflate_encode  # of the extra `slides`
+
+    return bytes(deflate_encode(tile.tobytes(), level=_EFFORT))

@@ -11,6 +11,7 @@ from nucseg_jax.export import Exports
 from nucseg_jax.predict.plan import Job
 from nucseg_jax.segmenter import Segmenter
 from nucseg_jax.slides import open_slide
+from nucseg_jax.whole_slide.pipeline import Segmentation
 from nucseg_jax.whole_slide.timing import StageTimes
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
@@ -83,32 +84,54 @@ def segment(
                 "run": segmenter.facts,
                 "resolution": {"slide": slide.mpp_source, "network": known.source},
             }
-            simple = not slide.is_slide and max(stream.frame.network_size) <= _LARGEST_IMAGE_PX
-            with stream.times.measure("export"):
-                exports = Exports(
-                    job.folder,
-                    stream.frame,
-                    source=job.source,
-                    thumbnail=slide.thumbnail(_THUMBNAIL_PX),
-                    tissue=stream.tissue,
-                    config=config,
-                    seconds=stream.times,
-                    labels="labels.tif" if simple else "labels.ome.tif",
-                    formats=formats,
-                )
-            count = 0
-            with exports:
-                for nucleus in stream:
-                    with stream.times.measure("export"):
-                        exports.add(nucleus)
-                    count += 1
-                last = time.perf_counter()
-                if stream.stain is not None and not stream.stain.found:
-                    say(f"{job.source}: shows no hematoxylin and eosin; its stain is left as it is")
-            stream.times.add("export", time.perf_counter() - last)
+            count = write(stream, job.folder, source=job.source, config=config, formats=formats)
+            if stream.stain is not None and not stream.stain.found:
+                say(f"{job.source}: shows no hematoxylin and eosin; its stain is left as it is")
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Outcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
+
+
+def write(
+    nuclei: Segmentation,
+    folder: Path,
+    *,
+    source: Path,
+    config: Mapping[str, Any],
+    formats: list[str] | None = None,
+) -> int:
+    """Write a slide's nuclei as they are found, and count them.
+
+    Args:
+      nuclei: of an open slide; their times get those of the export, too.
+      folder: appears when it is complete; see `export.Exports`.
+      source: the slide's file.
+      config: for the summary.
+      formats: of `export.FORMATS`; None: all.
+    """
+    slide, frame, times = nuclei.slide, nuclei.frame, nuclei.times
+    simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
+    with times.measure("export"):
+        exports = Exports(
+            folder,
+            frame,
+            source=source,
+            thumbnail=slide.thumbnail(_THUMBNAIL_PX),
+            tissue=nuclei.tissue,
+            config=config,
+            seconds=times,
+            labels="labels.tif" if simple else "labels.ome.tif",
+            formats=formats,
+        )
+    count = 0
+    with exports:
+        for nucleus in nuclei:
+            with times.measure("export"):
+                exports.add(nucleus)
+            count += 1
+        last = time.perf_counter()
+    times.add("export", time.perf_counter() - last)
+    return count
 
 
 def remember_failure(job: Job, traceback: str) -> Path:
