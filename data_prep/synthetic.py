@@ -29,7 +29,7 @@ MIN_SIZE_PX = 64
 # What write_dataset leaves in its folder, with the temporary names of a run that was killed.
 OUR_FILE = re.compile(
     r"(manifest\.json|Tissue Images/SYN-[A-Z]+-\d+\.tif|Annotations/SYN-[A-Z]+-\d+\.xml)"
-    r"(\.\d+\.tmp)?"
+    r"(\.[^/]+\.tmp)?"
 )
 DESCRIPTION = (
     "Drawn, not real, tissue in the layout of MoNuSeg (data_prep.synthetic, seed {seed}, "

@@ -2,9 +2,51 @@
 
 import contextlib
 import os
+import re
+import secrets
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+_OWNED = re.compile(r"\.(?P<host>[^/]+)-(?P<process>\d+)-[0-9a-f]{8}\.(tmp|old|scratch)")
+
+
+def printable(path: Path) -> str:
+    r"""A path as text that any file can hold: bytes that are no UTF-8 as \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def beside(path: Path, kind: str) -> Path:
+    """A new name beside `path`, NAME.HOST-PROCESS-RANDOM.KIND.
+
+    Several machines may write to one folder, and in containers all processes have the same number.
+
+    Args:
+      path: what the file or folder is for.
+      kind: tmp, old or scratch.
+    """
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what `beside` named, for processes of this machine that no longer run."""
+    if not path.parent.is_dir():
+        return
+    for found in path.parent.iterdir():
+        owner = found.name.startswith(path.name) and _OWNED.fullmatch(found.name[len(path.name) :])
+        if owner and owner["host"] == socket.gethostname() and not _is_running(int(owner["process"])):
+            shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager
@@ -13,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Nobody ever reads half a file, and a failure leaves an older file as it was.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path, "tmp")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -31,13 +73,9 @@ def write_text(path: Path, text: str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end; deleted if the block raises.
 
-    An older folder is deleted last: killed between the two renames, this leaves it as NAME.PID.old.
+    An older folder is deleted last: killed between the two renames, this leaves it as NAME.….old.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    old = path.with_name(f"{path.name}.{os.getpid()}.old")
-    # Of a killed process that had this number, as restarted containers do.
-    for leftover in (temporary, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    temporary, old = beside(path, "tmp"), beside(path, "old")
     temporary.mkdir(parents=True)
     try:
         yield temporary

@@ -28,6 +28,11 @@ from nucseg_jax.maps import NucleusMap
 METHODS = ("components", "watershed", "boundary")
 """Values of `instances.method`; each has its parameters under its own name."""
 
+NEEDS_BOUNDARY = (
+    "instances.method = 'boundary' needs a network with a class for boundaries: train one with "
+    "model.num_classes = 3, or set instances.method to components or watershed"
+)
+
 _PROBABILITY: tuple[Callable[[float], bool], str] = (lambda value: 0 < value < 1, "between 0 and 1")
 _NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
     lambda value: 0 <= value < math.inf,
@@ -234,10 +239,7 @@ def by_boundary(
         ValueError: another argument is out of its range.
     """
     if nucleus_map.boundary is None:
-        raise UserError(
-            "instances.method = 'boundary' needs a network with a class for boundaries: train one with "
-            "model.num_classes = 3, or set instances.method to components or watershed"
-        )
+        raise UserError(NEEDS_BOUNDARY)
     _check_value("threshold", threshold)
     _check_value("inside_threshold", inside_threshold)
     _check_value("min_marker_px", min_marker_px)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import checkpoint
+from nucseg_jax import checkpoint, instances
 from nucseg_jax.checkpoint import LoadedModel
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference import TiledInference
@@ -77,7 +77,8 @@ class Run:
 def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
     """Load a run's best (or last) checkpoint with the config it was trained with.
 
-    How nuclei are made of probabilities is taken from TUNING, where it is there and `overrides` do not say.
+    How nuclei are made of probabilities is taken from TUNING, where it is there and `overrides` name no
+    method; they may change some of its parameters.
 
     Args:
       workdir: the run's folder.
@@ -86,7 +87,8 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
 
     Raises:
       CheckpointError: no checkpoint.
-      UserError: an override of something else, or TUNING is damaged.
+      UserError: an override of something else, of a value that has no effect or is out of its range; or
+        TUNING is damaged.
     """
     for key in overrides:
         if not key.startswith(("data.dir", "eval.", "instances.")):
@@ -96,10 +98,12 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
     step = overrides.get("eval.step")
     model = checkpoint.load_model(workdir, mesh, step)
     config = experiment_of(model.info["config"])
-    tuned = (workdir / TUNING).exists() and not any(key.startswith("instances.") for key in overrides)
+    tuned = (workdir / TUNING).exists() and "instances.method" not in overrides
     if tuned:
         _apply(config, _read_tuning(workdir / TUNING), str(workdir / TUNING))
     _apply(config, overrides, "--set")
+    _check_choices(workdir, config, overrides)
+    tuned = tuned and not any(key.startswith("instances.") for key in overrides)
     return Run(workdir, model, config, tuned, TiledInference.by_config(model.network, mesh, config))
 
 
@@ -119,6 +123,23 @@ def _apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
         config.update_from_flattened_dict(dict(values))
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _check_choices(workdir: Path, config: ConfigDict, overrides: Mapping[str, Any]) -> None:
+    """Raise UserError unless the choices of evaluation can be met, and all overrides matter."""
+    chosen = config.instances
+    instances.check(chosen)
+    for key in overrides:
+        group = key.split(".")[1:-1]
+        if key.startswith("instances.") and group and group[0] != chosen.method:
+            raise UserError(
+                f"--set {key}: has no effect on {workdir}, whose nuclei are made by {chosen.method}. Add "
+                f"instances.method={group[0]}"
+            )
+    if chosen.method == "boundary" and config.model.num_classes < 3:
+        raise UserError(f"{workdir}: {instances.NEEDS_BOUNDARY}")
+    if config.eval.batch_size < 1:
+        raise UserError(f"eval.batch_size must be at least 1, got {config.eval.batch_size}")
 
 
 def _read_tuning(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -146,10 +147,12 @@ class Segmenter:
           a nucleus of a few pixels may have none left, and its number be missing.
 
         Raises:
-          ValueError: no uint8 [H, W, 3].
+          ValueError: no uint8 [H, W, 3], or without a pixel.
           UserError: `mpp` is out of range.
         """
         check_image(image)
+        if not image.size:
+            raise ValueError(f"an image of {image.shape[0]} × {image.shape[1]} pixels has no nuclei to find")
         mpp = self.magnification.image_mpp if mpp is None else check_given(mpp)
         with slide_of_array(image, mpp) as slide:
             nuclei = self.stream(slide)
@@ -217,12 +220,20 @@ class Segmenter:
             if self._workers:
                 # Not forked: a process with JAX's threads in it must not be.
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._workers, context, _ignore_interrupts)
+                self._pool = ProcessPoolExecutor(self._workers, context, _serve_parent)
             else:
                 self._pool = ThreadPoolExecutor(1, "cutter")
         return self._pool
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C is for the parent, which then ends its processes."""
+def _serve_parent() -> None:
+    """Begin a process that cuts nuclei: Ctrl-C is for its parent, and it ends when that does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()  # a parent that was killed could not end it
+        os._exit(1)
+
+    threading.Thread(target=follow, name="follow", daemon=True).start()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,7 @@ def test_slides_and_images_one_of_which_is_broken(
 
     before = (out / "a" / "summary.json").stat().st_mtime_ns
     write_tiff(slides / "b.svs", tissue(50, 50)).rename(slides / "b.tif")
-    (out / "b.999999999.tmp").mkdir()  # a process that was killed
+    (out / f"b.{socket.gethostname()}-999999999-0123abcd.tmp").mkdir()  # a process that was killed
     assert predict(run, out, slides) == 0
     assert "3 of 4 finished already" in capsys.readouterr().out
     assert (out / "a" / "summary.json").stat().st_mtime_ns == before
@@ -139,6 +140,16 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
         (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
         (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),
+        (["a.tif", "--workers", "-1"], "--workers -1: must be 0 or more"),
+        (["a.tif", "--share", "2/1"], "--share 2/1: must be K/N"),
+        (["a.tif", "--set", "eval.batch_size=0"], "eval.batch_size must be at least 1"),
+        (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
+        (["a.tif", "--set", "instances.components.threshold=5"], "threshold must be between 0 and 1, got 5"),
+        (
+            ["a.tif", "--set", "instances.watershed.h_px=5"],
+            "instances.watershed.h_px: has no effect on",
+        ),
+        (["a.tif", "--set", "instances.method=boundary"], "needs a network with a class for boundaries"),
         (["a.tif", "--network-mpp", "9"], "--network-mpp 9"),
         (["a.tif", "--list", "none.txt"], "--list none.txt: cannot be read"),
     ],
@@ -192,49 +203,114 @@ def test_what_is_finished(tmp_path: Path) -> None:
     done = {"config": {"request": {**request, "source": str(job.source.resolve())}}}
     (job.folder / "summary.json").write_text(json.dumps(done))
     assert plan.unfinished([job], request) == []
+    assert plan.unfinished([job], request, overwrite=True) == [job]
     with pytest.raises(UserError, match=r"out/a: mpp 0\.25 and not 0\.5\n.*--overwrite"):
         plan.unfinished([job], {**request, "mpp": 0.5})
     with pytest.raises(UserError, match=r"out/a: source "):
         plan.unfinished([Job(tmp_path / "b" / "a.svs", job.folder)], request)
-    (job.folder / "summary.json").write_text("{")
-    with pytest.raises(UserError, match=r"summary\.json: cannot be read"):
+    job.source.write_bytes(b"another slide of this name")
+    with pytest.raises(UserError, match=r"out/a: bytes None and not 26"):
         plan.unfinished([job], request)
 
 
-def test_leftovers_of_others_that_still_run_stay(tmp_path: Path) -> None:
-    for name in (f"a.{os.getpid()}.tmp", "a.999999999.tmp", "a.999999999.scratch", "a.b.tmp", "a"):
-        (tmp_path / name).mkdir()
-    plan.remove_leftovers(tmp_path / "a")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", f"a.{os.getpid()}.tmp", "a.b.tmp"]
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("content", [{"Dat0000.dat": "of a.mrxs"}, {"summary.json": "{}"}, None])
+def test_what_is_no_result_is_never_replaced(
+    tmp_path: Path,
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: dict[str, str] | None,
+    overwrite: bool,
+) -> None:
+    """The folder that MRXS has beside its file; another program's; the slide itself, if it has no ending."""
+    write_tiff(tmp_path / "a.tif", tissue())
+    if content is None:
+        (tmp_path / "a.tif").rename(tmp_path / "a")
+    else:
+        (tmp_path / "a").mkdir()
+        for name, text in content.items():
+            (tmp_path / "a" / name).write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    source = tmp_path / ("a" if content is None else "a.tif")
+    assert predict(run, tmp_path, source, *(["--overwrite"] if overwrite else [])) == 2
+    assert f"{tmp_path / 'a'}: is there already, and no result" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_array_of_tasks_shares_a_list(tmp_path: Path) -> None:
-    """Every line is in one task's share; the command is replaced by one that prints its list."""
-    (tmp_path / "slides.txt").write_text("# slides\n" + "".join(f"{i}.svs\n\n" for i in range(7)))
+def test_shares() -> None:
+    jobs = [Job(Path(f"{i}.svs"), Path(f"out/{i}")) for i in range(7)]
+    shares = [plan.share(jobs, f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(sum(shares, [])) == jobs and [len(share) for share in shares] == [3, 2, 2]
+    assert plan.share(jobs[:1], "2/2") == []
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/0", "-1/3"):
+        with pytest.raises(UserError, match=f"--share {wrong}: must be K/N"):
+            plan.share(jobs, wrong)
+
+
+def test_files_of_a_dicom_series_are_one_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
+        (tmp_path / name).touch()
+    of = {"1.dcm": "a", "2.dcm": "b", "3.dcm": "a", "4.dcm": None}
+    monkeypatch.setattr(plan, "series", lambda path: of[path.name])
+    jobs = plan.plan([tmp_path, tmp_path / "3.dcm"], tmp_path / "out")
+    assert [job.source.name for job in jobs] == ["1.dcm", "2.dcm", "4.dcm"]
+
+
+def test_a_disk_that_takes_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each slide fails alone, and what went wrong is said though it cannot be written."""
+    for name in ("a.tif", "b.tif"):
+        write_tiff(tmp_path / name, tissue())
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(work, "Exports", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    assert predict(run, tmp_path / "out", tmp_path / "a.tif", tmp_path / "b.tif") == 1
+    assert capsys.readouterr().err.count("OSError: [Errno 28] No space left on device\n") == 2
+
+
+def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiff(tmp_path / "a.tif", tissue())
+    assert predict(run, Path("/proc/out"), tmp_path / "a.tif") == 2
+    assert "error: --out /proc/out: cannot be written to" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"bad\xff.tif")
+    write_tiff(tmp_path / "a.tif", tissue()).rename(path)
+    for _ in range(2):  # the second one finds it finished
+        assert predict(run, tmp_path / "out", path) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["source"]["path"].endswith("bad\\xff.tif")
+    json.loads((folder / "nuclei.geojson").read_text())
+
+
+@pytest.mark.parametrize(
+    ("array", "share"),
+    [
+        ({}, "1/1"),
+        ({"COUNT": "3", "MIN": "1", "ID": "3", "STEP": "1"}, "3/3"),
+        ({"COUNT": "4", "MIN": "2", "ID": "6", "STEP": "2"}, "3/4"),
+    ],
+)
+def test_an_array_of_tasks_shares_a_list(tmp_path: Path, array: dict[str, str], share: str) -> None:
+    """The command is replaced by one that prints its arguments."""
     fake = tmp_path / "python"
-    fake.write_text('#!/usr/bin/env bash\nwhile [[ $1 != --list ]]; do shift; done\ncat "$2"; echo "$5"\n')
+    fake.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
-    shares = []
-    for task in range(1, 4):
-        array = {"SLURM_ARRAY_TASK_COUNT": "3", "SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_ID": str(task)}
-        script = [
-            str(ROOT / "launch/slurm_predict.sh"),
-            "run",
-            str(tmp_path / "slides.txt"),
-            "out",
-            "--mpp=1",
-        ]
-        result = subprocess.run(
-            script,
-            env={**os.environ, "PYTHON": str(fake), **array},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        *share, extra = result.stdout.split()
-        assert extra == "--mpp=1"
-        shares.append(share)
-    assert sorted(sum(shares, [])) == [f"{i}.svs" for i in range(7)] and min(map(len, shares)) == 2
+    slurm = {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
+    result = subprocess.run(
+        [str(ROOT / "launch/slurm_predict.sh"), "a run", "my slides.txt", "out", "--mpp=1"],
+        env={**os.environ, "PYTHON": str(fake), **slurm},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = ["-m", "nucseg_jax.predict", "--workdir", "a run", "--list", "my slides.txt"]
+    assert result.stdout.splitlines() == [*expected, "--share", share, "--out", "out", "--mpp=1"]
 
 
 def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_an_image_depends_on_its_number_not_on_how_many_there_are(dataset: Path,
 def test_writes_over_its_own_output_only(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     arguments = ["--out", str(tmp_path / "out"), "--size", "64", "--test", "1", "--images"]
     assert main([*arguments, "3"]) == 0
-    (tmp_path / "out" / "Tissue Images" / "SYN-LIVER-002.tif.77.tmp").touch()  # of a killed run
+    (tmp_path / "out" / "Tissue Images" / "SYN-LIVER-002.tif.host-77-0123abcd.tmp").touch()  # of a killed run
     assert main([*arguments, "2"]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("wrote 1 train and 1 test images of 64x64 px")

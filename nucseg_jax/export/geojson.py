@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
@@ -147,5 +148,5 @@ def _known_values(values: tuple[float, ...]) -> str:
 
 def _uuid_prefix(name: str) -> str:
     """All but the last 12 digits of a UUID of version 8 (RFC 9562: of one's own making)."""
-    digits = hashlib.sha256(name.encode()).hexdigest()
+    digits = hashlib.sha256(os.fsencode(name)).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-8{digits[12:15]}-8{digits[15:18]}-"

@@ -15,7 +15,7 @@ from typing import Any
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.files import replacing
+from nucseg_jax.files import printable, replacing
 from nucseg_jax.nuclei import Frame
 
 FORMAT_VERSION = 1
@@ -61,7 +61,7 @@ class Summary(Sink):
         state = source.stat()
         self._path = path
         self._temporary: Path
-        self._source = {"path": str(source), "bytes": state.st_size, "modified": state.st_mtime}
+        self._source = {"path": printable(source), "bytes": state.st_size, "modified": state.st_mtime}
         self._area_mm2 = height * width * (frame.mpp / 1000) ** 2 if area_mm2 is None else area_mm2
         self._config = config
         self._seconds = seconds

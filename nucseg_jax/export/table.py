@@ -87,8 +87,9 @@ class ParquetTable(Sink):
         import pyarrow.parquet
 
         temporary = stack.enter_context(replacing(self._path))
+        file = stack.enter_context(temporary.open("wb"))  # pyarrow takes no names that are not UTF-8
         self._writer = stack.enter_context(
-            pyarrow.parquet.ParquetWriter(temporary, self._schema, compression="zstd")
+            pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd")
         )
 
     def _write(self, batch: Batch) -> None:

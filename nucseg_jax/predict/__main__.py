@@ -2,15 +2,22 @@
 
 Each SLIDE gets a folder DIR/NAME with its nuclei as GeoJSON for QuPath, a table, a label map, an overlay, a
 heat map and summary.json. A slide that fails is reported and left out; run again, the command goes on with
-what is not finished. Exit codes: 0, 1 if slides have failed, 2 for wrong arguments, 130 if interrupted.
+what is not finished. Exit codes: 0, 1 if slides have failed, 2 for wrong arguments, 130 if interrupted, 143
+if terminated.
 """
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import sys
+import tempfile
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +34,17 @@ _MOST_WORKERS = 8
 def main(argv: Sequence[str] | None = None) -> None:
     """The command; see ``--help``. Ends with the exit code unless that is 0."""
     args = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
-        failed = _run(args)
+        with _termination():
+            failed = _run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except _Terminated:
+        sys.exit(128 + signal.SIGTERM)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on with what is not finished", file=sys.stderr)
         sys.exit(130)
@@ -39,6 +52,27 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines = [f"  {job.source}: {message}" for job, message in failed]
         print(f"error: {len(failed)} failed:\n" + "\n".join(lines), file=sys.stderr)
         sys.exit(1)
+
+
+class _Terminated(BaseException):
+    """SIGTERM has come, as when a batch system's time is over."""
+
+
+@contextlib.contextmanager
+def _termination() -> Iterator[None]:
+    """SIGTERM as an exception, so that temporary files and processes go."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are not ours there
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
@@ -52,6 +86,10 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
 
         check_given(args.mpp)
     _check_formats(args.formats)
+    if args.workers < 0:
+        raise UserError(f"--workers {args.workers}: must be 0 or more")
+    if args.share is not None:
+        jobs = plan.share(jobs, args.share)
 
     # What takes seconds to import comes after what can be wrong with the arguments.
     from absl import logging
@@ -60,6 +98,7 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
     from nucseg_jax.segmenter import Segmenter
 
     logging.set_verbosity(logging.ERROR)  # Orbax narrates all
+    getLogger("tifffile").setLevel("CRITICAL")  # damaged files have errors of their own
     compilation_cache.enable()
     with Segmenter.load(
         args.workdir, overrides=overrides, network_mpp=args.network_mpp, workers=args.workers
@@ -72,8 +111,11 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
             "augment": segmenter.facts["augment"],
             "mpp": args.mpp,
             "network_mpp": segmenter.magnification.network_mpp,
+            "formats": args.formats and sorted(args.formats),
         }
-        missing = jobs if args.overwrite else plan.unfinished(jobs, request)
+        missing = plan.unfinished(jobs, request, overwrite=args.overwrite)
+        if missing:
+            _check_writable(args.out)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
         return _segment_all(missing, segmenter, request, args)
@@ -103,6 +145,7 @@ def _segment_all(
                     on_progress=on_progress,
                     say=tqdm.write,
                 )
+                work.error_file(job).unlink(missing_ok=True)
             except UserError as error:
                 message = str(error).removeprefix(f"{job.source}: ")
                 failed.append((job, message))
@@ -110,12 +153,11 @@ def _segment_all(
             except Exception as error:
                 # One bad slide of a thousand must not end the night's work.
                 path = work.remember_failure(job, traceback.format_exc())
-                failed.append((job, f"{type(error).__name__}: {error} (see {path})"))
+                failed.append((job, f"{type(error).__name__}: {error}" + (f" (see {path})" if path else "")))
                 tqdm.write(f"{job.source}: failed: {type(error).__name__}: {error}")
                 if isinstance(error, BrokenProcessPool):
                     segmenter.close()  # new ones start with the next slide
             else:
-                work.error_file(job).unlink(missing_ok=True)
                 tqdm.write(f"{job.source}: {outcome}")
             bar.n = number + 1
             bar.refresh()
@@ -123,6 +165,16 @@ def _segment_all(
 
 
 _BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
+
+
+def _check_writable(out: Path) -> None:
+    """Raise UserError now, and not after an hour's work."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written to ({error.strerror or error})") from error
 
 
 def _check_formats(formats: list[str] | None) -> None:
@@ -140,6 +192,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="a trained run's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; made if need be")
     parser.add_argument("--list", type=Path, metavar="FILE", help="more slides, one a line")
+    parser.add_argument(
+        "--share",
+        metavar="K/N",
+        help="only every N-th slide from the K-th: what the K-th of N machines does",
+    )
     parser.add_argument(
         "--mpp", type=float, metavar="UM", help="µm a pixel of all the slides, whatever their files say"
     )

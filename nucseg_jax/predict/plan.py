@@ -2,14 +2,14 @@
 
 import json
 import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.slides import SUFFIXES
+from nucseg_jax.files import printable, remove_leftovers
+from nucseg_jax.slides import SUFFIXES, series
 
 SUMMARY = "summary.json"
 """In the folder of a finished slide; its `config.request` says what was asked for."""
@@ -27,7 +27,8 @@ def plan(arguments: Iterable[Path], out: Path) -> list[Job]:
 
     Args:
       arguments: slides and images, and folders, which stand for those directly in them, by name. What is
-        named twice counts once. A file that does not exist stays: it fails alone, later.
+        named twice counts once, and so do the files of a DICOM series, under the name of its first. A file
+        that does not exist stays: it fails alone, later.
       out: each slide gets a folder in it, of its name without ending.
 
     Raises:
@@ -36,7 +37,10 @@ def plan(arguments: Iterable[Path], out: Path) -> list[Job]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file. Name a folder with --out")
-    paths = {os.path.abspath(path): path for argument in arguments for path in _slides(argument)}
+    paths: dict[str, Path] = {}
+    for argument in arguments:
+        for path in _slides(argument):
+            paths.setdefault(series(path) or os.path.abspath(path), path)
     jobs = [Job(path, out / path.stem) for path in paths.values()]
     by_folder = defaultdict(list)
     for job in jobs:
@@ -50,6 +54,18 @@ def plan(arguments: Iterable[Path], out: Path) -> list[Job]:
     return jobs
 
 
+def share(jobs: Sequence[Job], text: str) -> list[Job]:
+    """Every N-th job from the K-th, of "K/N" with K from 1 to N: the share of one of N machines.
+
+    Raises:
+      UserError: the text is of another form.
+    """
+    first, _, count = text.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise UserError(f"--share {text}: must be K/N with K from 1 to N, such as 1/8 for the first of eight")
+    return list(jobs[int(first) - 1 :: int(count)])
+
+
 def read_list(path: Path) -> list[Path]:
     """The paths in a text file, one a line; empty lines and those after a # do not count.
 
@@ -57,45 +73,53 @@ def read_list(path: Path) -> list[Path]:
       UserError: it cannot be read, or names none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Notepad begins with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--list {path}: cannot be read ({error})") from error
     return [Path(line.strip()) for line in lines if line.strip() and not line.strip().startswith("#")]
 
 
-def unfinished(jobs: Sequence[Job], request: Mapping[str, Any]) -> list[Job]:
+def request_for(job: Job, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for of one slide: that of all, and the file, as the summary keeps it."""
+    try:
+        state = job.source.stat()
+    except OSError:  # it fails later, and alone
+        return {**request, "source": printable(job.source.resolve())}
+    return {
+        **request,
+        "source": printable(job.source.resolve()),
+        "bytes": state.st_size,
+        "modified": state.st_mtime,
+    }
+
+
+def unfinished(jobs: Sequence[Job], request: Mapping[str, Any], *, overwrite: bool = False) -> list[Job]:
     """The jobs without a finished folder. What a killed process left of them is deleted.
 
     Args:
       jobs: all.
       request: what is asked for, as JSON holds it.
+      overwrite: those with a finished one, too.
 
     Raises:
-      UserError: a finished folder is of another slide, run or request.
+      UserError: a folder is there that is no result; or, unless `overwrite`, it is one of another slide, run
+        or request.
     """
     missing, others = [], []
     for job in jobs:
         done = _request_of(job.folder)
-        if done is None:
+        if done is None or overwrite:
             missing.append(job)
-        elif different := _differences(done, {**request, "source": str(job.source.resolve())}):
+        elif different := _differences(done, request_for(job, request)):
             others.append(f"{job.folder}: {', '.join(different)}")
     if others:
         raise UserError(
             "results of another slide, run or setting are there:\n  " + "\n  ".join(others[:5]) + "\n"
             "Give --overwrite to replace them, or another --out"
         )
-    for job in missing:
+    for job in jobs:
         remove_leftovers(job.folder)
     return missing
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete NAME.PID.tmp and the like that processes of this machine which no longer run have left."""
-    for path in folder.parent.glob(f"{folder.name}.*.*") if folder.parent.is_dir() else ():
-        process, _, kind = path.name[len(folder.name) + 1 :].partition(".")
-        if kind in ("tmp", "old", "scratch") and process.isdecimal() and not _is_running(int(process)):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _slides(argument: Path) -> list[Path]:
@@ -111,16 +135,28 @@ def _slides(argument: Path) -> list[Path]:
     return found
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raise UserError if something else than an older result is there, which must not be replaced.
+
+    That may be the files that belong to a slide, as MRXS has them, the slide itself, or someone's notes.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        known = "request" in json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise UserError(
+            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
+        )
+
+
 def _request_of(folder: Path) -> dict[str, Any] | None:
     """What a finished folder's nuclei were asked for with; None where it is not finished."""
-    try:
-        return json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder / SUMMARY}: cannot be read ({error!r}). Delete the folder, or give another --out"
-        ) from error
+    check_replaceable(folder)
+    path = folder / SUMMARY
+    return json.loads(path.read_text(encoding="utf-8"))["config"]["request"] if path.exists() else None
 
 
 def _differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -130,13 +166,3 @@ def _differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str
         for key, value in wanted.items()
         if done.get(key) != value
     ]
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,6 +1,5 @@
 """One slide: opened, segmented, written."""
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.export import Exports
-from nucseg_jax.predict.plan import Job
+from nucseg_jax.files import beside
+from nucseg_jax.predict.plan import Job, check_replaceable, request_for
 from nucseg_jax.segmenter import Segmenter
 from nucseg_jax.slides import open_slide
 from nucseg_jax.whole_slide.pipeline import Segmentation
@@ -65,9 +65,10 @@ def segment(
       say: prints a line.
 
     Raises:
-      UserError: the slide cannot be read, or has no resolution.
+      UserError: the slide cannot be read, or has no resolution; its folder is there and no result.
     """
     start = time.perf_counter()
+    check_replaceable(job.folder)  # again: hours may have passed
     known = segmenter.magnification
     with open_slide(job.source, mpp, assumed_mpp=known.image_mpp) as slide:
         if slide.mpp_source.startswith("assumed"):
@@ -75,12 +76,12 @@ def segment(
                 f"{job.source}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the images of "
                 "training. --mpp says otherwise"
             )
-        scratch = job.folder.with_name(f"{job.folder.name}.{os.getpid()}.scratch")
-        scratch.mkdir(parents=True, exist_ok=True)
+        scratch = beside(job.folder, "scratch")
+        scratch.mkdir(parents=True)
         try:
             stream = segmenter.stream(slide, scratch=scratch, on_progress=on_progress)
             config = {
-                "request": {**request, "source": str(job.source.resolve())},
+                "request": request_for(job, request),
                 "run": segmenter.facts,
                 "resolution": {"slide": slide.mpp_source, "network": known.source},
             }
@@ -134,11 +135,14 @@ def write(
     return count
 
 
-def remember_failure(job: Job, traceback: str) -> Path:
-    """Write what went wrong beside the slide's folder, and give the file."""
+def remember_failure(job: Job, traceback: str) -> Path | None:
+    """Write what went wrong beside the slide's folder; gives the file, None if the disk does not take it."""
     path = error_file(job)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(traceback, encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return None
     return path
 
 

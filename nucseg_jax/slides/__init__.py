@@ -25,7 +25,7 @@ SUFFIXES = (
 )
 """Endings of files that are looked for in folders; a file that is named may have any."""
 
-_TIFF_SUFFIXES = (".tif", ".tiff", ".btf")
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
 _SAME_RESOLUTION = 1.01  # a level that is coarser by less is taken as it is
 _BLOCK_PX = 2048  # side of what is read at once for a thumbnail
 
@@ -161,6 +161,8 @@ def open_slide(
         raise DataError(f"{path}: no such file")
     if path.is_dir():
         raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
+    if not path.is_file():
+        raise DataError(f"{path}: is no file")
     reader = _reader(path)
     try:
         return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
@@ -174,6 +176,20 @@ def slide_of_array(image: NDArray[np.uint8], mpp: float, path: Path = Path("imag
     return Slide(path, ArrayReader(image, Resolution(mpp, "given")), Resolution(mpp, "given"))
 
 
+def series(path: Path) -> str | None:
+    """What all files of a DICOM slide have in common; None for other formats, and files that cannot be read.
+
+    A scanner's series is one slide, in a file for each of its levels and pictures; any opens it as a whole.
+    """
+    if path.suffix.lower() != ".dcm":
+        return None
+    try:
+        from nucseg_jax.slides import openslide_file
+    except ImportError:
+        return None
+    return openslide_file.series(path)
+
+
 def _reader(path: Path) -> Reader:
     try:
         from nucseg_jax.slides import openslide_file, tiff_file
@@ -183,7 +199,9 @@ def _reader(path: Path) -> Reader:
         raise MissingExtraError("slides", error, "PNG, JPEG and BMP images do without") from error
     if openslide_file.is_slide(path):
         return openslide_file.OpenSlideReader(path)
-    if path.suffix.lower() in _TIFF_SUFFIXES:
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start in _TIFF_STARTS:
         return tiff_file.TiffReader(path)
     return read_image_file(path)
 

@@ -1,5 +1,6 @@
 """PNG, JPEG, BMP and whatever else Pillow reads: decoded whole."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from nucseg_jax.errors import DataError
 from nucseg_jax.images import MODES, decode
 from nucseg_jax.slides import colours, resolution
 from nucseg_jax.slides.readers import Level, Resolution
+
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
+"""What Pillow raises on files that it cannot read."""
 
 MOST_PIXELS = 500_000_000
 """That are decoded at once: 1.5 GB. Larger images must be tiled TIFFs or slides."""
@@ -59,7 +63,7 @@ def _open(path: Path) -> Image.Image:
     bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(path)
-    except OSError as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path}: is neither an image nor a slide that can be read here ({error}). Slides of a scanner "
             "with several files need all of them side by side"
@@ -70,8 +74,12 @@ def _open(path: Path) -> Image.Image:
 
 def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     name = str(path)
-    if getattr(image, "n_frames", 1) > 1:
-        raise DataError(f"{name}: holds {image.n_frames} images. Give one image a file")  # type: ignore[attr-defined]
+    try:
+        frames = getattr(image, "n_frames", 1)  # which reads the file to its end
+    except _DAMAGED as error:
+        raise DataError(f"{name}: is damaged ({error}). Copy or export it again") from error
+    if frames > 1:
+        raise DataError(f"{name}: holds {frames} images. Give one image a file")
     sixteen_bits = any(
         ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
     )  # Pillow makes eight of them

@@ -16,6 +16,15 @@ def is_slide(path: Path) -> bool:
     return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
 
 
+def series(path: Path) -> str | None:
+    """The unique id of a DICOM series by one of its files; None if that is not known."""
+    try:
+        with openslide.OpenSlide(path) as slide:
+            return slide.properties.get("dicom.SeriesInstanceUID")
+    except openslide.OpenSlideError:
+        return None
+
+
 class OpenSlideReader:
     """A slide in any format OpenSlide knows.
 

@@ -1,5 +1,6 @@
 """Micrometres a pixel: found in a file's metadata, and held against what a microscope can have."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 
 from nucseg_jax.errors import DataError, UserError
@@ -88,8 +89,11 @@ def of_ome(metadata: str, name: str) -> Resolution:
         unit = "µm" if pixels is None else pixels.get(f"PhysicalSize{axis}Unit", "µm")
         if value is None or unit not in _UM_A_UNIT:
             return Resolution(None, "no PhysicalSizeX and Y of a known unit in its OME metadata")
-        sides.append(float(value) * _UM_A_UNIT[unit])
-    if min(sides) <= 0:
+        try:
+            sides.append(float(value) * _UM_A_UNIT[unit])
+        except ValueError:
+            return Resolution(None, f"PhysicalSize{axis} {value!r} in its OME metadata is no number")
+    if not 0 < min(sides) <= max(sides) < math.inf:
         return Resolution(None, "its OME metadata have pixels of no size")
     return of_pixel(sides[0], sides[1], "OME PhysicalSize", name)
 

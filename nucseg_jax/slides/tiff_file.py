@@ -1,5 +1,6 @@
 """TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
 
+import operator
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -17,6 +18,8 @@ CACHE_BYTES = 128 * 2**20
 """Decoded pieces that are kept: a row of pieces is read again for the next row of the network's tiles."""
 
 _MOST_PIECE_BYTES = 2**30
+_DECODERS = 64  # pieces that may be decoded at once
+_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
 _RATIONAL_UNITS = {2: 25400.0, 3: 10000.0}  # TIFF's inch and centimetre, in µm
 
 
@@ -39,6 +42,7 @@ class TiffReader:
             raise self._damaged(error) from error
         try:
             self._check(series)
+            self._check_complete(pages)
             self._pages = pages
             base = pages[0]
             self.levels = tuple(
@@ -49,6 +53,7 @@ class TiffReader:
             self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
             self._cached_bytes = 0
             self._lock = threading.Lock()
+            self._decoding = tuple(threading.Lock() for _ in range(_DECODERS))
             self.resolution = self._resolution(base)
             if base.dtype == np.uint16:
                 self._check_range()
@@ -78,18 +83,18 @@ class TiffReader:
     def _piece(self, level: int, index: int) -> NDArray[np.uint8]:
         """uint8 [rows, columns, 3] of a tile or strip, from the cache where it is there."""
         key = (level, index)
-        with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        piece = self._decoded(self._pages[level], index)
-        with self._lock:
-            if key not in self._cache:
+        with self._decoding[hash(key) % _DECODERS]:  # a huge strip is decoded by one thread, not by all
+            with self._lock:
+                if key in self._cache:
+                    self._cache.move_to_end(key)
+                    return self._cache[key]
+            piece = self._decoded(self._pages[level], index)
+            with self._lock:
                 self._cache[key] = piece
                 self._cached_bytes += piece.nbytes
-            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
-                self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
-        return piece
+                while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+                    self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
+            return piece
 
     def _decoded(self, page: Any, index: int) -> NDArray[np.uint8]:
         if page.planarconfig == 2 and page.samplesperpixel > 1:
@@ -99,24 +104,26 @@ class TiffReader:
         else:
             pixels = self._segment(page, index)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            # uint16 [3, entries], made of bytes by 256 or 257: the upper byte is right for both.
-            table = (np.asarray(page.colormap) >> 8).astype(np.uint8)
-            return table.T[pixels[..., 0]]
+            return _palette(page)[pixels[..., 0]]
         eight_bits = colours.to_eight_bits(pixels)
-        if eight_bits.shape[-1] == 3:
-            return eight_bits
-        return colours.on_white(eight_bits[..., :4], premultiplied=1 in (page.extrasamples or ()))
+        kind = next(iter(page.extrasamples or ()), 0)
+        if eight_bits.shape[-1] == 3 or kind not in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA):
+            return np.ascontiguousarray(eight_bits[..., :3])  # a fourth sample of no kind is no transparency
+        return colours.on_white(eight_bits, premultiplied=kind == _ASSOCIATED_ALPHA)
 
     def _segment(self, page: Any, index: int) -> NDArray[Any]:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
         rows, columns = _piece_size(page)
+        length = page.databytecounts[index]
         try:
             file = self._file.filehandle
             with self._lock:
                 file.seek(page.dataoffsets[index])
-                stored = file.read(page.databytecounts[index])
+                stored = file.read(length)
+            if len(stored) != length:
+                raise tifffile.TiffFileError("the file ends too early")
             options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-            data = page.decode(stored if stored else None, index, **options)[0]
+            data = page.decode(stored if length else None, index, **options)[0]
         except Exception as error:
             raise self._damaged(error) from error
         samples = 1 if page.planarconfig == 2 else page.samplesperpixel
@@ -141,15 +148,47 @@ class TiffReader:
         else:
             coloured = page.photometric == photometric.RGB or (page.photometric == photometric.YCBCR and jpeg)
             known = coloured and page.samplesperpixel in (3, 4)
-        if not known or page.dtype not in (np.uint8, np.uint16):
+        bits = page.bitspersample  # of 4 and less, a palette alone has the colours in a table
+        whole = bits in (8, 16) or page.photometric == photometric.PALETTE
+        if not (known and whole and page.dtype in (np.uint8, np.uint16)):
             kind = getattr(page.photometric, "name", str(page.photometric))
-            raise colours.refuse(self._name, f"a TIFF of {page.samplesperpixel} × {page.dtype} {kind}")
+            raise colours.refuse(
+                self._name, f"a TIFF of {page.samplesperpixel} × {bits}-bit {page.dtype} {kind}"
+            )
         rows, columns = _piece_size(page)
+        if min(rows, columns) < 1:
+            raise self._damaged(f"its pieces have {rows} × {columns} pixels")
         if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > _MOST_PIECE_BYTES:
             raise DataError(
                 f"{self._name}: lies in pieces of {size / 2**30:.1f} GiB, which would have to be decoded "
                 "whole. Save it as a tiled TIFF"
             )
+
+    def _check_complete(self, pages: list[Any]) -> None:
+        """Refuse a file that was cut off, and one that holds a larger image than its first."""
+        size = self._file.filehandle.size
+        for page in pages:
+            end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+            if end > size:
+                raise self._damaged(f"it ends at byte {size:,}, but its pixels at byte {end:,}")
+        if self._next_directory():
+            raise self._damaged("its list of images is cut off")
+        first, *others = (series.keyframe for series in self._file.series)
+        for page in others:
+            if page.imagelength * page.imagewidth > first.imagelength * first.imagewidth:
+                raise DataError(
+                    f"{self._name}: its first image, {first.imagelength}×{first.imagewidth}, is smaller than "
+                    f"another in it, {page.imagelength}×{page.imagewidth}. Save the one that is meant alone"
+                )
+
+    def _next_directory(self) -> int:
+        """Where the image after the last that was found lies; 0 where there is none, as it should be."""
+        place = self._file.pages.next_page_offset
+        if place is None:
+            return 0
+        self._file.filehandle.seek(place)
+        stored = self._file.filehandle.read(self._file.tiff.offsetsize)
+        return int.from_bytes(stored, "little" if self._file.byteorder == "<" else "big")
 
     def _check_range(self) -> None:
         """Refuse 12 bits in 16: looks at the middle of the coarsest level."""
@@ -176,7 +215,7 @@ class TiffReader:
         across, down = (x * 25400.0 / inches for x in pixels_a_unit)
         return resolution.of_dots(across, down, "TIFF resolution tags", self._name)
 
-    def _damaged(self, error: Exception) -> DataError:
+    def _damaged(self, error: Exception | str) -> DataError:
         return DataError(f"{self._name}: cannot be read as a TIFF ({error}). Copy or export it again")
 
 
@@ -185,6 +224,13 @@ def _piece_size(page: Any) -> tuple[int, int]:
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _palette(page: Any) -> NDArray[np.uint8]:
+    """uint8 [entries, 3]: the colours of a palette."""
+    table = np.asarray(page.colormap).T  # uint16
+    # Made of bytes by 256 or 257, the upper byte is right for both; some programs write the bytes themselves.
+    return (table if table.max(initial=0) < 256 else table >> 8).astype(np.uint8)
 
 
 def _ratio(page: Any, tag: str) -> float:
