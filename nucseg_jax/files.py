@@ -75,6 +75,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
     An older folder is deleted last: killed between the two renames, this leaves it as NAME.….old.
     """
+    path = Path(os.path.realpath(path))  # a link stays one
     temporary, old = beside(path, "tmp"), beside(path, "old")
     temporary.mkdir(parents=True)
     try:

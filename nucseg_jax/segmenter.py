@@ -1,11 +1,8 @@
 """A trained run that finds nuclei: `Segmenter.load(workdir)(image)`, and slides of any size as a stream."""
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +21,7 @@ from nucseg_jax.slides import Slide, slide_of_array
 from nucseg_jax.slides.resolution import check_given
 from nucseg_jax.whole_slide.device import TileNetwork
 from nucseg_jax.whole_slide.pipeline import Network, Segmentation, Setup
+from nucseg_jax.whole_slide.workers import processes
 
 BLOCK_PX = 1024
 """Side of the blocks that nuclei are cut in; the result does not depend on it."""
@@ -218,22 +216,7 @@ class Segmenter:
     def _cutters(self) -> Executor:
         if self._pool is None:
             if self._workers:
-                # Not forked: a process with JAX's threads in it must not be.
-                context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._workers, context, _serve_parent)
+                self._pool = processes(self._workers)
             else:
                 self._pool = ThreadPoolExecutor(1, "cutter")
         return self._pool
-
-
-def _serve_parent() -> None:
-    """Begin a process that cuts nuclei: Ctrl-C is for its parent, and it ends when that does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()  # a parent that was killed could not end it
-        os._exit(1)
-
-    threading.Thread(target=follow, name="follow", daemon=True).start()

@@ -14,6 +14,9 @@ _LEAST_DENSITY = 0.04
 _DARKEST_GLASS, _MOST_COLOURED_GLASS = 200, 16
 _LEAST_GLASS = 0.01  # of the thumbnail: fewer bright pixels are vessels and gaps, or noise
 _SMOOTHING_PX = 0.5  # no more: a nucleus alone among fat or mucus is one pixel
+_SMOOTHING_REACH_PX = 2  # that the smoothing looks at: SciPy's ends at 4 standard deviations
+_STRIP_PX = 256  # rows that are worked on at once
+_GLASS_PIXELS = 8_000_000  # of a larger picture, that glass is looked for in
 _REACH_PX = 2  # added around tissue, so that no nucleus on its border is lost
 
 
@@ -35,15 +38,32 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """
     if thumbnail.dtype != np.uint8 or thumbnail.ndim != 3 or thumbnail.shape[2] != 3:
         raise ValueError(f"thumbnail must be uint8 [h, w, 3], got {thumbnail.dtype} {thumbnail.shape}")
-    light = np.maximum(thumbnail.astype(np.float32), 1.0)
-    light = ndimage.gaussian_filter(light, (_SMOOTHING_PX, _SMOOTHING_PX, 0), mode="nearest")
-    density = np.log(_glass(light)) - np.log(light)
-    mask = density.mean(axis=2) > _LEAST_DENSITY
+    height, width = thumbnail.shape[:2]
+    starts = range(0, height, _STRIP_PX)
+    every = -(-height * width // _GLASS_PIXELS)
+    glass = _glass(np.concatenate([_light(thumbnail, start) for start in starts[::every]]))
+    mask = np.empty((height, width), bool)
+    for start in starts:
+        density = np.log(glass) - np.log(_light(thumbnail, start))
+        mask[start : start + _STRIP_PX] = density.mean(axis=2) > _LEAST_DENSITY
     return ndimage.binary_dilation(mask, np.ones((3, 3), bool), iterations=_REACH_PX)
 
 
+def _light(thumbnail: NDArray[np.uint8], start: int) -> NDArray[np.float32]:
+    """float32 [h, w, 3], smoothed: a strip of the thumbnail, of which large ones are not taken whole."""
+    first = max(0, start - _SMOOTHING_REACH_PX)
+    strip = thumbnail[first : start + _STRIP_PX + _SMOOTHING_REACH_PX]
+    light = np.maximum(strip.astype(np.float32), 1.0)
+    light = ndimage.gaussian_filter(light, (_SMOOTHING_PX, _SMOOTHING_PX, 0), mode="nearest")
+    return light[start - first :][:_STRIP_PX]
+
+
 def _glass(light: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [3]: the colour of empty glass; white where the picture shows none."""
+    """float32 [3]: the colour of empty glass; white where the picture shows none.
+
+    Args:
+      light: [h, w, 3], of evenly spaced strips of a large picture.
+    """
     bright = light.min(axis=2) >= _DARKEST_GLASS
     glass = light[bright & (np.ptp(light, axis=2) <= _MOST_COLOURED_GLASS)]
     if len(glass) < _LEAST_GLASS * light.shape[0] * light.shape[1]:

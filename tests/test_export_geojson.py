@@ -157,3 +157,20 @@ def test_a_bad_nucleus_at_the_end_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="nucleus 1 is not one"):
         written(tmp_path / "a.geojson", [bad])
     assert leftovers(tmp_path) == []
+
+
+def test_nothing_is_outside_of_the_slide(tmp_path):
+    """At 0.5 µm a pixel it has 502 columns, the last of which ends past the slide's 1003rd pixel."""
+    frame = Frame((10, 1003), 0.25, 0.5)
+    nuclei = [Nucleus(1, 0, 499, np.ones((5, 3), bool), 0.5)]
+    with GeoJson(tmp_path / "a.geojson", frame, name="a") as sink:
+        sink.add(nuclei[0])
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert shapely.geometry.shape(feature["geometry"]).bounds == (998, 0, 1003, 10)
+
+
+def test_large_numbers_keep_their_digits(tmp_path):
+    with GeoJson(tmp_path / "a.geojson", FRAME, name="a") as sink:
+        sink.add(Nucleus(2**31 - 1, 3, 3, np.ones((5, 3), bool), 0.5))
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert feature["properties"]["measurements"]["Nucleus number"] == 2**31 - 1

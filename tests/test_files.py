@@ -47,3 +47,13 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path, make) -> None
 def test_printable() -> None:
     assert printable(Path("µ.svs")) == "µ.svs"
     assert printable(Path(os.fsdecode(b"a\xff.svs"))) == r"a\xff.svs"
+
+
+def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "a").symlink_to(tmp_path / "there")
+    for content in ("old", "new"):
+        with replacing_folder(tmp_path / "a") as temporary:
+            (temporary / "file").write_text(content)
+    assert (tmp_path / "a").is_symlink() and (tmp_path / "there" / "file").read_text() == "new"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a", "there"]

@@ -23,7 +23,8 @@ from nucseg_jax.magnification import Magnification, of_run
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.slides import slide_of_array
 from nucseg_jax.whole_slide import blocks
-from nucseg_jax.whole_slide.timing import STAGES
+from nucseg_jax.whole_slide.store import LARGEST_DENSITY
+from nucseg_jax.whole_slide.timing import STAGES, StageTimes
 from tests.untrained import write_run
 
 MPP = 0.25
@@ -37,9 +38,11 @@ def config_of(method: str) -> ConfigDict:
     return config
 
 
-def segmenter(method: str = "watershed", *, block_px: int = 1024, network_mpp: float = MPP) -> Segmenter:
+def segmenter(
+    method: str = "watershed", *, block_px: int = 1024, network_mpp: float = MPP, workers: int = 0
+) -> Segmenter:
     magnification = Magnification(MPP, network_mpp, "test")
-    return Segmenter(RedIsNucleus(), config_of(method), magnification, block_px=block_px)
+    return Segmenter(RedIsNucleus(), config_of(method), magnification, block_px=block_px, workers=workers)
 
 
 def tissue(height: int, width: int, count: int, seed: int = 0, radius: float = 9.0) -> NDArray[np.uint8]:
@@ -135,7 +138,7 @@ def test_a_stream_has_crops_probabilities_and_dye() -> None:
     assert (nucleus.id, nucleus.top, nucleus.left) == (1, 30, 50)
     assert nucleus.mask.shape == (12, 10) and nucleus.mask.all() and nucleus.mask.dtype == bool
     assert nucleus.probability == pytest.approx(0.8)
-    assert nucleus.hematoxylin == pytest.approx(0.6)
+    assert nucleus.hematoxylin == pytest.approx(51 / 255 * LARGEST_DENSITY)
     assert stream.frame.network_size == (100, 120)
     assert set(stream.times) == set(STAGES) and stream.times["reading"] > 0
     assert stream.megapixels == pytest.approx(len(stream.places) * 24**2 / 1e6)
@@ -332,7 +335,56 @@ def test_importing_the_package_is_light() -> None:
     assert printed.split("\n")[:2] == ["Segmenter", "[]"]
 
 
-def test_workers_need_no_jax() -> None:
-    code = "import sys, nucseg_jax.whole_slide.blocks; print('jax' in sys.modules)"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == "False"
+def test_workers_have_no_jax() -> None:
+    """As they run: what the pool and a block's cutter are unpickled from."""
+    with slide_of_array(tissue(60, 60, 5), MPP) as slide, segmenter(workers=1) as one:
+        list(one.stream(slide))
+        assert one._pool is not None
+        for package, there in (("jax", False), ("skimage", True)):
+            assert one._pool.submit(eval, f"{package!r} in __import__('sys').modules").result() is there
+
+
+def test_an_exception_of_any_kind_reaches_who_iterates(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Panic(BaseException):
+        pass
+
+    def panic(*arguments: object) -> None:
+        raise Panic
+
+    monkeypatch.setattr(RedIsNucleus, "normalize", panic)
+    with slide_of_array(tissue(60, 60, 5), MPP) as slide, pytest.raises(Panic):
+        list(segmenter().stream(slide))
+
+
+@pytest.mark.parametrize("method", ["components", "watershed"])
+def test_no_pixel_of_a_huge_component_is_lost(small_reach: None, method: str) -> None:
+    """All of it is one nucleus, or a mesh: windows cut it where they meet."""
+    mesh = np.full((400, 300), 255, np.uint8)
+    mesh[(np.arange(400)[:, None] % 20 > 3) & (np.arange(300)[None] % 20 > 3)] = 0
+    for nucleus in (np.full((400, 300), 255, np.uint8), mesh):
+        image = np.stack([255 - nucleus, np.full_like(nucleus, 255), nucleus], axis=-1)
+        expected: list[NDArray[np.int32]] = []
+        for block_px in (50, 333):
+            with slide_of_array(image, MPP) as slide:
+                stream = segmenter(method, block_px=block_px).stream(slide)
+                covered = np.zeros(image.shape[:2], np.int32)
+                for found in stream:
+                    height, width = found.mask.shape
+                    covered[found.top : found.top + height, found.left : found.left + width] += found.mask
+            if method == "components":
+                np.testing.assert_array_equal(covered > 0, nucleus > 0)
+            assert (covered[nucleus > 0] > 0).mean() > 0.98 and not covered[nucleus == 0].any()
+            expected.append(covered)
+        np.testing.assert_array_equal(*expected)
+
+
+def test_times_count_what_still_runs() -> None:
+    times = StageTimes()
+    with times.measure("export"):
+        time.sleep(0.01)
+        assert times["export"] >= 0.01
+        with times.measure("export"):  # another thread's
+            pass
+    before = times["export"]
+    time.sleep(0.01)
+    assert times["export"] == before > 0.01 and times["reading"] == 0

@@ -62,3 +62,12 @@ def test_a_shaded_lamp_is_no_tissue() -> None:
 def test_wrong_thumbnails() -> None:
     with pytest.raises(ValueError, match=r"uint8 \[h, w, 3\], got float64 \(5, 5\)"):
         tissue_mask(np.zeros((5, 5)))
+
+
+def test_large_pictures_are_taken_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noisy(GLASS, (700, 90))
+    picture[100:600:7, 20:60] = noisy(EOSIN, (72, 40))
+    whole = tissue_mask(picture)
+    for name, value in (("_STRIP_PX", 13), ("_GLASS_PIXELS", 20_000)):
+        monkeypatch.setattr(f"nucseg_jax.tissue_mask.{name}", value)
+        np.testing.assert_array_equal(tissue_mask(picture), whole)

@@ -100,8 +100,11 @@ class _Coordinates:
 
     def __init__(self, frame: Frame) -> None:
         height, width = frame.network_size
-        self._x = np.array([f"[{_text(x * frame.scale)}," for x in range(width + 1)], dtype=object)
-        self._y = np.array([f"{_text(y * frame.scale)}]" for y in range(height + 1)], dtype=object)
+        # The last pixel of the network's level may end past the slide, by less than it is wide.
+        across = (min(x * frame.scale, frame.size[1]) for x in range(width + 1))
+        down = (min(y * frame.scale, frame.size[0]) for y in range(height + 1))
+        self._x = np.array([f"[{_text(x)}," for x in across], dtype=object)
+        self._y = np.array([f"{_text(y)}]" for y in down], dtype=object)
 
     def texts(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> list[str]:
         """Positions in JSON, in base pixels, of points in pixels of the network's level."""
@@ -136,7 +139,10 @@ def _values(batch: Batch) -> list[str]:
     ]
 
 
-_VALUES = [f"{json.dumps(name, ensure_ascii=False)}:%.7g" for name in MEASUREMENTS]
+_VALUES = [
+    f"{json.dumps(name, ensure_ascii=False)}:{'%d' if column == 'id' else '%.7g'}"
+    for name, column in MEASUREMENTS.items()
+]
 _ALL_VALUES = "{" + ",".join(_VALUES) + "}"
 
 

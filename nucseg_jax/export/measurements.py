@@ -43,7 +43,8 @@ class Measurements:
         minor_axis_um: of the shorter axis, µm. Moments are of squares, as MATLAB's are, and so 1/12 px²
             larger than scikit-image's, which are of points: a single pixel has axes of 1.15 px, not 0.
         eccentricity: sqrt(1 − (minor / major)²), 0 for a disc.
-        hematoxylin_density: mean optical density of hematoxylin, natural logarithm; NaN where not measured.
+        hematoxylin_density: mean optical density of hematoxylin, natural logarithm, 0 to 10, by the slide's
+            own stain vectors; NaN where not measured.
         probability: the network's, mean over the pixels.
         touches_border: bool, the nucleus ends at the slide's edge, and may be cut.
     """

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,13 +126,14 @@ def write(
             formats=formats,
         )
     count = 0
-    with exports:
+    with ExitStack() as stack:
+        stack.enter_context(exports)
         for nucleus in nuclei:
             with times.measure("export"):
                 exports.add(nucleus)
             count += 1
-        last = time.perf_counter()
-    times.add("export", time.perf_counter() - last)
+        with times.measure("export"):
+            stack.close()  # the rest is written, and last of all the summary, which has these seconds
     return count
 
 

@@ -6,8 +6,8 @@ reaches. What comes out is a function of the component and what lies around it, 
 
 A component that is more than LARGEST_PX high or wide (a smear, or a network that runs all nuclei together) is
 cut in windows on a fixed grid instead, and a nucleus belongs to the window that its first pixel lies in. Each
-is still found whole, unless it is more than WINDOW_REACH_PX long; where two windows see a nucleus
-differently, two may overlap there.
+is still found whole, unless it is more than WINDOW_REACH_PX long: then windows cut it where they meet. Where
+two windows see a nucleus differently, two may overlap there.
 
 Works on NumPy arrays alone, so that other processes can do it while the device computes.
 """
@@ -20,6 +20,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage import measure
 
 from nucseg_jax import instances
 from nucseg_jax.maps import NucleusMap
@@ -174,8 +175,7 @@ class BlockCutter:
                 part = fixed.common(block)
                 if not huge[part.within(block).slices].any():
                     continue
-                window = fixed.grown(WINDOW_REACH_PX, self.store.shape)
-                nuclei = self._split(window)
+                nuclei = self._split(fixed.grown(WINDOW_REACH_PX, self.store.shape), cut_to=fixed)
                 found += [
                     nucleus
                     for nucleus, (y, x) in nuclei
@@ -222,13 +222,14 @@ class BlockCutter:
         return self.store.read(window.top, window.left, *sides, count)
 
     def _split(
-        self, window: Box, among: NDArray[np.bool_] | None = None
+        self, window: Box, among: NDArray[np.bool_] | None = None, cut_to: Box | None = None
     ) -> list[tuple[Found, tuple[int, int]]]:
         """All nuclei of a window with their first pixels, cut ones at its border included.
 
         Args:
           window: where to look.
           among: bool, pixels of the window: those of other components are left out.
+          cut_to: what is left of those that the window's border cuts; None: all that is in the window.
         """
         planes = self._planes(window)
         nucleus = _probability(planes[0])
@@ -236,6 +237,8 @@ class BlockCutter:
             nucleus *= among
         boundary = _probability(planes[1]) if self.has_boundary else None
         label_map = instances.split(NucleusMap(nucleus, boundary), self.config)
+        if cut_to is not None:
+            label_map = self._cut_down(label_map, window, cut_to)
         places = np.flatnonzero(label_map)
         labels = label_map.ravel()[places]
         count = int(labels.max(initial=0))
@@ -251,6 +254,23 @@ class BlockCutter:
             found = Found(top, left, label_map[slices] == i, float(likely[i]), float(dye[i]))
             result.append((found, (y + window.top, x + window.left)))
         return result
+
+    def _cut_down(self, label_map: NDArray[np.int32], window: Box, to: Box) -> NDArray[np.int32]:
+        """A window's nuclei without what those that its border cuts have outside of a smaller rectangle."""
+        height, width = self.store.shape
+        ends = np.zeros(label_map.shape, bool)  # where the window ends but the slide goes on
+        ends[0, :], ends[-1, :] = window.top > 0, window.bottom < height
+        ends[:, 0] |= window.left > 0
+        ends[:, -1] |= window.right < width
+        is_cut = np.zeros(int(label_map.max(initial=0)) + 1, bool)
+        is_cut[label_map[ends]] = True
+        outside = np.ones(label_map.shape, bool)
+        outside[to.common(window).within(window).slices] = False
+        left = np.where(outside & is_cut[label_map], 0, label_map)
+        pieces = measure.label(left, connectivity=1)
+        areas = np.bincount(pieces.ravel())
+        small = areas < self.config[self.config.method].min_area_px
+        return np.where(small[pieces], 0, pieces).astype(np.int32)
 
 
 class _Components:

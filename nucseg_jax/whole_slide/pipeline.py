@@ -163,6 +163,10 @@ class Segmentation:
             self._on_progress(part)
 
 
+_Waiting = tuple[Box, Future[tuple[list[Found], float]]]
+"""A block, and what will be found in it and how long that took."""
+
+
 class _Feeder:
     """The thread that reads, feeds the device, stores, and hands out blocks.
 
@@ -177,9 +181,7 @@ class _Feeder:
         self._of, self._cutter, self._blocks = segmentation, cutter, deque(blocks)
         setup = segmentation.setup
         self._ahead = threading.Semaphore(2 * setup.cutter_count + 4)  # blocks that wait to be taken
-        self._handed_out: queue.Queue[tuple[Box, Future[tuple[list[Found], float]]] | Exception | None] = (
-            queue.Queue()
-        )
+        self._handed_out: queue.Queue[_Waiting | BaseException | None] = queue.Queue()
         self._stopped = threading.Event()
         self._device_free = 0.0  # since when
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
@@ -188,7 +190,7 @@ class _Feeder:
     def results(self) -> Iterator[tuple[Box, list[Found]]]:
         """Each block with its nuclei, in order; raises what went wrong in any stage."""
         while (item := self._handed_out.get()) is not None:
-            if isinstance(item, Exception):
+            if isinstance(item, BaseException):
                 raise item
             block, future = item
             found, seconds = future.result()
@@ -215,7 +217,7 @@ class _Feeder:
                 self._infer(readers, watcher)
             self._hand_out(self._of.frame.network_size[0])
             self._handed_out.put(None)
-        except Exception as error:
+        except BaseException as error:  # whatever it is, someone waits
             self._handed_out.put(error)
 
     def _estimate(self, readers: Executor) -> SlideStain:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-LARGEST_DENSITY = 3.0
-"""Optical density that a plane's 255 stands for; hematoxylin above it is not told apart."""
+LARGEST_DENSITY = 10.0
+"""Optical density that a plane's 255 stands for. A pixel of three channels has at most ln 255 · √3 = 9.6."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ class StageTimes(Mapping[str, float]):
 
     def __init__(self) -> None:
         self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._running: dict[object, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
     def add(self, stage: str, seconds: float) -> None:
@@ -22,15 +23,21 @@ class StageTimes(Mapping[str, float]):
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
-        """Add the time that the block takes."""
-        start = time.perf_counter()
+        """Add the time that the block takes; while it runs, what it has taken counts."""
+        token, start = object(), time.perf_counter()
+        with self._lock:
+            self._running[token] = stage, start
         try:
             yield
         finally:
-            self.add(stage, time.perf_counter() - start)
+            with self._lock:
+                del self._running[token]
+                self._seconds[stage] += time.perf_counter() - start
 
     def __getitem__(self, stage: str) -> float:
-        return self._seconds[stage]
+        with self._lock:
+            running = [start for of, start in self._running.values() if of == stage]
+            return self._seconds[stage] + len(running) * time.perf_counter() - sum(running)
 
     def __iter__(self) -> Iterator[str]:
         return iter(STAGES)
