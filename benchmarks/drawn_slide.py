@@ -60,13 +60,16 @@ class DrawnReader:
         self.levels: tuple[Level, ...] = tuple(Level(side // n, side // n, float(n)) for n in _LEVELS)
         self.resolution = Resolution(MPP, "drawn")
         pixels = np.where(drawn_block()[..., None], np.array(NUCLEUS, np.uint8), np.array(EOSIN, np.uint8))
-        self._blocks = [pixels[::n, ::n] for n in _LEVELS]
+        # Twice along each side, so that most of what is read is a view.
+        self._blocks = [np.tile(pixels[::n, ::n], (2, 2, 1)) for n in _LEVELS]
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
-        block = self._blocks[level]
-        rows = np.arange(top, top + height) % len(block)
-        columns = np.arange(left, left + width) % len(block)
-        return block[rows[:, None], columns[None]]
+        blocks, side = self._blocks[level], BLOCK_PX // _LEVELS[level]
+        top, left = top % side, left % side
+        if max(top + height, left + width) > len(blocks):
+            again = -(-(top + height) // len(blocks)), -(-(left + width) // len(blocks)), 1
+            blocks = np.tile(blocks, again)
+        return blocks[top : top + height, left : left + width]
 
     def close(self) -> None:
         pass

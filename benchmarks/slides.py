@@ -16,12 +16,12 @@ compilation is not counted.
 """
 
 import os
-import resource
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -57,39 +57,39 @@ def segment(segmenter: Segmenter, slide: Slide, folder: Path) -> list[dict[str, 
     nuclei = segmenter.stream(slide, scratch=scratch)
     count = work.write(nuclei, folder, source=slide.path, config={"run": segmenter.facts})
     clock = time.perf_counter() - start
-    segmenter.close()  # what its workers held is known when they have ended
+    memory = {
+        "memory_bytes": _peak_bytes(None),
+        "worker_memory_bytes": max(
+            (_peak_bytes(child.pid) or 0 for child in active_children()), default=None
+        ),
+    }
+    segmenter.close()
     total = sum(nuclei.times.values())
     rows = [
-        {"stage": stage, "seconds": seconds, "share": seconds / total, "memory": False}
+        {"stage": stage, "seconds": seconds, "share": seconds / total} | dict.fromkeys(memory)
         for stage, seconds in nuclei.times.items()
     ]
-    rows.append({"stage": CLOCK, "seconds": clock, "share": None, "memory": True})
+    rows.append({"stage": CLOCK, "seconds": clock, "share": None} | memory)
     return [_completed(row, count, nuclei.megapixels) for row in rows]
 
 
 def _completed(row: dict[str, Any], nuclei: int, megapixels: float) -> dict[str, Any]:
-    memory = row.pop("memory")
     per_second = 1 / row["seconds"] if row["seconds"] else None
     return row | {
         "nuclei": nuclei,
         "megapixels": megapixels,
         "megapixels_per_second": per_second and megapixels * per_second,
         "nuclei_per_second": per_second and nuclei * per_second,
-        "memory_bytes": _peak_bytes() if memory else None,
-        "worker_memory_bytes": _worker_bytes() if memory else None,
     }
 
 
-def _peak_bytes() -> int:
-    """Of this process alone; getrusage also knows what its parent held when it began."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _worker_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+def _peak_bytes(process: int | None) -> int | None:
+    """What a process ever held. Linux's: getrusage also knows what its parent held when it began."""
+    try:
+        status = Path(f"/proc/{process or 'self'}/status").read_text()
+    except OSError:
+        return None
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def colour_segmenter(workers: int) -> Segmenter:

@@ -214,8 +214,8 @@ class BlockCutter:
         return box.longest <= LARGEST_PX and around.common(window) == around
 
     def _mask(self, window: Box) -> NDArray[np.bool_]:
-        planes = self._planes(window, count=1)
-        return _probability(planes[0]) > self.config[self.config.method].threshold
+        is_nucleus = _probability(np.arange(256, dtype=np.uint8)) > self.config[self.config.method].threshold
+        return is_nucleus[self._planes(window, count=1)[0]]
 
     def _planes(self, window: Box, count: int | None = None) -> NDArray[np.uint8]:
         sides = window.bottom - window.top, window.right - window.left
