@@ -11,8 +11,8 @@ largest of its workers ever held in memory.
 
 Without --run a drawn slide is segmented by a network that reads nuclei off their colour, which costs next
 to nothing: what is left is the post-processing (watershed) and the export of blocks² × 324 ragged nuclei,
-104,976 of them by default. Exits with 1 unless it finds all. With --run one tile is segmented before, so that
-compilation is not counted.
+104,976 of them by default. Exits with 1 unless it finds all. With --run drawn tissue is segmented before, so
+that compilation is not counted.
 """
 
 import os
@@ -103,8 +103,8 @@ def colour_segmenter(workers: int) -> Segmenter:
 def trained_segmenter(run: Path, workers: int) -> Segmenter:
     """A run's, compiled."""
     segmenter = Segmenter.load(run, workers=workers)
-    tile = drawn_slide(1).thumbnail(512)
-    with slide_of_array(tile, segmenter.magnification.image_mpp) as slide:
+    image = drawn_slide(2).thumbnail(2048)
+    with slide_of_array(image, segmenter.magnification.image_mpp) as slide:
         list(segmenter.stream(slide))
     return segmenter
 

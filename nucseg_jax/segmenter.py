@@ -15,6 +15,7 @@ from nucseg_jax import checkpoint, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.images import check_image
 from nucseg_jax.magnification import Magnification, of_run
+from nucseg_jax.models import WHOLE_IMAGE_NETWORKS
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.runs import open_run
 from nucseg_jax.slides import Slide, slide_of_array
@@ -26,7 +27,7 @@ from nucseg_jax.whole_slide.workers import processes
 BLOCK_PX = 1024
 """Side of the blocks that nuclei are cut in; the result does not depend on it."""
 
-_MARGIN_PART = 8  # of a tile's side, on each of its sides, is not kept
+_MARGIN_PART = 8  # of a training patch's side, on each side of a tile, is not kept
 _MOST_READERS = 8
 
 
@@ -94,15 +95,16 @@ class Segmenter:
         run = open_run(Path(workdir), mesh, overrides or {})
         config = run.config
         magnification = of_run(run.model.info, network_mpp)
-        tile = config.data.crop_size
+        # Larger tiles have less margin; only what sees no further than its surroundings may have them.
+        times = 1 if config.model.name in WHOLE_IMAGE_NETWORKS else 2
         network = TileNetwork(
             run.model.network,
             run.model.params,
             run.model.batch_stats,
             mesh,
-            tile=tile,
-            margin=tile // _MARGIN_PART,
-            batch_size=config.eval.batch_size,
+            tile=config.data.crop_size * times,
+            margin=config.data.crop_size // _MARGIN_PART,
+            batch_size=max(1, config.eval.batch_size // times**2),
             stain=run.model.stain,
             augment=config.eval.augment,
             has_boundary=config.instances.method == "boundary",

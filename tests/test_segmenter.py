@@ -260,19 +260,20 @@ def test_a_run_says_the_same_of_a_pixel_wherever_the_image_is_cut(
     run = write_run(tmp_path, stain=STAIN, model__num_classes=classes, instances__method=method, **least)
     loaded = Segmenter.load(run, network_mpp=MPP, mesh=one_device, block_px=40)
     assert loaded.facts["step"] == 1 and loaded.magnification.network_mpp == MPP
-    image = tissue(96, 96, 30)
+    image = tissue(160, 160, 80)
     found = loaded(image)
     other = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 1})(image)
     assert_same_nuclei(found, other)
-    assert found.shape == (96, 96) and found.max() > 3
+    assert found.shape == (160, 160) and found.max() > 3
 
 
 def test_flips_and_turns_are_laid_back(tmp_path: Path, one_device: Mesh) -> None:
     """With test-time augmentation a turned tile gives the turned result."""
     run = write_run(tmp_path)
-    network = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.augment": True})._network
-    tiles = np.zeros((network.batch_size, 32, 32, 3), np.uint8)
-    tiles[0] = tissue(32, 32, 6)
+    overrides = {"eval.augment": True, "eval.batch_size": 12}
+    network = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides=overrides)._network
+    tiles = np.zeros((network.batch_size, network.tile, network.tile, 3), np.uint8)
+    tiles[0] = tissue(network.tile, network.tile, 24)
     tiles[1] = np.rot90(tiles[0])
     tiles[2] = tiles[0][:, ::-1]
     normalized, dye = network.normalize(tiles, network.estimate([tiles[0]]))

@@ -31,6 +31,9 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
 IMAGENET_ENCODERS = ("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction")
 """Networks whose encoder the paper starts from ImageNet weights."""
 
+WHOLE_IMAGE_NETWORKS = ("psp_segnet", "self_correction")
+"""Networks that pool over all they are given: what they say of a pixel changes with the size of a tile."""
+
 
 def create_model(
     name: str,

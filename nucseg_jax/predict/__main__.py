@@ -220,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         default=min(_MOST_WORKERS, os.cpu_count() or 1),
-        help="processes that cut nuclei while the device computes, of 0.3 GB each (default: one a "
+        help="processes that cut nuclei while the device computes, of 0.5 GB each (default: one a "
         f"core, at most {_MOST_WORKERS})",
     )
     parser.add_argument("--overwrite", action="store_true", help="do finished slides again")

@@ -33,6 +33,7 @@ from nucseg_jax.whole_slide.timing import StageTimes
 # Tiles of tissue, evenly spaced, that a slide's stain is estimated from: with 16 concentrations vary by a
 # tenth, with these by 3 %.
 _STAIN_TILES = 64
+_STAIN_SIDE = 192  # pixels along each side of a tile, evenly spaced: more would take longer
 _BATCHES_AHEAD = 2  # that are read while the device works
 
 
@@ -223,7 +224,7 @@ class _Feeder:
     def _estimate(self, readers: Executor) -> SlideStain:
         places = self._of.places
         chosen = [places[i * len(places) // _STAIN_TILES] for i in range(_STAIN_TILES)]
-        samples = list(readers.map(self._centre, dict.fromkeys(chosen)))
+        samples = list(readers.map(self._sample, dict.fromkeys(chosen)))
         with self._of.times.measure("stain"):
             return self._of.setup.network.estimate(samples)
 
@@ -293,6 +294,7 @@ class _Feeder:
         with self._of.times.measure("reading"):
             return self._of.grid.read(self._of.slide, place)
 
-    def _centre(self, place: TilePlace) -> NDArray[np.uint8]:
+    def _sample(self, place: TilePlace) -> NDArray[np.uint8]:
+        step = max(1, round(self._of.grid.stride / _STAIN_SIDE))
         with self._of.times.measure("reading"):
-            return self._of.grid.centre(self._of.slide, place)
+            return self._of.grid.centre(self._of.slide, place)[::step, ::step]
