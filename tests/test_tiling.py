@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucseg_jax import tiling
@@ -11,6 +11,7 @@ def test_four_tiles_of_the_papers_images() -> None:
     assert tiling.corners(1024, 1024, 512).tolist() == [[0, 0], [0, 512], [512, 0], [512, 512]]
 
 
+@settings(max_examples=25)  # each shape compiles
 @given(st.integers(8, 40), st.integers(8, 40))
 def test_assemble_inverts_cut(height: int, width: int) -> None:
     image = np.random.default_rng(height * width).random((height, width, 2), np.float32)
@@ -18,6 +19,7 @@ def test_assemble_inverts_cut(height: int, width: int) -> None:
     np.testing.assert_allclose(whole, image, rtol=1e-6, atol=1e-6)
 
 
+@settings(max_examples=40)
 @given(st.integers(8, 40), st.integers(8, 40), st.integers(0, 7))
 def test_tiles_overlap_and_still_invert(height: int, width: int, overlap: int) -> None:
     image = np.random.default_rng(height * width).random((height, width, 2), np.float32)
