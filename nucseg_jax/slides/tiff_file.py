@@ -183,6 +183,7 @@ class TiffReader:
 
     def _next_directory(self) -> int:
         """Where the image after the last that was found lies; 0 where there is none, as it should be."""
+        len(self._file.pages)  # which looks for them all
         place = self._file.pages.next_page_offset
         if place is None:
             return 0
