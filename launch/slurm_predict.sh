@@ -5,7 +5,9 @@
 #
 # The list has one slide a line; it, the run, the slides and OUT are on a file system that all machines share.
 # Tasks know nothing of each other: a slide's folder in OUT appears when complete. Submitted again, with any
-# size of array, the job does what is missing; the array is a range, as 0-7, and no list. A task ends with an error if slides of its share have failed.
+# size of array, the job does what is missing. The array is a range, as 0-7, and no list. What a task that was
+# killed on another machine has left, OUT/*.tmp and OUT/*.scratch, may be deleted when no job runs. A task ends
+# with an error if slides of its share have failed.
 #SBATCH --job-name=nucseg_predict
 #SBATCH --requeue
 #SBATCH --output=%x-%A_%a.log

@@ -244,7 +244,7 @@ def _once(tree: Any) -> Any:
     """
     if jax.process_count() > 1:
         return tree
-    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
 
 def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:

@@ -30,16 +30,20 @@ def beside(path: Path, kind: str) -> Path:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what `beside` named, for processes of this machine that no longer run."""
-    if not path.parent.is_dir():
-        return
-    for found in path.parent.iterdir():
-        owner = found.name.startswith(path.name) and _OWNED.fullmatch(found.name[len(path.name) :])
-        if owner and owner["host"] == socket.gethostname() and not _is_running(int(owner["process"])):
-            shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
+    """Delete what `beside` named, for processes of this machine that no longer run.
+
+    This process's number counts as one of these, as in a restarted container: call it before `beside`.
+    """
+    for place in {path.absolute(), Path(os.path.realpath(path))}:
+        for found in place.parent.iterdir() if place.parent.is_dir() else ():
+            owner = found.name.startswith(place.name) and _OWNED.fullmatch(found.name[len(place.name) :])
+            if owner and owner["host"] == socket.gethostname() and not _is_running(int(owner["process"])):
+                shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:
+    if process == os.getpid():
+        return False
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

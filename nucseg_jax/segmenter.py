@@ -29,6 +29,7 @@ BLOCK_PX = 1024
 
 _MARGIN_PART = 8  # of a training patch's side, on each side of a tile, is not kept
 _MOST_READERS = 8
+_OVERRIDES = ("eval.augment", "eval.batch_size", "eval.step")
 
 
 class Segmenter:
@@ -89,14 +90,17 @@ class Segmenter:
 
         Raises:
           CheckpointError: no checkpoint.
-          UserError: an override that means nothing; the resolution of training is not known.
+          UserError: an override that means nothing here; the resolution of training is not known.
         """
         mesh = sharding.make_mesh() if mesh is None else mesh
         run = open_run(Path(workdir), mesh, overrides or {})
         config = run.config
         magnification = of_run(run.model.info, network_mpp)
-        # Larger tiles have less margin; only what sees no further than its surroundings may have them.
-        times = 1 if config.model.name in WHOLE_IMAGE_NETWORKS else 2
+        _check_overrides(overrides or {})
+        # Larger tiles have less margin. Only what sees no further than its surroundings may have them, and
+        # who asks for small batches has little memory.
+        sees_all = config.model.name in WHOLE_IMAGE_NETWORKS or config.stain.where == "model"
+        times = 1 if sees_all or config.eval.batch_size < 4 else 2
         network = TileNetwork(
             run.model.network,
             run.model.params,
@@ -104,7 +108,7 @@ class Segmenter:
             mesh,
             tile=config.data.crop_size * times,
             margin=config.data.crop_size // _MARGIN_PART,
-            batch_size=max(1, config.eval.batch_size // times**2),
+            batch_size=config.eval.batch_size // times**2,
             stain=run.model.stain,
             augment=config.eval.augment,
             has_boundary=config.instances.method == "boundary",
@@ -222,3 +226,12 @@ class Segmenter:
             else:
                 self._pool = ThreadPoolExecutor(1, "cutter")
         return self._pool
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    """Raise UserError for those that change nothing of how slides are segmented."""
+    for key in overrides:
+        if not key.startswith("instances.") and key not in _OVERRIDES:
+            raise UserError(
+                f"--set {key}: has no effect on slides. There are {', '.join(_OVERRIDES)} and instances.…"
+            )

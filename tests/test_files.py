@@ -19,16 +19,22 @@ def test_leftovers(tmp_path: Path) -> None:
     kept = [
         "a[1]",
         "a[1].2019.old",  # a user's
-        f"a[1].{host}-{os.getpid()}-0123abcd.tmp",
+        f"a[1].{host}-{os.getppid()}-0123abcd.tmp",
         "a[1].elsewhere-999999999-0123abcd.tmp",
         f"a1.{host}-999999999-0123abcd.tmp",
     ]
     for name in gone + kept:
         (tmp_path / name).mkdir()
     (tmp_path / f"a[1].{host}-999999998-0123abcd.tmp").touch()
+    (tmp_path / f"a[1].{host}-{os.getpid()}-0123abcd.tmp").touch()  # of a container that was restarted
     remove_leftovers(tmp_path / "a[1]")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
     remove_leftovers(tmp_path / "none" / "a")
+
+    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
+    (tmp_path / gone[0]).mkdir()
+    remove_leftovers(tmp_path / "link")
+    assert not (tmp_path / gone[0]).exists()
 
 
 @pytest.mark.parametrize("make", [replacing, replacing_folder])

@@ -143,6 +143,7 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--workers", "-1"], "--workers -1: must be 0 or more"),
         (["a.tif", "--share", "2/1"], "--share 2/1: must be K/N"),
         (["a.tif", "--set", "eval.batch_size=0"], "eval.batch_size must be at least 1"),
+        (["a.tif", "--set", "eval.overlap_px=8"], "--set eval.overlap_px: has no effect on slides"),
         (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
         (["a.tif", "--set", "instances.components.threshold=5"], "threshold must be between 0 and 1, got 5"),
         (
@@ -214,7 +215,9 @@ def test_what_is_finished(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("content", [{"Dat0000.dat": "of a.mrxs"}, {"summary.json": "{}"}, None])
+@pytest.mark.parametrize(
+    "content", [{"Dat0000.dat": "x"}, {"summary.json": '{"config": {"request": null}}'}, None]
+)
 def test_what_is_no_result_is_never_replaced(
     tmp_path: Path,
     run: Path,

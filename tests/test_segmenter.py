@@ -262,7 +262,7 @@ def test_a_run_says_the_same_of_a_pixel_wherever_the_image_is_cut(
     assert loaded.facts["step"] == 1 and loaded.magnification.network_mpp == MPP
     image = tissue(160, 160, 80)
     found = loaded(image)
-    other = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 1})(image)
+    other = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 12})(image)
     assert_same_nuclei(found, other)
     assert found.shape == (160, 160) and found.max() > 3
 
@@ -355,6 +355,28 @@ def test_an_exception_of_any_kind_reaches_who_iterates(monkeypatch: pytest.Monke
     monkeypatch.setattr(RedIsNucleus, "normalize", panic)
     with slide_of_array(tissue(60, 60, 5), MPP) as slide, pytest.raises(Panic):
         list(segmenter().stream(slide))
+
+
+@pytest.mark.parametrize("length", [30, 44, 47, 49, 52, 58, 64, 90])
+@pytest.mark.parametrize("min_area_px", [0, 40])
+def test_long_nuclei_in_a_huge_component(small_reach: None, length: int, min_area_px: int) -> None:
+    """Bars between boundaries: those longer than windows reach are cut where these meet, none is dropped."""
+    image = np.zeros((260, 200, 3), np.uint8)
+    image[..., 1] = 255
+    image[:, ::12, 1] = image[:, 1::12, 1] = image[::length, :, 1] = image[1::length, :, 1] = 0
+    config = config_of("boundary")
+    config.boundary.min_area_px = min_area_px
+    cutter = Segmenter(RedIsNucleus(), config, Magnification(MPP, MPP, "test"), block_px=100)
+    covered = np.zeros(image.shape[:2], np.int32)
+    with slide_of_array(image, MPP) as slide:
+        for found in cutter.stream(slide):
+            height, width = found.mask.shape
+            covered[found.top : found.top + height, found.left : found.left + width] += found.mask
+    assert covered.max() == 1
+    if min_area_px == 0:
+        assert (covered == 1).mean() > 0.99
+    else:  # a piece of a bar, 12 pixels wide, that is too small
+        assert (covered == 1).mean() > 0.9
 
 
 @pytest.mark.parametrize("method", ["components", "watershed"])

@@ -28,7 +28,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.predict import plan
 from nucseg_jax.predict.plan import Job
 
-_MOST_WORKERS = 8
+_MOST_WORKERS = 16
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -43,11 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except _Terminated:
-        sys.exit(128 + signal.SIGTERM)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _Terminated) as end:
         print("\nstopped; the same command goes on with what is not finished", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(end, _Terminated) else signal.SIGINT))
     if failed:
         lines = [f"  {job.source}: {message}" for job, message in failed]
         print(f"error: {len(failed)} failed:\n" + "\n".join(lines), file=sys.stderr)

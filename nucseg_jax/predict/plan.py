@@ -140,23 +140,26 @@ def check_replaceable(folder: Path) -> None:
 
     That may be the files that belong to a slide, as MRXS has them, the slide itself, or someone's notes.
     """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        known = "request" in json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError, TypeError):
-        known = False
-    if not known:
-        raise UserError(
-            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
-        )
+    _request_of(folder)
 
 
 def _request_of(folder: Path) -> dict[str, Any] | None:
-    """What a finished folder's nuclei were asked for with; None where it is not finished."""
-    check_replaceable(folder)
-    path = folder / SUMMARY
-    return json.loads(path.read_text(encoding="utf-8"))["config"]["request"] if path.exists() else None
+    """What a finished folder's nuclei were asked for with; None where there is none, or an empty one.
+
+    Raises:
+      UserError: as `check_replaceable`.
+    """
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return None
+        request = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
+    except (OSError, ValueError, KeyError, TypeError):
+        request = None
+    if not isinstance(request, dict):
+        raise UserError(
+            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
+        )
+    return request
 
 
 def _differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

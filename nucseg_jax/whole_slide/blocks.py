@@ -256,7 +256,11 @@ class BlockCutter:
         return result
 
     def _cut_down(self, label_map: NDArray[np.int32], window: Box, to: Box) -> NDArray[np.int32]:
-        """A window's nuclei without what those that its border cuts have outside of a smaller rectangle."""
+        """A window's nuclei, of which those that are cut have nothing outside of a smaller rectangle.
+
+        Cut are those that the window's border cuts and, so that all windows agree, all that are so long that
+        some window's border may cut them.
+        """
         height, width = self.store.shape
         ends = np.zeros(label_map.shape, bool)  # where the window ends but the slide goes on
         ends[0, :], ends[-1, :] = window.top > 0, window.bottom < height
@@ -264,13 +268,15 @@ class BlockCutter:
         ends[:, -1] |= window.right < width
         is_cut = np.zeros(int(label_map.max(initial=0)) + 1, bool)
         is_cut[label_map[ends]] = True
+        for i, (rows, columns) in enumerate(ndimage.find_objects(label_map), start=1):
+            is_cut[i] |= max(rows.stop - rows.start, columns.stop - columns.start) > WINDOW_REACH_PX
         outside = np.ones(label_map.shape, bool)
         outside[to.common(window).within(window).slices] = False
         left = np.where(outside & is_cut[label_map], 0, label_map)
         pieces = measure.label(left, connectivity=1)
-        areas = np.bincount(pieces.ravel())
-        small = areas < self.config[self.config.method].min_area_px
-        return np.where(small[pieces], 0, pieces).astype(np.int32)
+        stays = np.bincount(pieces.ravel()) >= self.config[self.config.method].min_area_px
+        stays[0] = False
+        return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[pieces]
 
 
 class _Components:
