@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.slides import Slide
 from nucseg_jax.tissue_mask import MASK_MPP, tissue_mask
-from nucseg_jax.whole_slide.blocks import BlockCutter, Box, Found
+from nucseg_jax.whole_slide.blocks import BlockCutter, Found
+from nucseg_jax.whole_slide.box import Box
 from nucseg_jax.whole_slide.device import SlideStain
 from nucseg_jax.whole_slide.grid import TileGrid, TilePlace
 from nucseg_jax.whole_slide.store import TileStore
