@@ -187,6 +187,17 @@ def parser(name: str, doc: str | None, repeats: int | None = None) -> argparse.A
     return made
 
 
+def held_bytes(key: str, process: int | None = None) -> int | None:
+    """What a process holds in memory ("VmRSS"), or ever held ("VmHWM"); None where the system is not Linux.
+
+    Not getrusage's: that also knows what the parent held when the process began.
+    """
+    path = Path(f"/proc/{process or 'self'}/status")
+    if not path.exists():
+        return None
+    return int(path.read_text().partition(f"{key}:")[2].split()[0]) * 1024
+
+
 class Report:
     """Prints a header and one table, row by row, and writes the JSON anew with each row.
 

@@ -57,11 +57,10 @@ def segment(segmenter: Segmenter, slide: Slide, folder: Path) -> list[dict[str, 
     nuclei = segmenter.stream(slide, scratch=scratch)
     count = work.write(nuclei, folder, source=slide.path, config={"run": segmenter.facts})
     clock = time.perf_counter() - start
+    workers = [measure.held_bytes("VmHWM", child.pid) or 0 for child in active_children()]
     memory = {
-        "memory_bytes": _peak_bytes(None),
-        "worker_memory_bytes": max(
-            (_peak_bytes(child.pid) or 0 for child in active_children()), default=None
-        ),
+        "memory_bytes": measure.held_bytes("VmHWM"),
+        "worker_memory_bytes": max(workers, default=0) or None,
     }
     segmenter.close()
     total = sum(nuclei.times.values())
@@ -81,15 +80,6 @@ def _completed(row: dict[str, Any], nuclei: int, megapixels: float) -> dict[str,
         "megapixels_per_second": per_second and megapixels * per_second,
         "nuclei_per_second": per_second and nuclei * per_second,
     }
-
-
-def _peak_bytes(process: int | None) -> int | None:
-    """What a process ever held. Linux's: getrusage also knows what its parent held when it began."""
-    try:
-        status = Path(f"/proc/{process or 'self'}/status").read_text()
-    except OSError:
-        return None
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def colour_segmenter(workers: int) -> Segmenter:

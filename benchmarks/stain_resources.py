@@ -44,10 +44,11 @@ def transform_memory(
     gc.collect()
     _trim()
     Path("/proc/self/clear_refs").write_text("5")  # the highest so far is from now on what it is now
-    before = _status("VmRSS")
+    before = measure.held_bytes("VmRSS")
     for _ in range(repeats):
         transform(image)
-    return _status("VmHWM") - before
+    most = measure.held_bytes("VmHWM")
+    return None if most is None or before is None else most - before
 
 
 def _trim() -> None:
@@ -55,11 +56,6 @@ def _trim() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
     if trim:
         trim(0)
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 def batch(target: np.ndarray, image: np.ndarray, count: int, side: int, repeats: int) -> list[dict[str, Any]]:

@@ -240,7 +240,7 @@ def _once(tree: Any) -> Any:
     """Replicated arrays, each as the first device has it.
 
     Given as they are, Orbax cuts each in as many slices as there are devices, by a call each: with eight
-    devices a network of 500 arrays took 8 s to save. Between processes it shares the work so.
+    simulated devices CE2P took 8 s to save. Between processes it shares the work so.
     """
     if jax.process_count() > 1:
         return tree

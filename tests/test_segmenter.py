@@ -1,4 +1,4 @@
-"""Nuclei of images and slides: the same whatever the blocks, each once and whole."""
+"""Nuclei of images and slides, streams of them, and what goes wrong on the way."""
 
 import subprocess
 import sys
@@ -9,124 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from jax.sharding import Mesh
-from ml_collections import ConfigDict
-from numpy.typing import NDArray
 
 from benchmarks.colour_network import RedIsNucleus
-from configs import default
-from nucseg_jax import Segmenter, instances, runs, sharding
+from nucseg_jax import Segmenter, runs, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.magnification import Magnification, of_run
-from nucseg_jax.maps import NucleusMap
 from nucseg_jax.slides import slide_of_array
-from nucseg_jax.whole_slide import blocks
 from nucseg_jax.whole_slide.store import LARGEST_DENSITY
 from nucseg_jax.whole_slide.timing import STAGES, StageTimes
+from tests.drawn_tissue import EOSIN, MPP, assert_same_nuclei, config_of, of_whole, segmenter, tissue
 from tests.untrained import write_run
-
-MPP = 0.25
-EOSIN = (230, 170, 190)
-
-
-def config_of(method: str) -> ConfigDict:
-    config = default.get_config().instances
-    config.method = method
-    config[method].min_area_px = 4
-    return config
-
-
-def segmenter(
-    method: str = "watershed", *, block_px: int = 1024, network_mpp: float = MPP, workers: int = 0
-) -> Segmenter:
-    magnification = Magnification(MPP, network_mpp, "test")
-    return Segmenter(RedIsNucleus(), config_of(method), magnification, block_px=block_px, workers=workers)
-
-
-def tissue(height: int, width: int, count: int, seed: int = 0, radius: float = 9.0) -> NDArray[np.uint8]:
-    """Eosin with dark ellipses, many of which touch; their probability falls off towards their outline."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    image = np.tile(np.array(EOSIN, np.uint8), (height, width, 1))
-    for _ in range(count):
-        top, left = random.uniform(0, (height, width))
-        a, b = random.uniform(0.5 * radius, radius, 2)
-        distance = ((y - top) / a) ** 2 + ((x - left) / b) ** 2
-        inside = distance < 1
-        image[inside, 0] = np.minimum(image[inside, 0], (20 + 120 * distance[inside]).astype(np.uint8))
-        image[inside, 1] = np.where(distance[inside] > 0.6, 100, 240)
-        image[inside, 2] = random.integers(60, 200)
-    return image
-
-
-def of_whole(image: NDArray[np.uint8], config: ConfigDict) -> NDArray[np.int32]:
-    """The nuclei of all pixels at once, without tiles or blocks."""
-    nucleus, boundary = ((255 - image[..., i]).astype(np.float32) * np.float32(1 / 255) for i in (0, 1))
-    return instances.split(NucleusMap(nucleus, boundary), config)
-
-
-def assert_same_nuclei(first: NDArray[np.int32], second: NDArray[np.int32]) -> None:
-    """Equal label maps, but for the numbers."""
-    pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
-    np.testing.assert_array_equal(first > 0, second > 0)
-    for ids in pairs:
-        assert len(np.unique(ids)) == len(ids), "a nucleus is cut or joined"
-
-
-@pytest.mark.parametrize("method", instances.METHODS)
-def test_blocks_of_any_size_give_the_nuclei_of_the_whole(method: str) -> None:
-    image = tissue(230, 310, 150)
-    whole = of_whole(image, config_of(method))
-    assert 30 < whole.max() < 150
-    for block_px in (24, 50, 128, 1024):
-        found = segmenter(method, block_px=block_px)(image, MPP)
-        assert_same_nuclei(found, whole)
-        assert set(np.unique(found)) == set(range(whole.max() + 1))  # consecutive
-
-
-@pytest.fixture
-def small_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Components of more than 80 pixels are large ones."""
-    monkeypatch.setattr(blocks, "_REACHES_PX", (4, 16, 80))
-    monkeypatch.setattr(blocks, "LARGEST_PX", 80)
-    monkeypatch.setattr(blocks, "WINDOW_PX", 64)
-    monkeypatch.setattr(blocks, "WINDOW_REACH_PX", 48)
-
-
-def test_components_that_reach_far_are_cut_whole(small_reach: None) -> None:
-    image = tissue(260, 260, 8)
-    image[10:85, 100:103] = 0  # 75 px high, and at once 79 wide
-    image[82:85, 60:139] = 0
-    config = config_of("watershed")
-    for block_px in (24, 50, 100, 1024):
-        assert_same_nuclei(segmenter(block_px=block_px)(image, MPP), of_whole(image, config))
-
-
-def test_larger_components_give_whole_nuclei_in_any_block(small_reach: None) -> None:
-    """All touching: one component of the whole image, cut in windows on a fixed grid."""
-    y, x = np.mgrid[:230, :310]
-    image = np.tile(np.array(EOSIN, np.uint8), (230, 310, 1))
-    image[..., 0] = np.where(((y % 20) - 10) ** 2 + ((x % 20) - 10) ** 2 < 115, 10, 230)
-    whole = of_whole(image, config_of("watershed"))
-    found = [segmenter(block_px=block_px)(image, MPP) for block_px in (24, 100, 1024)]
-    for other in found:
-        assert_same_nuclei(other, whole)
-
-
-@settings(max_examples=15)
-@given(
-    st.integers(0, 2**31),
-    st.tuples(st.integers(1, 150), st.integers(1, 150)),
-    st.integers(16, 100),
-    st.sampled_from(instances.METHODS),
-)
-def test_any_image_in_any_blocks(seed: int, shape: tuple[int, int], block_px: int, method: str) -> None:
-    image = tissue(*shape, count=shape[0] * shape[1] // 150, seed=seed)
-    found = segmenter(method, block_px=block_px)(image, MPP)
-    assert found.shape == shape and found.dtype == np.int32
-    assert_same_nuclei(found, of_whole(image, config_of(method)))
 
 
 def test_a_stream_has_crops_probabilities_and_dye() -> None:
@@ -355,50 +248,6 @@ def test_an_exception_of_any_kind_reaches_who_iterates(monkeypatch: pytest.Monke
     monkeypatch.setattr(RedIsNucleus, "normalize", panic)
     with slide_of_array(tissue(60, 60, 5), MPP) as slide, pytest.raises(Panic):
         list(segmenter().stream(slide))
-
-
-@pytest.mark.parametrize("length", [30, 44, 47, 49, 52, 58, 64, 90])
-@pytest.mark.parametrize("min_area_px", [0, 40])
-def test_long_nuclei_in_a_huge_component(small_reach: None, length: int, min_area_px: int) -> None:
-    """Bars between boundaries: those longer than windows reach are cut where these meet, none is dropped."""
-    image = np.zeros((260, 200, 3), np.uint8)
-    image[..., 1] = 255
-    image[:, ::12, 1] = image[:, 1::12, 1] = image[::length, :, 1] = image[1::length, :, 1] = 0
-    config = config_of("boundary")
-    config.boundary.min_area_px = min_area_px
-    cutter = Segmenter(RedIsNucleus(), config, Magnification(MPP, MPP, "test"), block_px=100)
-    covered = np.zeros(image.shape[:2], np.int32)
-    with slide_of_array(image, MPP) as slide:
-        for found in cutter.stream(slide):
-            height, width = found.mask.shape
-            covered[found.top : found.top + height, found.left : found.left + width] += found.mask
-    assert covered.max() == 1
-    if min_area_px == 0:
-        assert (covered == 1).mean() > 0.99
-    else:  # a piece of a bar, 12 pixels wide, that is too small
-        assert (covered == 1).mean() > 0.9
-
-
-@pytest.mark.parametrize("method", ["components", "watershed"])
-def test_no_pixel_of_a_huge_component_is_lost(small_reach: None, method: str) -> None:
-    """All of it is one nucleus, or a mesh: windows cut it where they meet."""
-    mesh = np.full((400, 300), 255, np.uint8)
-    mesh[(np.arange(400)[:, None] % 20 > 3) & (np.arange(300)[None] % 20 > 3)] = 0
-    for nucleus in (np.full((400, 300), 255, np.uint8), mesh):
-        image = np.stack([255 - nucleus, np.full_like(nucleus, 255), nucleus], axis=-1)
-        expected: list[NDArray[np.int32]] = []
-        for block_px in (50, 333):
-            with slide_of_array(image, MPP) as slide:
-                stream = segmenter(method, block_px=block_px).stream(slide)
-                covered = np.zeros(image.shape[:2], np.int32)
-                for found in stream:
-                    height, width = found.mask.shape
-                    covered[found.top : found.top + height, found.left : found.left + width] += found.mask
-            if method == "components":
-                np.testing.assert_array_equal(covered > 0, nucleus > 0)
-            assert (covered[nucleus > 0] > 0).mean() > 0.98 and not covered[nucleus == 0].any()
-            expected.append(covered)
-        np.testing.assert_array_equal(*expected)
 
 
 def test_times_count_what_still_runs() -> None:
