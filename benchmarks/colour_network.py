@@ -7,27 +7,31 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.whole_slide.device import SlideStain
+from nucseg_jax.inference.network import SlideStain
+from nucseg_jax.inference.tiles import Tiling
 
 
 class RedIsNucleus:
-    """See `whole_slide.device.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
+    """See `inference.network.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
 
     has_boundary, planes = True, 3
 
-    def __init__(self, tile: int = 32, margin: int = 4, batch_size: int = 3) -> None:
-        self.tile, self.margin, self.batch_size = tile, margin, batch_size
+    def __init__(self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0) -> None:
+        self.tilings, self._batch_size = (Tiling(tile, margin, blend),), batch_size
         self.estimated_from: Sequence[NDArray[np.uint8]] = []
+
+    def batch_size(self, tiling: Tiling) -> int:
+        return self._batch_size
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain:
         self.estimated_from = images
         return SlideStain(None, jnp.zeros((2, 3)), True)
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:
-        assert tiles.shape == (self.batch_size, self.tile, self.tile, 3)
+        assert tiles.shape == (self._batch_size, *[self.tilings[0].tile] * 2, 3)
         return jnp.asarray(tiles), jnp.asarray(tiles[..., 2])
 
-    def centres(self, tiles: jax.Array, hematoxylin: jax.Array) -> jax.Array:
+    def kept(self, tiles: jax.Array, hematoxylin: jax.Array, tiling: Tiling) -> jax.Array:
         planes = jnp.stack([255 - tiles[..., 0], 255 - tiles[..., 1], hematoxylin], axis=1)
-        keep = slice(self.margin, self.tile - self.margin)
+        keep = slice(tiling.margin, tiling.tile - tiling.margin)
         return planes[:, :, keep, keep]

@@ -31,9 +31,9 @@ from benchmarks.drawn_slide import MPP, NUCLEI_A_BLOCK, drawn_slide
 from benchmarks.measure import shown, shown_bytes, shown_seconds
 from configs import default
 from nucseg_jax.errors import UserError
-from nucseg_jax.magnification import Magnification
+from nucseg_jax.inference.magnification import Magnification
+from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.predict import work
-from nucseg_jax.segmenter import Segmenter
 from nucseg_jax.slides import Slide, open_slide, slide_of_array
 
 CLOCK = "all, by the clock"
@@ -87,13 +87,13 @@ def colour_segmenter(workers: int) -> Segmenter:
     config = default.get_config().instances
     config.method = "watershed"
     network = RedIsNucleus(tile=256, margin=32, batch_size=16)
-    return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers)
+    return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers, small_px=0)
 
 
 def trained_segmenter(run: Path, workers: int) -> Segmenter:
     """A run's, compiled."""
-    segmenter = Segmenter.load(run, workers=workers)
-    image = drawn_slide(2).thumbnail(2048)
+    segmenter = Segmenter.load(run, workers=workers, small_px=0)
+    image = drawn_slide(4).thumbnail(4096)
     with slide_of_array(image, segmenter.magnification.image_mpp) as slide:
         list(segmenter.stream(slide))
     return segmenter

@@ -40,7 +40,7 @@ def get_config() -> ConfigDict:
     # the memory of each device and cuts them there, and needs no TensorFlow: 7 bytes a pixel; in cycles of
     # self-correction 2 more a class, and with optim.loss = "ce2p" 4 more for edges.
     config.data.pipeline = "tfdata"
-    config.data.crop_size = 512  # pixels; also the side of the tiles in evaluation
+    config.data.crop_size = 512  # pixels
     config.data.random_crops = 200  # an image and epoch, beside its tiles
     config.data.fresh_crops = False  # new corners each epoch
     config.data.turns = False  # random multiples of 90°
@@ -84,30 +84,35 @@ def get_config() -> ConfigDict:
     config.checkpoint.keep = 2  # the last ones; the best on validation is kept beside them
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 4  # tiles at once
-    config.eval.overlap_px = 0  # that neighbouring tiles share, blended; the paper's tiles do not overlap
+    config.eval.batch_size = 4  # as many pixels at once as so many patches have, at least a tile
+    # Side of the tiles that images are looked at in, and what neighbours share and blend, in pixels of the
+    # network. None: what suits the network (inference/layout.py). The paper's tiles are as large as the
+    # patches and do not overlap: overlap_px = 0.
+    config.eval.tile_px = config_dict.placeholder(int)
+    config.eval.overlap_px = config_dict.placeholder(int)
     config.eval.augment = False  # mean over eight flips and turns of each tile, at eight times the time
-    config.eval.min_area_px = 70  # the paper's minimum area of a counted nucleus
+    config.eval.min_area_um2 = 4.375  # the paper's minimum area of a counted nucleus: 70 pixels at 40×
     config.eval.step = config_dict.placeholder(int)  # None: the best checkpoint, or the last
 
     config.instances = ConfigDict()
     # How nuclei are made of the network's probabilities: "components" of the mask, as the paper does;
     # "watershed" also cuts them at their waists; "boundary" along boundaries, with model.num_classes = 3.
-    # python -m nucseg_jax.tune finds the parameters on the validation images.
+    # python -m nucseg_jax.tune finds the parameters on the validation images. Lengths are in µm, areas in
+    # µm²: at 40× a pixel has 0.25 µm and 0.0625 µm².
     config.instances.method = "components"
     config.instances.components = ConfigDict()
     config.instances.components.threshold = 0.5  # a pixel of a higher probability is of a nucleus
-    config.instances.components.min_area_px = 0  # nuclei of fewer pixels are dropped
+    config.instances.components.min_area_um2 = 0.0  # smaller nuclei are dropped
     config.instances.watershed = ConfigDict()
     config.instances.watershed.threshold = 0.5
-    config.instances.watershed.h_px = 0.5  # least height of a nucleus's middle over the waist, in distance
-    config.instances.watershed.smoothing_px = 2.0  # of the distance to the background
-    config.instances.watershed.min_area_px = 30
+    config.instances.watershed.h_um = 0.125  # least height of a nucleus's middle over the waist, in distance
+    config.instances.watershed.smoothing_um = 0.5  # of the distance to the background
+    config.instances.watershed.min_area_um2 = 1.875
     config.instances.boundary = ConfigDict()
     config.instances.boundary.threshold = 0.5
     config.instances.boundary.inside_threshold = 0.7  # on the probability of nucleus but not boundary
-    config.instances.boundary.min_marker_px = 10  # smaller insides are no nuclei of their own
-    config.instances.boundary.min_area_px = 30
+    config.instances.boundary.min_marker_um2 = 0.625  # smaller insides are no nuclei of their own
+    config.instances.boundary.min_area_um2 = 1.875
 
     config.lock()
     return config
@@ -142,9 +147,9 @@ def get_small_monuseg(network: str) -> ConfigDict:
     # What `python -m nucseg_jax.tune` found for unet_small, and for psp_small.
     config.instances.method = "watershed"
     config.instances.watershed.threshold = 0.4
-    config.instances.watershed.h_px = 0.5
-    config.instances.watershed.smoothing_px = 2.0
-    config.instances.watershed.min_area_px = 70
+    config.instances.watershed.h_um = 0.125
+    config.instances.watershed.smoothing_um = 0.5
+    config.instances.watershed.min_area_um2 = 4.375
     return config
 
 

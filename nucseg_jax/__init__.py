@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nucseg_jax.segmenter import Segmenter as Segmenter
+    from nucseg_jax.inference.segmenter import Segmenter as Segmenter
 
 try:
     __version__ = version("nucseg_jax")
@@ -15,7 +15,7 @@ except PackageNotFoundError:  # a copy of the source tree that was never install
 def __getattr__(name: str) -> Any:
     """`Segmenter`, which needs JAX, is imported when it is asked for."""
     if name == "Segmenter":
-        from nucseg_jax.segmenter import Segmenter
+        from nucseg_jax.inference.segmenter import Segmenter
 
         return Segmenter
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,7 +2,7 @@
 
 A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
-stain normalisation with its fitted target, and the package version; and in the cycles of self-correction,
+stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of self-correction,
 where `model` is an average, `training`: the weights that training goes on from.
 """
 
@@ -52,6 +52,10 @@ class LoadedModel:
     step: int
     info: dict[str, Any]
     stain: StainNormalizer | None
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.params, self.batch_stats)
 
 
 class Checkpoints:
@@ -131,9 +135,20 @@ class Checkpoints:
 
 
 def describe(
-    config: ConfigDict, dataset_metadata: dict[str, Any], stain: dict[str, Any] | None
+    config: ConfigDict,
+    dataset_metadata: dict[str, Any],
+    stain: dict[str, Any] | None,
+    resolution: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """The `info` item of a checkpoint; `stain` is that of `stain.experiment.describe`."""
+    """The `info` item of a checkpoint.
+
+    Args:
+      config: the experiment.
+      dataset_metadata: how the training images were prepared, and which they are.
+      stain: that of `stain.experiment.describe`.
+      resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees them,
+        and `source`, how that is known; None where nothing says so.
+    """
     return {
         "config": json.loads(config.to_json_best_effort()),
         "classes": [*CLASSES, *(f"class {i}" for i in range(3, config.model.num_classes))][
@@ -144,6 +159,7 @@ def describe(
         "input_scale": config.model.input_scale,
         "dataset": dataset_metadata,
         "stain": stain,
+        "resolution": resolution,
         "version": __version__,
         "devices": jax.device_count(),
     }

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nucseg_jax import classical, data, ensemble, instances, predictions, scoring, sharding
+from nucseg_jax import classical, data, ensemble, predictions, scoring, sharding
 from nucseg_jax.comparison import Comparison, Entry, ScoredImage
 from nucseg_jax.dataset import Dataset, Example
-from nucseg_jax.ensemble import Expression
+from nucseg_jax.ensemble.of_runs import Ensemble, Member
 from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.inference.scored import ScoredRun
+from nucseg_jax.logs import say
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.runs import Run, names_of, open_run
 
@@ -61,7 +63,7 @@ def compare(request: Request) -> Comparison:
 
     Raises:
       UserError: a run, its dataset, a tool's folder or the expression cannot be used; the runs were trained
-        on datasets whose test images differ.
+        on datasets whose test images differ, or on some of the images.
     """
     names = names_of(request.workdirs)
     taken = {CLASSICAL, *request.tools} & set(names)
@@ -81,34 +83,40 @@ def compare(request: Request) -> Comparison:
     tools = {
         name: predictions.find(folder, [e.id for e in examples]) for name, folder in request.tools.items()
     }
-    for name, run in runs.items():
-        instances.check(run.config.instances)
-        datasets[name].check_sizes(run.config.data.crop_size)
+    members = {
+        name: Member(
+            run,
+            datasets[name],
+            ScoredRun(run, mesh, datasets[name], datasets[name].splits[request.split], keep_boundary=True),
+        )
+        for name, run in runs.items()
+    }
+    for note in dict.fromkeys(note for member in members.values() for note in member.scored.notes):
+        say(f"note: {note}")
     contenders = [
-        *_networks(runs),
-        *_ensembles(expression, runs),
+        *_networks(members),
+        *([_ensemble(Ensemble(expression, members, mesh))] if expression else ()),
         _baseline(),
         *_externals(tools, request.tools),
     ]
-    min_area = first.config.eval.min_area_px
+    min_area_um2, mpp = first.config.eval.min_area_um2, datasets[names[0]].mpp
     scored: dict[str, list[ScoredImage]] = {contender.name: [] for contender in contenders}
     for i, example in enumerate(tqdm(examples, desc="compare", unit="image")):
-        size = example.original_label_map.shape
         # Each run sees the image as its own dataset has it, normalised or not.
         maps = {
-            name: run.nucleus_map(datasets[name].splits[request.split][i].image, size)
-            for name, run in runs.items()
+            name: member.scored.nucleus_map(member.dataset.splits[request.split][i])
+            for name, member in members.items()
         }
         for contender in contenders:
             label_map = contender.segment(example, maps)
-            scored[contender.name].append(scoring.score_image(example, label_map, min_area))
+            scored[contender.name].append(scoring.score_image(example, label_map, min_area_um2, mpp))
     return Comparison(
         dataset=datasets[names[0]].name,
         split=request.split,
         examples=tuple(examples),
         entries=tuple(Entry(c.name, c.kind, tuple(scored[c.name]), c.facts, c.curves) for c in contenders),
         command=command_of(request),
-        min_area_px=min_area,
+        min_area_um2=min_area_um2,
     )
 
 
@@ -162,35 +170,18 @@ def _same_images(datasets: Mapping[str, Dataset], split: str) -> Sequence[Exampl
     return examples
 
 
-def _networks(runs: Mapping[str, Run]) -> list[_Contender]:
-    def splitter(name: str, run: Run) -> Callable[[Example, Maps], NDArray[np.int32]]:
-        return lambda _, maps: instances.split(maps[name], run.config.instances)
+def _networks(members: Mapping[str, Member]) -> list[_Contender]:
+    def splitter(name: str, member: Member) -> Callable[[Example, Maps], NDArray[np.int32]]:
+        return lambda example, maps: member.scored.nuclei(example, maps[name])
 
     return [
-        _Contender(name, "network", splitter(name, run), run.facts(), run.curves())
-        for name, run in runs.items()
+        _Contender(name, "network", splitter(name, m), m.run.facts() | m.scored.settings(), m.run.curves())
+        for name, m in members.items()
     ]
 
 
-def _ensembles(expression: Expression | None, runs: Mapping[str, Run]) -> list[_Contender]:
-    """The ensemble, if any; its nuclei are made as those of the run that is best on its held-out images."""
-    if expression is None:
-        return []
-    found = {name: run.validation_f1() for name, run in runs.items()}
-    scores = {name: score for name, score in found.items() if score is not None}
-    ensemble.check_scores(expression, scores)
-    best = max(runs, key=lambda name: scores.get(name, 0.0))
-    chosen = runs[best].config.instances
-
-    def segment(_: Example, maps: Maps) -> NDArray[np.int32]:
-        return ensemble.combine(expression, maps, lambda m: instances.split(m, chosen), scores)
-
-    facts = {
-        "expression": str(expression),
-        "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "those of": best},
-        "validation_f1": scores,
-    }
-    return [_Contender(str(expression), "ensemble", segment, facts)]
+def _ensemble(combined: Ensemble) -> _Contender:
+    return _Contender(str(combined.expression), "ensemble", combined.nuclei, combined.facts())
 
 
 def _baseline() -> _Contender:

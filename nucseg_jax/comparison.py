@@ -37,7 +37,7 @@ class Entry:
       facts: for networks `model` (create_model's name), `parameters`, `gflops` (of a 512×512 image), `step`,
         `config` (the whole experiment, a nested dict), `versions`, `instances` (method and its parameters);
         for others what there is to say, e.g. `expression` or `folder`.
-      curves: the run's metrics.jsonl, its records in order (step, loss, learning_rate, validation_f1); empty
+      curves: the run's metrics.jsonl, its records in order (step, loss, learning_rate, validation_dice, …); empty
         for others.
     """
 
@@ -58,7 +58,7 @@ class Comparison:
       examples: the images, with their true label maps (`original_label_map`) and pixels (`scored_image()`).
       entries: the segmentations; networks first.
       command: what made it, to be run again.
-      min_area_px: of the counts and scores "without small nuclei".
+      min_area_um2: of the counts and scores "without small nuclei".
     """
 
     dataset: str
@@ -66,4 +66,4 @@ class Comparison:
     examples: tuple[Example, ...]
     entries: tuple[Entry, ...]
     command: str
-    min_area_px: int
+    min_area_um2: float

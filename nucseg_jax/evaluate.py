@@ -1,97 +1,100 @@
 """Evaluation of one run: a split → nuclei → per-image scores → tables, CSV, JSON, pictures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nucseg_jax import checkpoint, classical, data, figures, images, instances, scoring, sharding
+from nucseg_jax import classical, data, figures, images, runs, scoring, sharding
 from nucseg_jax.comparison import ScoredImage
-from nucseg_jax.dataset import Example
+from nucseg_jax.dataset import Dataset, Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.files import write_text
-from nucseg_jax.inference import TiledInference
-from nucseg_jax.run_checks import check_same_input
+from nucseg_jax.inference.scored import ScoredRun
+from nucseg_jax.logs import say
 
 NETWORK, BASELINE = "network", "baseline"
 
 
-def evaluate(config: ConfigDict, workdir: Path) -> dict[str, Any]:
+def evaluate(config: ConfigDict, workdir: Path, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Score a run's checkpoint, and the classical baseline, on every split but the training one.
 
-    Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`: scores.json, scores.csv (a row an image), and a picture an
-    image, overlays/ID.png (outlines on the tissue) and panels/ID.png (tissue, truth, errors).
+    The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`: scores.json,
+    scores.csv (a row an image), and a picture an image, overlays/ID.png (outlines on the tissue) and
+    panels/ID.png (tissue, truth, errors).
 
     Args:
-      config: the run's config; `eval.step` chooses another checkpoint than the best (or last), `instances`
-        how nuclei are made of the network's probabilities.
+      config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
       workdir: the run's folder.
+      given: dotted keys of `config` that a command line names → values: `instances` that are given come before
+        tuning.json, which comes before those of the config.
 
     Returns:
-      For each split the summary of the network's scores (see `metrics.score`; `f1` is the Dice).
+      For each split the summary of the network's scores (see `metrics.score`).
 
     Raises:
       CheckpointError: no such checkpoint.
-      DataError: no prepared dataset, one without a test split, or an image smaller than a tile.
-      UserError: the checkpoint was trained with another network, stain normalisation or patch size.
+      DataError: no prepared dataset, or one without a test split.
+      UserError: the checkpoint was trained with another network, stain normalisation or patch size, or on
+        some of the images.
     """
-    instances.check(config.instances)
     mesh = sharding.make_mesh()
-    model = checkpoint.load_model(workdir, mesh, config.eval.step)
-    trained = model.info["config"]
-    check_same_input(trained, json.loads(config.to_json_best_effort()), workdir)
+    run = runs.open_as(config, workdir, mesh, given or {})
     dataset = data.load(config.data)
-    dataset.check_sizes(config.data.crop_size)
     tests = dataset.scored()
     if not tests:
         raise DataError(f"{dataset.name} has no split besides train: there is nothing to score")
-    inference = TiledInference.by_config(model.network, mesh, config)
-
-    def network_nuclei(example: Example) -> NDArray[np.int32]:
-        size = example.original_label_map.shape
-        probabilities = inference.nucleus_map(model.params, model.batch_stats, example.image, size)
-        return instances.split(probabilities, config.instances)
-
-    name = f"{trained['model']['name']}, step {model.step}, {config.instances.method}"
-    results = {}
-    for split, examples in tests.items():
-        folder = workdir / "eval" / f"{Path(dataset.name).name}_{split}" / f"step_{model.step}"
-        rows = _score_split(examples, network_nuclei, config.eval.min_area_px, folder)
-        results[split] = {
-            NETWORK: _summary(examples, rows[NETWORK]),
-            BASELINE: _summary(examples, rows[BASELINE]),
-            "by_organ": {o: scoring.means(group) for o, group in scoring.by_organ(rows[NETWORK]).items()},
-            "model": name,
-            "step": model.step,
-            "dataset": dataset.name,
-            "min_area_px": config.eval.min_area_px,
-            "images": len(examples),
-        }
-        if sharding.is_first_process():
-            write_text(folder / "scores.json", json.dumps(results[split], indent=2) + "\n")
-            write_text(folder / "scores.csv", scoring.to_csv(rows))
-            groups = scoring.by_organ(rows[NETWORK]) | {
-                "all (mean)": rows[NETWORK],
-                "colour deconvolution + Otsu": rows[BASELINE],
-            }
-            print(scoring.table(f"{name} on {dataset.name} {split}", groups, config.eval.min_area_px))
-            s = results[split][NETWORK]
-            print(f"pooled over all pixels: F1 {s['f1_pooled']:.3f}, macro F1 {s['f1_macro_pooled']:.3f}")
-            print(
-                f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(rows[NETWORK])} each)"
-            )
-    return results
+    return {split: _score_split(run, mesh, dataset, split, examples) for split, examples in tests.items()}
 
 
 def _score_split(
+    run: runs.Run, mesh: Mesh, dataset: Dataset, split: str, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """Score one split, write and print what comes of it."""
+    scored = ScoredRun(run, mesh, dataset, examples)
+    for note in scored.notes:
+        say(f"note: {note}")
+    min_area_um2 = run.config.eval.min_area_um2
+    name = f"{run.config.model.name}, step {run.model.step}, {run.config.instances.method}"
+    folder = run.workdir / "eval" / f"{Path(dataset.name).name}_{split}" / f"step_{run.model.step}"
+    rows = _score_images(examples, scored.label_map, min_area_um2, dataset.mpp, folder)
+    result = {
+        NETWORK: scoring.summary(examples, rows[NETWORK]),
+        BASELINE: scoring.summary(examples, rows[BASELINE]),
+        "by_organ": {o: scoring.means(group) for o, group in scoring.by_organ(rows[NETWORK]).items()},
+        "model": name,
+        "step": run.model.step,
+        "dataset": dataset.name,
+        "settings": scored.settings(),
+        "min_area_um2": min_area_um2,
+        "images": len(examples),
+    }
+    if sharding.is_first_process():
+        write_text(folder / "scores.json", json.dumps(result, indent=2) + "\n")
+        write_text(folder / "scores.csv", scoring.to_csv(rows))
+        groups = scoring.by_organ(rows[NETWORK]) | {
+            "all (mean)": rows[NETWORK],
+            "colour deconvolution + Otsu": rows[BASELINE],
+        }
+        print(scoring.table(f"{name} on {dataset.name} {split}", groups, min_area_um2))
+        s = result[NETWORK]
+        print(f"pooled over all pixels: Dice {s['dice_pooled']:.3f}, macro F1 {s['f1_macro_pooled']:.3f}")
+        print(f"nuclei are made as {scoring.shown_settings(result['settings'])}")
+        print(f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
+    return result
+
+
+def _score_images(
     examples: Sequence[Example],
     network_nuclei: Callable[[Example], NDArray[np.int32]],
-    min_area_px: int,
+    min_area_um2: float,
+    mpp: float,
     folder: Path,
 ) -> dict[str, list[ScoredImage]]:
     """Scores of the network and of the baseline, image by image; draws the overlays."""
@@ -102,20 +105,15 @@ def _score_split(
             (folder / kind).mkdir(parents=True, exist_ok=True)
     for example in tqdm(examples, desc="evaluate", unit="image", disable=not first):
         tissue = example.scored_image()
-        found = scoring.score_image(example, network_nuclei(example), min_area_px)
+        found = scoring.score_image(example, network_nuclei(example), min_area_um2, mpp)
         rows[NETWORK].append(found)
-        rows[BASELINE].append(scoring.score_image(example, classical.nuclei(tissue), min_area_px))
+        baseline = classical.nuclei(tissue)
+        rows[BASELINE].append(scoring.score_image(example, baseline, min_area_um2, mpp))
         if first:
             drawing = (tissue, example.original_label_map, found.label_map)
-            caption = f"{example.id}: F1 {found.scores['dice']:.3f}, AJI {found.scores['aji']:.3f}"
+            caption = f"{example.id}: Dice {found.scores['dice']:.3f}, AJI {found.scores['aji']:.3f}"
             images.write_image(folder / "overlays" / f"{example.id}.png", figures.overlay(*drawing))
             images.write_image(
                 folder / "panels" / f"{example.id}.png", figures.panel(*drawing, caption=caption)
             )
     return rows
-
-
-def _summary(examples: Sequence[Example], rows: Sequence[ScoredImage]) -> dict[str, float]:
-    """Means, the Dice under the name that the paper has for it."""
-    found = scoring.summary(examples, rows)
-    return {key.replace("dice", "f1"): value for key, value in found.items()}

@@ -41,10 +41,8 @@ _NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
 _ALLOWED = {
     "threshold": _PROBABILITY,
     "inside_threshold": _PROBABILITY,
-    "h_px": _NOT_NEGATIVE,
-    "smoothing_px": _NOT_NEGATIVE,
-    "min_marker_px": _NOT_NEGATIVE,
-    "min_area_px": _NOT_NEGATIVE,
+    **dict.fromkeys(("h_um", "smoothing_um", "min_marker_um2", "min_area_um2"), _NOT_NEGATIVE),
+    **dict.fromkeys(("h_px", "smoothing_px", "min_marker_px", "min_area_px"), _NOT_NEGATIVE),
 }
 
 Place = tuple[slice, slice]
@@ -65,13 +63,50 @@ def check(config: ConfigDict) -> None:
         _check_value(f"instances.{config.method}.{name}", value)
 
 
-def split(nucleus_map: NucleusMap, config: ConfigDict) -> NDArray[np.int32]:
+def parameters_px(config: ConfigDict, mpp: float) -> dict[str, Any]:
+    """The parameters of a config's method as its function takes them.
+
+    Args:
+        config: `config.instances`, where lengths end with _um and areas with _um2.
+        mpp: µm a pixel of the image.
+
+    Returns:
+        By name, lengths and areas in pixels; these need not be whole numbers.
+    """
+    units = {"_um2": mpp**2, "_um": mpp}
+    parameters: dict[str, Any] = {}
+    for name, value in config[config.method].items():
+        unit = next((unit for unit in units if name.endswith(unit)), None)
+        if unit is None:
+            parameters[name] = value
+        else:
+            parameters[f"{name.removesuffix(unit)}_px"] = _px(value, units[unit])
+    return parameters
+
+
+def area_px(area_um2: float, mpp: float) -> float:
+    """An area in pixels; it need not be a whole number.
+
+    Args:
+        area_um2: in µm².
+        mpp: µm a pixel.
+    """
+    return _px(area_um2, mpp**2)
+
+
+def _px(value: float, unit: float) -> float:
+    """Rounded, so that an area that was converted from pixels is the same number of pixels again."""
+    return round(value / unit, 6)
+
+
+def split(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.int32]:
     """The nuclei of an image, by the method of a config.
 
     Args:
         nucleus_map: what a network, or several, say of the image [H, W].
         config: `config.instances`. A pixel is of a nucleus where the probability is above `threshold`; the
-            other parameters are those of the method's function.
+            other parameters are those of the method's function, in µm and µm².
+        mpp: µm a pixel of the image.
 
     Returns:
         A label map int32 [H, W].
@@ -80,14 +115,14 @@ def split(nucleus_map: NucleusMap, config: ConfigDict) -> NDArray[np.int32]:
         UserError: as `check`; or the method needs boundaries and the map has none.
     """
     check(config)
-    parameters: dict[str, Any] = config[config.method].to_dict()
+    parameters = parameters_px(config, mpp)
     if config.method == "boundary":
         return by_boundary(nucleus_map, **parameters)
     mask = nucleus_map.nucleus > parameters.pop("threshold")
     return components(mask, **parameters) if config.method == "components" else watershed(mask, **parameters)
 
 
-def components(mask: NDArray[np.bool_], *, min_area_px: int = 0) -> NDArray[np.int32]:
+def components(mask: NDArray[np.bool_], *, min_area_px: float = 0) -> NDArray[np.int32]:
     """The 4-connected components of a mask, each a nucleus.
 
     This is how the paper (Hassan et al., IJIMAI 6(6), 2021) makes nuclei of its masks; it counts
@@ -110,7 +145,7 @@ def components(mask: NDArray[np.bool_], *, min_area_px: int = 0) -> NDArray[np.i
 
 
 def watershed(
-    mask: NDArray[np.bool_], *, h_px: float, smoothing_px: float, min_area_px: int = 0
+    mask: NDArray[np.bool_], *, h_px: float, smoothing_px: float, min_area_px: float = 0
 ) -> NDArray[np.int32]:
     """Components cut at their waists: the watershed of each pixel's distance to the background.
 
@@ -215,8 +250,8 @@ def by_boundary(
     *,
     threshold: float,
     inside_threshold: float,
-    min_marker_px: int,
-    min_area_px: int = 0,
+    min_marker_px: float,
+    min_area_px: float = 0,
 ) -> NDArray[np.int32]:
     """Nuclei grown from their insides until they meet on the boundary between them.
 
@@ -250,7 +285,7 @@ def by_boundary(
     return _without_small(flood(-inside, markers, mask), min_area_px)
 
 
-def _without_small(labels: NDArray[np.int32], min_area_px: int) -> NDArray[np.int32]:
+def _without_small(labels: NDArray[np.int32], min_area_px: float) -> NDArray[np.int32]:
     """The label map without nuclei of fewer pixels, renumbered without gaps in the same order."""
     stays = np.bincount(labels.ravel(), minlength=1) >= min_area_px
     stays[0] = False

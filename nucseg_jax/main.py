@@ -41,12 +41,13 @@ def run() -> None:
     digest = None
     if _MODE.value == "train":
         digest = checkpoint.parameter_digest(train.train(config, workdir).params)
-    scores = evaluate.evaluate(config, workdir)
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    scores = evaluate.evaluate(config, workdir, given)
     if not sharding.is_first_process():
         return
     for split, result in scores.items():
         label = name if split == "test" else f"{name} {split}"
-        print(f"{label}: nucleus F1 {result['network']['f1']:.3f}")
+        print(f"{label}: nucleus F1 {result['network']['dice']:.3f}")
     if digest:
         print(f"params sha256 {digest}")
 

@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 
 class NucleusMap(NamedTuple):
-    """Probabilities at the image's original size.
+    """Probabilities of an image's pixels.
 
     Attributes:
       nucleus: float32 [H, W] in 0 … 1: that a pixel is of a nucleus, its boundary included.
@@ -28,3 +29,14 @@ class NucleusMap(NamedTuple):
     def mask(self) -> NDArray[np.bool_]:
         """bool [H, W]: pixels that are rather nucleus than not."""
         return self.nucleus > 0.5
+
+    def resized(self, size: tuple[int, int]) -> "NucleusMap":
+        """The same at another (height, width), bilinear between pixel centres."""
+        if size == self.nucleus.shape:
+            return self
+        return NucleusMap(*(None if plane is None else _resized(plane, size) for plane in self))
+
+
+def _resized(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))

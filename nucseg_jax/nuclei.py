@@ -78,10 +78,26 @@ class Frame:
         from_columns = self._network_pixels[1][columns] - nucleus.left
         return rows.start, columns.start, nucleus.mask[from_rows][:, from_columns]
 
+    def label_map(self, of_network: NDArray[np.int32]) -> NDArray[np.int32]:
+        """A label map in base pixels: each has the nucleus that its centre lies on, as in `on_slide`.
+
+        Args:
+          of_network: int32 [h, w], the same at the network's level.
+
+        Returns:
+          int32 [H, W] of `size`.
+        """
+        rows, columns = (
+            np.minimum(places, side - 1)
+            for places, side in zip(self._network_pixels, of_network.shape, strict=True)
+        )
+        return of_network[rows[:, None], columns]
+
     @cached_property
     def _network_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The row (the column) of the network's level that the centre of each base pixel lies in."""
         rows, columns = (
-            np.floor((np.arange(side) + 0.5) / self.scale).astype(np.int64) for side in self.size
+            np.minimum(np.floor((np.arange(side) + 0.5) / self.scale).astype(np.int64), last - 1)
+            for side, last in zip(self.size, self.network_size, strict=True)
         )
         return rows, columns

@@ -7,20 +7,20 @@ A label tree has for each image's id its arrays by name, float16[H,W,C] with C p
 import functools
 import shutil
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 
 from nucseg_jax.dataset import Example, Rasters
 from nucseg_jax.errors import DataError
 from nucseg_jax.files import replacing_folder
-from nucseg_jax.inference import Probabilities, TiledInference
+from nucseg_jax.inference.class_probabilities import ClassProbabilities
+from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.functional import FunctionalNetwork, Weights
 from nucseg_jax.objectives import SOFT_CLASSES, SOFT_EDGES
 from nucseg_jax.targets import class_map, edge_map
@@ -29,8 +29,6 @@ LabelTree = Mapping[str, Mapping[str, np.ndarray]]
 """{image id: {name: probabilities [H,W,C]}}."""
 
 EDGE_CLASSES = 2
-OVERLAP = 8
-"""Tiles that labels are predicted from share 1/8 of their side, so that no label shows a tile's border."""
 
 
 def annotated(examples: Sequence[Example], num_classes: int, names: Sequence[str]) -> LabelTree:
@@ -55,8 +53,8 @@ class LabelPredictor:
       mesh: tiles are split over its devices.
       num_classes: of the network's result.
       names: which labels.
-      tile: side of the square tiles in pixels.
-      batch_size: tiles a batch.
+      tilings: that images may be looked at in.
+      batch_px: pixels that are worked on at once, at least a tile.
     """
 
     def __init__(
@@ -66,30 +64,28 @@ class LabelPredictor:
         *,
         num_classes: int,
         names: Sequence[str],
-        tile: int,
-        batch_size: int,
+        tilings: Sequence[Tiling],
+        batch_px: int,
     ):
         self._channels = {n: {SOFT_CLASSES: num_classes, SOFT_EDGES: EDGE_CLASSES}[n] for n in names}
-        self._inference = TiledInference(
-            _branch_probabilities(network, names),
-            mesh,
-            tile=tile,
-            batch_size=batch_size,
-            overlap_px=tile // OVERLAP,
+        self._probabilities = ClassProbabilities(
+            _branch_probabilities(network, names), mesh, tilings=tilings, batch_px=batch_px
         )
 
     def __call__(self, weights: Weights, image: np.ndarray) -> Mapping[str, np.ndarray]:
         """What the network says of uint8[H,W,3]: float32[H,W,C] by name."""
-        stacked = np.asarray(self._inference.probabilities(*weights, image))
+        stacked = self._probabilities(weights, image)
         ends = np.cumsum(list(self._channels.values()))[:-1]
         return dict(zip(self._channels, np.split(stacked, ends, axis=-1), strict=True))
 
 
-def _branch_probabilities(network: FunctionalNetwork, names: Sequence[str]) -> Probabilities:
+def _branch_probabilities(
+    network: FunctionalNetwork, names: Sequence[str]
+) -> Callable[[Weights, jax.Array], jax.Array]:
     """The probabilities of all named branches, one after the other along the channels."""
 
-    def probabilities(params: nnx.State, batch_stats: nnx.State, images: jax.Array) -> jax.Array:
-        logits = network.branches(params, batch_stats, images)
+    def probabilities(weights: Weights, images: jax.Array) -> jax.Array:
+        logits = network.branches(*weights, images)
         branches: dict[str, Any] = {SOFT_CLASSES: logits.classes, SOFT_EDGES: logits.edge}
         return jnp.concatenate([jax.nn.softmax(branches[name]) for name in names], axis=-1)
 

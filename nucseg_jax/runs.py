@@ -1,4 +1,4 @@
-"""A finished run as one takes it up again: checkpoint, config, curves, and what it says of an image."""
+"""A finished run as one takes it up again: checkpoint, config, curves, and how it makes nuclei."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import checkpoint, instances
+from nucseg_jax import checkpoint, earlier, instances
 from nucseg_jax.checkpoint import LoadedModel
 from nucseg_jax.errors import UserError
-from nucseg_jax.inference import TiledInference
-from nucseg_jax.maps import NucleusMap
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.functional import forward_flops
+from nucseg_jax.run_checks import check_same_input
 
 TUNING = "tuning.json"
 """In a run's folder: what `python -m nucseg_jax.tune` found best on its validation images."""
+
+_EARLIER_MPP = 0.25
+"""µm a pixel at which sizes in pixels are converted where a run does not say."""
 
 
 @dataclass(frozen=True)
@@ -30,24 +31,40 @@ class Run:
     Attributes:
       workdir: the run's folder.
       model: as loaded.
-      config: the experiment, with the choices of evaluation that were asked for.
-      tuned: the instance parameters are those of TUNING.
-      inference: tiles through the network.
+      config: the experiment, with the choices of evaluation that were made.
+      instances_from: where `config.instances` comes from: "config", TUNING, "given", or TUNING with some
+        parameters given.
+      notes: what a user should be told of it.
     """
 
     workdir: Path
     model: LoadedModel
     config: ConfigDict
-    tuned: bool
-    inference: TiledInference
+    instances_from: str
+    notes: tuple[str, ...] = ()
 
-    def nucleus_map(self, image: np.ndarray, size: tuple[int, int]) -> NucleusMap:
-        """uint8[H,W,3], prepared → probabilities at `size`."""
-        return self.inference.nucleus_map(self.model.params, self.model.batch_stats, image, size)
+    @property
+    def lacks_target(self) -> bool:
+        """It was trained on images with normalised stains, and does not say to which."""
+        prepared = self.config.data.stain if self.config.stain.where == "prepare" else "none"
+        return prepared != "none" and self.model.stain is None
+
+    def settings(self) -> dict[str, Any]:
+        """How it makes nuclei, for summaries: all of it that changes the result."""
+        chosen, how = self.config.instances, self.config.eval
+        return {
+            "instances": {
+                "method": chosen.method,
+                **chosen[chosen.method].to_dict(),
+                "from": self.instances_from,
+            },
+            "augment": how.augment,
+            "tile_px": how.tile_px,
+            "overlap_px": how.overlap_px,
+        }
 
     def facts(self) -> dict[str, Any]:
         """What a report says of it; see `comparison.Entry`."""
-        chosen = self.config.instances
         weights = self.model.network, self.model.params, self.model.batch_stats
         return {
             "model": self.config.model.name,
@@ -56,7 +73,7 @@ class Run:
             "step": self.model.step,
             "config": self.model.info["config"],
             "versions": {"nucseg_jax": self.model.info["version"], "jax": jax.__version__},
-            "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "tuned": self.tuned},
+            **self.settings(),
         }
 
     def curves(self) -> tuple[Mapping[str, float], ...]:
@@ -77,9 +94,6 @@ class Run:
 def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
     """Load a run's best (or last) checkpoint with the config it was trained with.
 
-    How nuclei are made of probabilities is taken from TUNING, where it is there and `overrides` name no
-    method; they may change some of its parameters.
-
     Args:
       workdir: the run's folder.
       mesh: where the weights go.
@@ -95,27 +109,93 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
             raise UserError(
                 f"--set {key}: only data.dir, eval.… and instances.… can differ from the run's own"
             )
-    step = overrides.get("eval.step")
-    model = checkpoint.load_model(workdir, mesh, step)
-    config = experiment_of(model.info["config"])
-    tuned = (workdir / TUNING).exists() and "instances.method" not in overrides
-    if tuned:
-        _apply(config, _read_tuning(workdir / TUNING), str(workdir / TUNING))
-    _apply(config, overrides, "--set")
-    _check_choices(workdir, config, overrides)
-    tuned = tuned and not any(key.startswith("instances.") for key in overrides)
-    return Run(workdir, model, config, tuned, TiledInference.by_config(model.network, mesh, config))
+    model = checkpoint.load_model(workdir, mesh, overrides.get("eval.step"))
+    config, converted = experiment_of(model.info)
+    return _with_choices(workdir, model, config, overrides, "--set", converted)
 
 
-def experiment_of(saved: Mapping[str, Any]) -> ConfigDict:
-    """A checkpoint's config; keys that a release before this one did not have get today's defaults."""
+def open_as(config: ConfigDict, workdir: Path, mesh: Mesh, given: Mapping[str, Any]) -> Run:
+    """Load a run's checkpoint to be evaluated with the config of a command.
+
+    Args:
+      config: the command's, which the run was trained with; `eval.step` names another checkpoint.
+      workdir: the run's folder.
+      mesh: where the weights go.
+      given: dotted keys that the command line names → values, which are in `config` already.
+
+    Raises:
+      CheckpointError: no checkpoint.
+      UserError: the checkpoint was trained with another network, stain normalisation or patch size; a value
+        that is out of its range; or TUNING is damaged.
+    """
+    instances.check(config.instances)
+    model = checkpoint.load_model(workdir, mesh, config.eval.step)
+    check_same_input(model.info["config"], json.loads(config.to_json_best_effort()), workdir)
+    config = config.copy_and_resolve_references()
+    # Channel order and scale of the images are the checkpoint's own, whatever the config says.
+    config.model.channel_order = model.info["config"]["model"]["channel_order"]
+    config.model.input_scale = model.info["config"]["model"].get("input_scale", 1.0)
+    return _with_choices(workdir, model, config, given, "--config", {})
+
+
+def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
+    """A checkpoint's config; keys that a release before this one did not have get today's defaults.
+
+    Args:
+      info: of the checkpoint.
+
+    Returns:
+      The config, and the sizes that were converted from an earlier release's pixels (`earlier.physical`).
+    """
     from configs import default
 
     config = default.get_config()
+    values, converted = earlier.physical(_flat(info["config"]), mpp_of(info))
+    if converted:  # tiles without overlap were then what nobody had asked for
+        values.pop("eval.overlap_px", None)
     known = set(_flat(config.to_dict()))
-    values = {key: value for key, value in _flat(saved).items() if key in known and value is not None}
-    config.update_from_flattened_dict(values)
-    return config
+    config.update_from_flattened_dict(
+        {key: value for key, value in values.items() if key in known and value is not None}
+    )
+    return config, converted
+
+
+def mpp_of(info: Mapping[str, Any]) -> float:
+    """µm a pixel of the original images that a checkpoint was trained on."""
+    return (info.get("resolution") or {}).get("image_mpp", _EARLIER_MPP)
+
+
+def _with_choices(
+    workdir: Path,
+    model: LoadedModel,
+    config: ConfigDict,
+    given: Mapping[str, Any],
+    where: str,
+    converted: Mapping[str, str],
+) -> Run:
+    """The run with nuclei made as what comes first says: `given`, TUNING, the config.
+
+    TUNING holds unless a method is given; single parameters that are given hold beside it.
+    """
+    mpp = mpp_of(model.info)
+    source = "config"
+    if (workdir / TUNING).exists() and "instances.method" not in given:
+        values, of_tuning = earlier.physical(_read_tuning(workdir / TUNING), mpp)
+        converted = {**converted, **of_tuning}
+        _apply(config, values, str(workdir / TUNING))
+        source = TUNING
+    if any(key.startswith("instances.") for key in given):
+        source = "given" if source == "config" else f"{TUNING}, {where}"
+    _apply(config, given, where)
+    _check_choices(workdir, config, given, where)
+    pixels = [
+        was for key, was in converted.items() if key.startswith(f"instances.{config.instances.method}.")
+    ]
+    note = (
+        f"{workdir}: is of an earlier release, whose sizes are in pixels: {', '.join(pixels)} are taken at "
+        f"{mpp:g} µm a pixel"
+    )
+    return Run(workdir, model, config, source, (note,) if pixels else ())
 
 
 def _apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
@@ -125,15 +205,15 @@ def _apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def _check_choices(workdir: Path, config: ConfigDict, overrides: Mapping[str, Any]) -> None:
-    """Raise UserError unless the choices of evaluation can be met, and all overrides matter."""
+def _check_choices(workdir: Path, config: ConfigDict, given: Mapping[str, Any], where: str) -> None:
+    """Raise UserError unless the choices of evaluation can be met, and all that are given matter."""
     chosen = config.instances
     instances.check(chosen)
-    for key in overrides:
+    for key in given:
         group = key.split(".")[1:-1]
         if key.startswith("instances.") and group and group[0] != chosen.method:
             raise UserError(
-                f"--set {key}: has no effect on {workdir}, whose nuclei are made by {chosen.method}. Add "
+                f"{where} {key}: has no effect on {workdir}, whose nuclei are made by {chosen.method}. Add "
                 f"instances.method={group[0]}"
             )
     if chosen.method == "boundary" and config.model.num_classes < 3:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,24 @@ from numpy.typing import NDArray
 from nucseg_jax import metrics
 from nucseg_jax.comparison import ScoredImage
 from nucseg_jax.dataset import Example
+from nucseg_jax.instances import area_px
 from nucseg_jax.metrics import PixelCounts
 
 
-def score_image(example: Example, label_map: NDArray[np.int32], min_area_px: int) -> ScoredImage:
-    """Score nuclei int32[H0,W0] against an image's true ones, with and without the small ones."""
+def score_image(
+    example: Example, label_map: NDArray[np.int32], min_area_um2: float, mpp: float
+) -> ScoredImage:
+    """Score an image's nuclei against the true ones, with and without the small ones.
+
+    Args:
+      example: the image.
+      label_map: int32 [H0, W0], its nuclei at the original size.
+      min_area_um2: smaller nuclei do not count in the scores without small ones.
+      mpp: µm a pixel of the original image.
+    """
     truth = example.original_label_map
     scores = metrics.score(truth, label_map)
-    large = metrics.overlaps(truth, metrics.remove_small(label_map, min_area_px))
+    large = metrics.overlaps(truth, metrics.remove_small(label_map, area_px(min_area_um2, mpp)))
     scores |= {"aji_min_area": metrics.aji(large), "count_min_area": float(large.count_pred)}
     return ScoredImage(example.id, example.organ, label_map, scores)
 
@@ -44,22 +55,31 @@ def by_organ(images: Sequence[ScoredImage]) -> dict[str, list[ScoredImage]]:
     return {o: [i for i in images if i.organ == o] for o in sorted({i.organ for i in images})}
 
 
-def table(title: str, groups: Mapping[str, Sequence[ScoredImage]], min_area_px: int) -> str:
+def table(title: str, groups: Mapping[str, Sequence[ScoredImage]], min_area_um2: float) -> str:
     """A plain-text table of means, a row a group."""
+    least = f"≥{min_area_um2:.3g}µm²"
     width = max(28, *(len(label) + 2 for label in groups))
     lines = [
         title,
-        f"{'':<{width}}{'images':>7}{'F1':>8}{'macro F1':>10}{'AJI':>8}{f'AJI ≥{min_area_px}px':>12}{'PQ':>8}"
-        f"{'true':>8}{'found':>8}{f'≥{min_area_px}px':>8}",
+        f"{'':<{width}}{'images':>7}{'Dice':>8}{'macro F1':>10}{'AJI':>8}{f'AJI {least}':>14}{'PQ':>8}"
+        f"{'true':>8}{'found':>8}{least:>10}",
     ]
     for label, images in groups.items():
         m = means(images)
         lines.append(
             f"{label:<{width}}{len(images):>7}{m['dice']:>8.3f}{m['f1_macro']:>10.3f}{m['aji']:>8.3f}"
-            f"{m['aji_min_area']:>12.3f}{m['pq']:>8.3f}{m['count_true']:>8.0f}{m['count_pred']:>8.0f}"
-            f"{m['count_min_area']:>8.0f}"
+            f"{m['aji_min_area']:>14.3f}{m['pq']:>8.3f}{m['count_true']:>8.0f}{m['count_pred']:>8.0f}"
+            f"{m['count_min_area']:>10.0f}"
         )
     return "\n".join(lines)
+
+
+def shown_settings(settings: Mapping[str, Any]) -> str:
+    """A line that says how nuclei were made, of `ScoredRun.settings`."""
+    chosen = dict(settings["instances"])
+    method, source = chosen.pop("method"), chosen.pop("from")
+    parameters = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
+    return f"{source} says: {method}, {parameters}; of {settings['pixels']}"
 
 
 def to_csv(entries: Mapping[str, Sequence[ScoredImage]]) -> str:

@@ -26,6 +26,8 @@ from nucseg_jax import refined_labels, sharding, tiling
 from nucseg_jax.dataset import Example, Rasters
 from nucseg_jax.errors import UserError
 from nucseg_jax.finite import check_finite
+from nucseg_jax.inference.layout import tilings_of
+from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.functional import FunctionalNetwork, Weights
 from nucseg_jax.objectives import OBJECTIVES
 from nucseg_jax.refined_labels import LabelPredictor, LabelTree
@@ -153,6 +155,13 @@ class StatisticsEstimator:
         return result
 
 
+def _tilings(config: ConfigDict) -> tuple[Tiling, ...]:
+    """What suits the network, whatever is asked for in evaluation: that may change between a run's parts."""
+    own = config.copy_and_resolve_references()
+    own.eval.tile_px = own.eval.overlap_px = None
+    return tilings_of(own)
+
+
 def _size(image: np.ndarray) -> tuple[int, int]:
     height, width = image.shape[:2]
     return height, width
@@ -196,8 +205,8 @@ class SelfCorrection:
             mesh,
             num_classes=self._num_classes,
             names=self._names,
-            tile=tile,
-            batch_size=config.batch_size,  # not eval's, which may change between a run's parts
+            tilings=_tilings(config),
+            batch_px=config.batch_size * tile**2,  # not eval's, which may change between a run's parts
         )
 
     def resume(self, step: int, weights: Weights) -> None:

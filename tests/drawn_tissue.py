@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from benchmarks.colour_network import RedIsNucleus
 from configs import default
 from nucseg_jax import Segmenter, instances
-from nucseg_jax.magnification import Magnification
+from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.maps import NucleusMap
 
 MPP = 0.25
@@ -17,15 +17,28 @@ EOSIN = (230, 170, 190)
 def config_of(method: str) -> ConfigDict:
     config = default.get_config().instances
     config.method = method
-    config[method].min_area_px = 4
+    config[method].min_area_um2 = 4 * MPP**2
     return config
 
 
 def segmenter(
-    method: str = "watershed", *, block_px: int = 1024, network_mpp: float = MPP, workers: int = 0
+    method: str = "watershed",
+    *,
+    block_px: int = 1024,
+    network_mpp: float = MPP,
+    workers: int = 0,
+    small_px: int = 0,
+    network: RedIsNucleus | None = None,
 ) -> Segmenter:
-    magnification = Magnification(MPP, network_mpp, "test")
-    return Segmenter(RedIsNucleus(), config_of(method), magnification, block_px=block_px, workers=workers)
+    """By default one that takes the way of large slides."""
+    return Segmenter(
+        network or RedIsNucleus(),
+        config_of(method),
+        Magnification(MPP, network_mpp, "test"),
+        block_px=block_px,
+        workers=workers,
+        small_px=small_px,
+    )
 
 
 def tissue(height: int, width: int, count: int, seed: int = 0, radius: float = 9.0) -> NDArray[np.uint8]:
@@ -47,7 +60,7 @@ def tissue(height: int, width: int, count: int, seed: int = 0, radius: float = 9
 def of_whole(image: NDArray[np.uint8], config: ConfigDict) -> NDArray[np.int32]:
     """The nuclei of all pixels at once, without tiles or blocks."""
     nucleus, boundary = ((255 - image[..., i]).astype(np.float32) * np.float32(1 / 255) for i in (0, 1))
-    return instances.split(NucleusMap(nucleus, boundary), config)
+    return instances.split(NucleusMap(nucleus, boundary), config, MPP)
 
 
 def assert_same_nuclei(first: NDArray[np.int32], second: NDArray[np.int32]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import slides
 from benchmarks.drawn_slide import BLOCK_PX, NUCLEI_A_BLOCK, drawn_block, drawn_slide
-from nucseg_jax.whole_slide.timing import STAGES
+from nucseg_jax.inference.timing import STAGES
 
 
 def test_a_drawn_slide_is_its_block_again_and_again() -> None:

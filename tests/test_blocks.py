@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from benchmarks.colour_network import RedIsNucleus
 from nucseg_jax import Segmenter, instances
-from nucseg_jax.magnification import Magnification
+from nucseg_jax.inference import blocks
+from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.slides import slide_of_array
-from nucseg_jax.whole_slide import blocks
 from tests.drawn_tissue import EOSIN, MPP, assert_same_nuclei, config_of, of_whole, segmenter, tissue
 
 
@@ -76,8 +76,8 @@ def test_long_nuclei_in_a_huge_component(small_reach: None, length: int, min_are
     image[..., 1] = 255
     image[:, ::12, 1] = image[:, 1::12, 1] = image[::length, :, 1] = image[1::length, :, 1] = 0
     config = config_of("boundary")
-    config.boundary.min_area_px = min_area_px
-    cutter = Segmenter(RedIsNucleus(), config, Magnification(MPP, MPP, "test"), block_px=100)
+    config.boundary.min_area_um2 = min_area_px * MPP**2
+    cutter = Segmenter(RedIsNucleus(), config, Magnification(MPP, MPP, "test"), block_px=100, small_px=0)
     covered = np.zeros(image.shape[:2], np.int32)
     with slide_of_array(image, MPP) as slide:
         for found in cutter.stream(slide):

@@ -74,7 +74,7 @@ def segment(path: str) -> None:
     from benchmarks.measure import held_bytes
     from configs import default
     from nucseg_jax import Segmenter
-    from nucseg_jax.magnification import Magnification
+    from nucseg_jax.inference.magnification import Magnification
     from nucseg_jax.slides import open_slide
 
     config = default.get_config().instances

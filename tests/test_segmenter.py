@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from benchmarks.colour_network import RedIsNucleus
 from nucseg_jax import Segmenter, runs, sharding
 from nucseg_jax.errors import UserError
-from nucseg_jax.magnification import Magnification, of_run
+from nucseg_jax.inference.magnification import Magnification, of_run
+from nucseg_jax.inference.scan import Scan
+from nucseg_jax.inference.tile_store import LARGEST_DENSITY
+from nucseg_jax.inference.timing import STAGES, StageTimes
+from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import slide_of_array
-from nucseg_jax.whole_slide.store import LARGEST_DENSITY
-from nucseg_jax.whole_slide.timing import STAGES, StageTimes
-from tests.drawn_tissue import EOSIN, MPP, assert_same_nuclei, config_of, of_whole, segmenter, tissue
+from tests.drawn_tissue import EOSIN, MPP, config_of, of_whole, segmenter, tissue
 from tests.untrained import write_run
 
 
@@ -34,7 +37,7 @@ def test_a_stream_has_crops_probabilities_and_dye() -> None:
     assert nucleus.hematoxylin == pytest.approx(51 / 255 * LARGEST_DENSITY)
     assert stream.frame.network_size == (100, 120)
     assert set(stream.times) == set(STAGES) and stream.times["reading"] > 0
-    assert stream.megapixels == pytest.approx(len(stream.places) * 24**2 / 1e6)
+    assert stream.megapixels == pytest.approx(100 * 120 / 1e6)
 
 
 def test_an_empty_slide_has_none_and_is_not_computed() -> None:
@@ -50,7 +53,7 @@ def test_tiles_without_tissue_are_skipped() -> None:
     one = segmenter()
     with slide_of_array(image, MPP) as slide:
         stream = one.stream(slide)
-        assert 0 < stream.megapixels < 0.16 < 0.41
+        assert 0 < stream.megapixels < 0.2 < 0.41
         count = len(list(stream))
     assert count == of_whole(image, config_of("watershed")).max()
     assert all(sample.mean() < 250 for sample in one._network.estimated_from)
@@ -97,26 +100,23 @@ def test_a_stream_may_be_abandoned_while_blocks_wait() -> None:
 
 def test_an_error_of_any_stage_comes_out() -> None:
     class Broken(RedIsNucleus):
-        def centres(self, tiles, hematoxylin):
+        def kept(self, tiles, hematoxylin, tiling):
             raise FloatingPointError("no device")
 
-    broken = Segmenter(Broken(), config_of("watershed"), Magnification(MPP, MPP, "test"))
-    with pytest.raises(FloatingPointError, match="no device"):
-        broken(tissue(64, 64, 5), MPP)
+    for small_px in (0, 10**6):
+        with pytest.raises(FloatingPointError, match="no device"):
+            segmenter(network=Broken(), small_px=small_px)(tissue(64, 64, 5), MPP)
 
 
 def test_other_processes_cut_the_same_nuclei() -> None:
     image = tissue(230, 310, 100)
-    with Segmenter(
-        RedIsNucleus(), config_of("watershed"), Magnification(MPP, MPP, ""), workers=1, block_px=128
-    ) as one:
+    with segmenter(workers=1, block_px=128) as one:
         np.testing.assert_array_equal(one(image, MPP), segmenter(block_px=128)(image, MPP))
 
 
 def test_a_process_that_is_killed_is_an_error_and_not_the_end() -> None:
-    magnification = Magnification(MPP, MPP, "")
     with (
-        Segmenter(RedIsNucleus(), config_of("watershed"), magnification, workers=1, block_px=24) as one,
+        segmenter(workers=1, block_px=24) as one,
         slide_of_array(tissue(400, 400, 300), MPP) as slide,
     ):
         with pytest.raises(BrokenProcessPool):
@@ -145,48 +145,97 @@ STAIN = {
 
 
 @pytest.mark.parametrize(("classes", "method"), [(2, "components"), (3, "boundary")])
-def test_a_run_says_the_same_of_a_pixel_wherever_the_image_is_cut(
+def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
     tmp_path: Path, one_device: Mesh, classes: int, method: str
 ) -> None:
-    """The real network: what it says of a part is what it says of the whole, but for the border."""
-    least = {f"instances__{method}__min_area_px": 0}
+    """The real network: sizes of tiles, batches and blocks and the way of large slides change nothing."""
+    least = {f"instances__{method}__min_area_um2": 0}
     run = write_run(tmp_path, stain=STAIN, model__num_classes=classes, instances__method=method, **least)
-    loaded = Segmenter.load(run, network_mpp=MPP, mesh=one_device, block_px=40)
-    assert loaded.facts["step"] == 1 and loaded.magnification.network_mpp == MPP
-    image = tissue(160, 160, 80)
-    found = loaded(image)
-    other = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 12})(image)
-    assert_same_nuclei(found, other)
-    assert found.shape == (160, 160) and found.max() > 3
+    image = tissue(160, 300, 150)
+
+    def found(block_px: int = 1024, small_px: int = 10**6, **overrides: int) -> tuple[NDArray, NDArray]:
+        """Probabilities in 0 … 255, and nuclei."""
+        one = Segmenter.load(
+            run,
+            network_mpp=MPP,
+            mesh=one_device,
+            overrides={f"eval.{key}": value for key, value in overrides.items()},
+            block_px=block_px,
+            small_px=small_px,
+        )
+        with slide_of_array(image, MPP) as slide:
+            return np.rint(one.nucleus_map(slide).nucleus * 255), one(image)
+
+    expected, nuclei = found()
+    assert nuclei.shape == (160, 300) and nuclei.max() > 3 and np.ptp(expected) > 50
+    for others in (
+        {"tile_px": 288},
+        {"tile_px": 320, "batch_size": 1000},
+        {"batch_size": 1},
+        {"small_px": 0, "block_px": 40},
+        {"small_px": 0, "block_px": 100, "tile_px": 352},
+    ):
+        probabilities, other = found(**others)
+        assert np.abs(probabilities - expected).max() <= 1, others
+        assert (probabilities != expected).mean() < 1e-3, others
+        assert (other != nuclei).mean() < 1e-3, others
+
+
+def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path, one_device: Mesh) -> None:
+    """No seam where tiles meet; sizes of batches and blocks change nothing."""
+    run = write_run(tmp_path, eval__overlap_px=16)
+    with pytest.raises(UserError, match="eval.overlap_px must be 0 or more, got -1"):
+        Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.overlap_px": -1})
+    image = tissue(150, 170, 60)
+    whole = Segmenter.load(run, network_mpp=MPP, mesh=one_device)
+    other = Segmenter.load(
+        run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 9}, block_px=40, small_px=0
+    )
+    assert (whole(image) != other(image)).mean() < 1e-3
+
+    def seam(overlap_px: int) -> float:
+        overrides = {"eval.overlap_px": overlap_px}
+        one = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides=overrides)
+        with slide_of_array(image, MPP) as slide:
+            steps = np.abs(np.diff(one.nucleus_map(slide).nucleus, axis=0))
+        return float(steps[31::32].mean() / steps.mean())
+
+    assert seam(0) > 1.5 > seam(16)
 
 
 def test_flips_and_turns_are_laid_back(tmp_path: Path, one_device: Mesh) -> None:
-    """With test-time augmentation a turned tile gives the turned result."""
+    """With test-time augmentation a turned image gives the turned result."""
     run = write_run(tmp_path)
-    overrides = {"eval.augment": True, "eval.batch_size": 12}
-    network = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides=overrides)._network
-    tiles = np.zeros((network.batch_size, network.tile, network.tile, 3), np.uint8)
-    tiles[0] = tissue(network.tile, network.tile, 24)
-    tiles[1] = np.rot90(tiles[0])
-    tiles[2] = tiles[0][:, ::-1]
-    normalized, dye = network.normalize(tiles, network.estimate([tiles[0]]))
-    straight, turned, flipped = np.asarray(network.centres(normalized, dye), np.int16)[:3]
-    assert np.ptp(straight[0]) > 0
-    assert np.abs(np.rot90(straight, axes=(1, 2)) - turned).max() <= 1
-    assert np.abs(straight[:, :, ::-1] - flipped).max() <= 1
+
+    def maps(augment: bool, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        overrides = {"eval.augment": augment}
+        one = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides=overrides)
+        with slide_of_array(np.ascontiguousarray(image), MPP) as slide:
+            return one.nucleus_map(slide).nucleus
+
+    image = tissue(64, 64, 24)
+    straight = maps(True, image)
+    assert np.ptp(straight) > 0.1
+    for turned in (np.rot90, np.fliplr):
+        assert np.abs(turned(straight) - maps(True, turned(image))).max() <= 1.01 / 255
+    assert np.abs(np.rot90(maps(False, image)) - maps(False, np.rot90(image))).max() > 5 / 255
 
 
-def test_stain_is_normalised_once_a_slide(tmp_path: Path) -> None:
+def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> None:
+    """The style of the whole slide goes to every tile; the dye is measured before."""
+    image = tissue(300, 300, 60)
     run = write_run(tmp_path, stain=STAIN)
-    network = Segmenter.load(run, network_mpp=MPP)._network
-    tile = tissue(32, 32, 6)
-    stain = network.estimate([tile] * 3)
-    tiles = np.repeat(tile[None], network.batch_size, axis=0)
+    network = Segmenter.load(run, network_mpp=MPP, mesh=one_device)._network
+    with slide_of_array(image, MPP) as slide:
+        scan = Scan(slide, Frame(slide.size, MPP, MPP), network)
+        scan.estimate()
+        tile = scan.read(scan.places[0])
+        normalized, _ = scan.start([tile])
+        dye = scan.at_once()[-1]
     normalizer = runs.open_run(run, sharding.make_mesh(), {}).model.stain
-    expected = normalizer.transform(tile, source=stain.style)
-    normalized, dye = network.normalize(tiles, stain)
-    assert np.abs(np.asarray(normalized[0], np.int16) - expected).max() <= 1
-    assert np.asarray(dye[0])[tile[..., 0] < 100].mean() > np.asarray(dye[0])[tile[..., 0] == 230].mean()
+    expected = normalizer.transform(tile, source=normalizer.estimate([image]).style)
+    assert np.abs(np.asarray(normalized[0], np.int16) - expected).max() <= 2
+    assert dye[image[..., 0] < 100].mean() > dye[image[..., 0] == 230].mean()
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: 
         num_classes=config.model.num_classes,
     )
     _, params, batch_stats = split_network(model)
-    info = checkpoint.describe(config, {}, stain)
+    info = checkpoint.describe(config, {}, stain, None)
     with checkpoint.Checkpoints(workdir, 1) as checkpoints:
         checkpoints.save(1, Weights(params, batch_stats), info)
     return workdir

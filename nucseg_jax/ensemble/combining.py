@@ -12,11 +12,36 @@ from nucseg_jax.ensemble.parsing import EnsembleError, Expression, Model, Operat
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.metrics import check_label_map, overlaps
 
+Split = Callable[[Expression, NucleusMap], NDArray[np.int32]]
+"""(a model or an operation, what it says of the image) → its nuclei, int32 [H, W]."""
+
+
+def calibrated(nucleus_map: NucleusMap, threshold: float) -> NucleusMap:
+    """A model's map with its threshold moved to 0.5: 0 … threshold … 1 becomes 0 … 0.5 … 1, both parts evenly.
+
+    So that models whose thresholds differ can be combined: their masks stay as they are.
+
+    Args:
+      nucleus_map: as the network has it.
+      threshold: above which a pixel is of a nucleus, between 0 and 1.
+    """
+    p = nucleus_map.nucleus
+    above = p > np.float32(threshold)
+    low, high = 0.5 * p / threshold, 0.5 + 0.5 * (p - threshold) / (1 - threshold)
+    half = np.float32(0.5)  # and the mask stays as it is, whatever the rounding
+    moved = np.where(above, np.maximum(high, np.nextafter(half, np.float32(1))), np.minimum(low, half))
+    moved = moved.astype(np.float32)
+    if nucleus_map.boundary is None:
+        return NucleusMap(moved)
+    # The boundary is a part of the nucleus, and stays the same part.
+    part = np.divide(nucleus_map.boundary, p, out=np.zeros_like(p), where=p > 0)
+    return NucleusMap(moved, part * moved)
+
 
 def combine(
     expression: Expression,
     maps: Mapping[str, NucleusMap],
-    split: Callable[[NucleusMap], NDArray[np.int32]],
+    split: Split,
     scores: Mapping[str, float] | None = None,
 ) -> NDArray[np.int32]:
     """The nuclei of one image as an ensemble sees them.
@@ -27,8 +52,8 @@ def combine(
 
     Args:
       expression: of `parse`.
-      maps: what each model says of the image, by its name; all [H, W].
-      split: makes nuclei of a map: int32 [H, W], 0 = background.
+      maps: what each model says of the image, by its name, `calibrated`; all [H, W].
+      split: makes nuclei: int32 [H, W], 0 = background.
       scores: of the models on validation images, above 0; only `weighted` needs them.
 
     Returns:
@@ -43,8 +68,19 @@ def combine(
     _check_maps(expression.models, maps)
     expression = _in_order(expression)
     if isinstance(expression, Operation) and expression.operator == "vote":
-        return vote([split(_pixels(argument, maps, scores)) for argument in expression.arguments])
-    return split(_pixels(expression, maps, scores))
+        return vote([split(a, _pixels(a, maps, scores)) for a in expression.arguments])
+    return split(expression, _pixels(expression, maps, scores))
+
+
+def combined_map(
+    expression: Expression, maps: Mapping[str, NucleusMap], scores: Mapping[str, float] | None = None
+) -> NucleusMap:
+    """What a model, or an operation other than `vote`, says of an image: what `combine` splits.
+
+    Args:
+      expression, maps, scores: as for `combine`.
+    """
+    return _pixels(_in_order(expression), maps, scores or {})
 
 
 def check_scores(expression: Expression, scores: Mapping[str, float]) -> None:

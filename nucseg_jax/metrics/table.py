@@ -143,7 +143,7 @@ def overlaps(truth: NDArray, prediction: NDArray) -> Overlaps:
     )
 
 
-def remove_small(label_map: NDArray, min_area_px: int) -> NDArray:
+def remove_small(label_map: NDArray, min_area_px: float) -> NDArray:
     """The label map without the nuclei of fewer than `min_area_px` pixels; other ids stay.
 
     The paper counts nuclei of at least 70 px.

@@ -34,6 +34,16 @@ IMAGENET_ENCODERS = ("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction")
 WHOLE_IMAGE_NETWORKS = ("psp_segnet", "self_correction")
 """Networks that pool over all they are given: what they say of a pixel changes with the size of a tile."""
 
+REACH_PX = {"unet": 117}
+"""How far from a pixel a network sees: what is farther away changes nothing of what it says there.
+
+Only networks that see little more than a nucleus's surroundings; the others see further than is worth computing
+around each tile. `tests/test_models.py` measures it.
+"""
+
+STRIDE_PX = 32
+"""Images must be a multiple of this on each side: the pooling of the deepest network."""
+
 
 def create_model(
     name: str,

@@ -93,7 +93,7 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
     from absl import logging
 
     from nucseg_jax import compilation_cache
-    from nucseg_jax.segmenter import Segmenter
+    from nucseg_jax.inference.segmenter import Segmenter
 
     logging.set_verbosity(logging.ERROR)  # Orbax narrates all
     getLogger("tifffile").setLevel("CRITICAL")  # damaged files have errors of their own
@@ -104,9 +104,7 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
         for note in segmenter.notes:
             print(note)
         request = {
-            "params_sha256": segmenter.facts["params_sha256"],
-            "instances": segmenter.facts["instances"],
-            "augment": segmenter.facts["augment"],
+            **{key: segmenter.facts[key] for key in _DECISIVE},
             "mpp": args.mpp,
             "network_mpp": segmenter.magnification.network_mpp,
             "formats": args.formats and sorted(args.formats),
@@ -161,6 +159,9 @@ def _segment_all(
             bar.refresh()
     return failed
 
+
+_DECISIVE = ("params_sha256", "instances", "augment", "tile_px", "overlap_px")
+"""Facts of the run that decide which nuclei are found."""
 
 _BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from nucseg_jax.export import Exports
 from nucseg_jax.files import beside
+from nucseg_jax.inference.segmentation import Segmentation
+from nucseg_jax.inference.segmenter import Segmenter
+from nucseg_jax.inference.timing import StageTimes
 from nucseg_jax.predict.plan import Job, check_replaceable, request_for
-from nucseg_jax.segmenter import Segmenter
 from nucseg_jax.slides import open_slide
-from nucseg_jax.whole_slide.pipeline import Segmentation
-from nucseg_jax.whole_slide.timing import StageTimes
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
 _LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble

@@ -56,7 +56,7 @@ def write(comparison: Comparison, out: Path) -> None:
             _write_label_map(folder / image.id, image.label_map)
     page = report.write(comparison, out)
     title = f"{comparison.dataset} {comparison.split}"
-    print(scoring.table(title, entries, comparison.min_area_px))
+    print(scoring.table(title, entries, comparison.min_area_um2))
     print(f"wrote {page}, figures/, scores.csv and label_maps/")
 
 

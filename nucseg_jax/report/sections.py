@@ -14,7 +14,7 @@ Section = Callable[[Comparison, Figures], str]
 
 
 def _scores(comparison: Comparison, figures: Figures) -> str:
-    meanings = tables.definitions(comparison.min_area_px)
+    meanings = tables.definitions(comparison.min_area_um2)
     terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>\n" for name, what in meanings.items())
     kinds = dict.fromkeys(e.kind for e in comparison.entries)
     return (
@@ -155,7 +155,7 @@ def _curves(comparison: Comparison, figures: Figures) -> str:
 
 def _appendix(comparison: Comparison, figures: Figures) -> str:
     html = paragraph(
-        f"Minimum area of counts and scores without small nuclei: {comparison.min_area_px} pixels."
+        f"Minimum area of counts and scores without small nuclei: {comparison.min_area_um2:g} µm²."
     )
     return html + networks.appendix(comparison)
 

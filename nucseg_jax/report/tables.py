@@ -32,15 +32,15 @@ NONE = Cell("–")
 
 def scores(comparison: Comparison) -> str:
     """A row an entry: means over images with their intervals, and the numbers of nuclei."""
-    area = comparison.min_area_px
+    least = f"≥&nbsp;{comparison.min_area_um2:.3g}&nbsp;µm²"
     keys = {
         "aji": "AJI",
-        "aji_min_area": f"AJI<br>≥&nbsp;{area}&nbsp;px",
+        "aji_min_area": f"AJI<br>{least}",
         "aji_plus": "AJI+",
         "pq": "PQ",
         "dq": "DQ",
         "sq": "SQ",
-        "dice": "F1<br>(Dice)",
+        "dice": "Dice",
         "f1_macro": "macro<br>F1",
     }
     columns = {key: best_bold([numbers.mean(e, key) for e in comparison.entries]) for key in keys}
@@ -54,7 +54,7 @@ def scores(comparison: Comparison) -> str:
             cells.append(Cell(bold + (f"<small>{span(limits)}</small>" if limits else "")))
         counts = [numbers.total(entry.images, key) for key in ("count_true", "count_pred", "count_min_area")]
         rows.append(Row(head(i + 1, entry), [*cells, *(Cell(whole(n)) for n in counts)]))
-    heads = ["entry", *keys.values(), "true<br>nuclei", "found", f"found<br>≥&nbsp;{area}&nbsp;px"]
+    heads = ["entry", *keys.values(), "true<br>nuclei", "found", f"found<br>{least}"]
     images = len(comparison.examples)
     caption = (
         f"Mean over {images} images and below it its bootstrap 95&nbsp;% interval; nuclei of all images "
@@ -207,17 +207,17 @@ def images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def definitions(min_area_px: int) -> Mapping[str, str]:
+def definitions(min_area_um2: float) -> Mapping[str, str]:
     """Each score's name and what it is."""
     return {
         "AJI": "Aggregated Jaccard Index of the MoNuSeg challenge (Kumar et al., IEEE TMI 36(7), 2017): "
         "every true nucleus takes the prediction of highest IoU; the sum of intersections over the sum of "
         "unions and of all predictions that nobody took.",
-        f"AJI ≥ {min_area_px} px": f"AJI after predictions of fewer than {min_area_px} pixels are dropped.",
+        f"AJI ≥ {min_area_um2:.3g} µm²": f"AJI after predictions of less than {min_area_um2:g} µm² are dropped.",
         "AJI+": "AJI with the one-to-one assignment of highest total IoU (Graham et al., HoVer-Net, 2019).",
         "PQ, DQ, SQ": "Panoptic quality is detection quality (F1 of nuclei found at IoU > 0.5) times "
         "segmentation quality (mean IoU of those) (Kirillov et al., CVPR 2019).",
-        "F1 (Dice)": "F1 of an image’s nucleus pixels, whichever nucleus they belong to.",
+        "Dice": "F1 of an image’s nucleus pixels, whichever nucleus they belong to.",
         "macro F1": "Mean of the F1 of nucleus pixels and of background pixels.",
         "F1 at IoU t": "F1 of nuclei found, a pair of IoU > t being one.",
         "Merged, split": "A prediction that covers more than half of each of several true nuclei, and these; "

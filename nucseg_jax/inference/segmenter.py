@@ -11,25 +11,27 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from nucseg_jax import checkpoint, sharding
+from nucseg_jax import checkpoint, instances, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.images import check_image
-from nucseg_jax.magnification import Magnification, of_run
-from nucseg_jax.models import WHOLE_IMAGE_NETWORKS
+from nucseg_jax.inference.blocks import map_of_planes
+from nucseg_jax.inference.layout import tilings_of
+from nucseg_jax.inference.magnification import Magnification, of_run
+from nucseg_jax.inference.network import TileNetwork
+from nucseg_jax.inference.scan import Network, Scan
+from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
+from nucseg_jax.inference.workers import processes
+from nucseg_jax.maps import NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import open_run
+from nucseg_jax.runs import Run, open_run
 from nucseg_jax.slides import Slide, slide_of_array
 from nucseg_jax.slides.resolution import check_given
-from nucseg_jax.whole_slide.device import TileNetwork
-from nucseg_jax.whole_slide.pipeline import Network, Segmentation, Setup
-from nucseg_jax.whole_slide.workers import processes
 
 BLOCK_PX = 1024
-"""Side of the blocks that nuclei are cut in; the result does not depend on it."""
+"""Side of the blocks that nuclei of large slides are cut in; the result does not depend on it."""
 
-_MARGIN_PART = 8  # of a training patch's side, on each side of a tile, is not kept
 _MOST_READERS = 8
-_OVERRIDES = ("eval.augment", "eval.batch_size", "eval.step")
+_OVERRIDES = ("eval.augment", "eval.batch_size", "eval.overlap_px", "eval.step", "eval.tile_px")
 
 
 class Segmenter:
@@ -44,8 +46,9 @@ class Segmenter:
       magnification: at what resolution the network was trained.
       facts: what a summary says of the run.
       notes: what a user should be told before the first slide.
-      workers: processes that cut nuclei while the device computes; 0: a thread, as is best for one image.
-      block_px: side of the blocks that nuclei are cut in.
+      workers: processes that cut nuclei of large slides while the device computes; 0: a thread.
+      block_px: side of the blocks that nuclei of large slides are cut in.
+      small_px: pixels of the network's level up to which a slide is segmented at once, in memory.
 
     Attributes:
       magnification, facts, notes: as given.
@@ -61,11 +64,12 @@ class Segmenter:
         *,
         workers: int = 0,
         block_px: int = BLOCK_PX,
+        small_px: int = SMALL_PX,
     ):
         self.magnification = magnification
         self.facts, self.notes = dict(facts or {}), tuple(notes)
-        self._network, self._instances, self._block = network, instances, block_px
-        self._workers = workers
+        self._network, self._instances = network, instances
+        self._block, self._small, self._workers = block_px, small_px, workers
         self._pool: Executor | None = None
 
     @classmethod
@@ -76,8 +80,7 @@ class Segmenter:
         overrides: Mapping[str, Any] | None = None,
         network_mpp: float | None = None,
         mesh: Mesh | None = None,
-        workers: int = 0,
-        block_px: int = BLOCK_PX,
+        **options: Any,
     ) -> Self:
         """Load a run's best (or last) checkpoint.
 
@@ -86,7 +89,7 @@ class Segmenter:
           overrides: dotted keys of its config → values, `eval.…` and `instances.…`; see `runs.open_run`.
           network_mpp: µm a pixel that the network was trained at; None: as the run says (`magnification`).
           mesh: devices to use; None: all.
-          workers, block_px: see the class.
+          options: workers, block_px, small_px of the class.
 
         Raises:
           CheckpointError: no checkpoint.
@@ -94,49 +97,65 @@ class Segmenter:
         """
         mesh = sharding.make_mesh() if mesh is None else mesh
         run = open_run(Path(workdir), mesh, overrides or {})
-        config = run.config
         magnification = of_run(run.model.info, network_mpp)
         _check_overrides(overrides or {})
-        # Larger tiles have less margin. Only what sees no further than its surroundings may have them, and
-        # who asks for small batches has little memory.
-        sees_all = config.model.name in WHOLE_IMAGE_NETWORKS or config.stain.where == "model"
-        times = 1 if sees_all or config.eval.batch_size < 4 else 2
+        return cls.of_run(run, mesh, magnification, **options)
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        mesh: Mesh,
+        magnification: Magnification,
+        *,
+        prepared: bool = False,
+        keep_boundary: bool | None = None,
+        **options: Any,
+    ) -> Self:
+        """A run that is open already.
+
+        Args:
+          run: with the choices of evaluation made.
+          mesh: where its weights are.
+          magnification: at what resolution it was trained.
+          prepared: images come with normalised stains.
+          keep_boundary: maps have the network's boundaries; None: where the run's method looks at them.
+          options: workers, block_px, small_px of the class.
+        """
+        config, model = run.config, run.model
+        if keep_boundary is None:
+            keep_boundary = config.instances.method == "boundary"
         network = TileNetwork(
-            run.model.network,
-            run.model.params,
-            run.model.batch_stats,
+            model.network,
+            model.weights,
             mesh,
-            tile=config.data.crop_size * times,
-            margin=config.data.crop_size // _MARGIN_PART,
-            batch_size=config.eval.batch_size // times**2,
-            stain=run.model.stain,
+            tilings=tilings_of(config),
+            batch_px=config.eval.batch_size * config.data.crop_size**2,
+            stain=None if prepared else model.stain,
             augment=config.eval.augment,
-            has_boundary=config.instances.method == "boundary",
+            has_boundary=keep_boundary and config.model.num_classes > 2,
         )
-        chosen = config.instances
-        notes = []
+        notes = list(run.notes)
         if magnification.assumed:
             notes.append(
-                f"{workdir}: taken to be trained at {magnification.network_mpp:g} µm a pixel "
+                f"{run.workdir}: taken to be trained at {magnification.network_mpp:g} µm a pixel "
                 f"({magnification.source}). --network-mpp says otherwise"
             )
-        prepared = config.data.stain if config.stain.where == "prepare" else "none"
-        if prepared != "none" and run.model.stain is None:
+        if not prepared and run.lacks_target:
             notes.append(
-                f"{workdir}: was trained on images with normalised stains ({prepared}), but holds no target "
-                "for that: images are taken as they are, which costs accuracy"
+                f"{run.workdir}: was trained on images with normalised stains ({config.data.stain}), but holds "
+                "no target for that: images are taken as they are, which costs accuracy"
             )
         facts = {
-            "workdir": str(workdir),
+            "workdir": str(run.workdir),
             "model": config.model.name,
-            "step": run.model.step,
-            "params_sha256": checkpoint.parameter_digest(run.model.params),
-            "config": run.model.info["config"],
-            "trained_with": run.model.info["version"],
-            "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "tuned": run.tuned},
-            "augment": config.eval.augment,
+            "step": model.step,
+            "params_sha256": checkpoint.parameter_digest(model.params),
+            "config": model.info["config"],
+            "trained_with": model.info["version"],
+            **run.settings(),
         }
-        return cls(network, chosen, magnification, facts, notes, workers=workers, block_px=block_px)
+        return cls(network, config.instances, magnification, facts, notes, **options)
 
     def __call__(self, image: NDArray[np.uint8], mpp: float | None = None) -> NDArray[np.int32]:
         """Find the nuclei of an image.
@@ -159,12 +178,32 @@ class Segmenter:
             raise ValueError(f"an image of {image.shape[0]} × {image.shape[1]} pixels has no nuclei to find")
         mpp = self.magnification.image_mpp if mpp is None else check_given(mpp)
         with slide_of_array(image, mpp) as slide:
-            nuclei = self.stream(slide)
-            label_map = np.zeros(image.shape[:2], np.int32)
-            for nucleus in nuclei:
-                top, left, mask = nuclei.frame.on_slide(nucleus)
-                label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
+            return self.label_map(slide, self.frame(slide))
+
+    def label_map(self, slide: Slide, onto: Frame) -> NDArray[np.int32]:
+        """The nuclei of a slide that fits into memory: int32 [H, W] of a frame of the same field.
+
+        Args:
+          slide: open, with a resolution.
+          onto: the slide's own frame, or that of the image that it was prepared from.
+        """
+        frame = self.frame(slide)
+        if frame.network_size[0] * frame.network_size[1] <= self._small:
+            return onto.label_map(self.cut(self.nucleus_map(slide)))
+        label_map = np.zeros(onto.size, np.int32)
+        for nucleus in self.stream(slide):
+            top, left, mask = onto.on_slide(nucleus)
+            label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
         return label_map
+
+    def nucleus_map(self, slide: Slide) -> NucleusMap:
+        """What the network says of all pixels of a slide that fits into memory, at the network's level."""
+        planes = Scan(slide, self.frame(slide), self._network).at_once()
+        return map_of_planes(planes, self._network.has_boundary)
+
+    def cut(self, nucleus_map: NucleusMap) -> NDArray[np.int32]:
+        """The nuclei of a map at the network's level: int32 [h, w]."""
+        return instances.split(nucleus_map, self._instances, self.magnification.network_mpp)
 
     def frame(self, slide: Slide) -> Frame:
         """Where a slide's nuclei will lie.
@@ -187,8 +226,8 @@ class Segmenter:
 
         Args:
           slide: open, and stays so until all nuclei have been taken.
-          scratch: a folder for temporary files, of up to 3 bytes a pixel of tissue at the network's
-            resolution; None: the system's.
+          scratch: a folder for temporary files of a large slide, of up to 3 bytes a pixel of tissue at the
+            network's resolution, a little more where tiles blend; None: the system's.
           on_progress: is told the part of the slide that is done, 0 … 1.
 
         Returns:
@@ -201,9 +240,10 @@ class Segmenter:
             self._network,
             self._instances,
             self._block,
-            self._cutters(),
+            self._cutters,
             max(1, self._workers),
             min(_MOST_READERS, max(2, os.cpu_count() or 1)),
+            self._small,
         )
         return Segmentation(slide, self.frame(slide), setup, scratch, on_progress)
 

@@ -23,9 +23,9 @@ from scipy import ndimage
 from skimage import measure
 
 from nucseg_jax import instances
+from nucseg_jax.inference.box import Box
+from nucseg_jax.inference.tile_store import LARGEST_DENSITY, TileStore
 from nucseg_jax.maps import NucleusMap
-from nucseg_jax.whole_slide.box import Box
-from nucseg_jax.whole_slide.store import LARGEST_DENSITY, TileStore
 
 LARGEST_PX = 2048
 """Height and width up to which a component is cut whole."""
@@ -55,11 +55,13 @@ class BlockCutter:
     Attributes:
       store: planes: probability of nucleus, of boundary where `has_boundary`, density of hematoxylin.
       config: `config.instances`: how nuclei are made of probabilities.
+      mpp: µm a pixel of the store.
       has_boundary: the network has a class for boundaries.
     """
 
     store: TileStore
     config: ConfigDict
+    mpp: float
     has_boundary: bool
 
     @property
@@ -70,8 +72,11 @@ class BlockCutter:
     @property
     def _influence(self) -> int:
         """Pixels over which a component changes how another is cut: those of the smoothing."""
-        smoothing = self.config.watershed.smoothing_px if self.config.method == "watershed" else 0.0
-        return int(np.ceil(_GAUSSIAN_REACH * smoothing))
+        return int(np.ceil(_GAUSSIAN_REACH * self._parameters.get("smoothing_px", 0.0)))
+
+    @property
+    def _parameters(self) -> dict[str, float]:
+        return instances.parameters_px(self.config, self.mpp)
 
     @property
     def reach(self) -> int:
@@ -171,7 +176,7 @@ class BlockCutter:
         return box.longest <= LARGEST_PX and around.common(window) == around
 
     def _mask(self, window: Box) -> NDArray[np.bool_]:
-        is_nucleus = _probability(np.arange(256, dtype=np.uint8)) > self.config[self.config.method].threshold
+        is_nucleus = probability(np.arange(256, dtype=np.uint8)) > self._parameters["threshold"]
         return is_nucleus[self._planes(window, count=1)[0]]
 
     def _planes(self, window: Box, count: int | None = None) -> NDArray[np.uint8]:
@@ -189,28 +194,13 @@ class BlockCutter:
           cut_to: what is left of those that the window's border cuts; None: all that is in the window.
         """
         planes = self._planes(window)
-        nucleus = _probability(planes[0])
+        nucleus_map = map_of_planes(planes, self.has_boundary)
         if among is not None:
-            nucleus *= among
-        boundary = _probability(planes[1]) if self.has_boundary else None
-        label_map = instances.split(NucleusMap(nucleus, boundary), self.config)
+            nucleus_map = nucleus_map._replace(nucleus=nucleus_map.nucleus * among)
+        label_map = instances.split(nucleus_map, self.config, self.mpp)
         if cut_to is not None:
             label_map = self._cut_down(label_map, window, cut_to)
-        places = np.flatnonzero(label_map)
-        labels = label_map.ravel()[places]
-        count = int(labels.max(initial=0))
-        first = np.zeros(count + 1, np.int64)
-        first[labels[::-1]] = places[::-1]  # the last one that is written stays: each label's first place
-        area = np.maximum(np.bincount(labels, minlength=count + 1), 1)
-        likely = np.bincount(labels, nucleus.ravel()[places], count + 1) / area
-        dye = np.bincount(labels, planes[-1].ravel()[places], count + 1) / area * (LARGEST_DENSITY / 255)
-        result = []
-        for i, slices in enumerate(ndimage.find_objects(label_map), start=1):
-            y, x = divmod(int(first[i]), label_map.shape[1])
-            top, left = slices[0].start + window.top, slices[1].start + window.left
-            found = Found(top, left, label_map[slices] == i, float(likely[i]), float(dye[i]))
-            result.append((found, (y + window.top, x + window.left)))
-        return result
+        return _measured(label_map, nucleus_map, planes[-1], (window.top, window.left))
 
     def _cut_down(self, label_map: NDArray[np.int32], window: Box, to: Box) -> NDArray[np.int32]:
         """A window's nuclei, of which those that are cut have nothing outside of a smaller rectangle.
@@ -231,7 +221,7 @@ class BlockCutter:
         outside[to.common(window).within(window).slices] = False
         left = np.where(outside & is_cut[label_map], 0, label_map)
         pieces = measure.label(left, connectivity=1)
-        stays = np.bincount(pieces.ravel()) >= self.config[self.config.method].min_area_px
+        stays = np.bincount(pieces.ravel()) >= self._parameters["min_area_px"]
         stays[0] = False
         return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[pieces]
 
@@ -269,5 +259,51 @@ class _Components:
         return int(y) + part.top, int(x) + part.left
 
 
-def _probability(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
+def whole(planes: NDArray[np.uint8], config: ConfigDict, mpp: float, has_boundary: bool) -> list[Found]:
+    """The nuclei of a whole image at once.
+
+    Args:
+      planes: uint8 [planes, H, W] of the image: what a store holds (`BlockCutter.store`).
+      config, mpp, has_boundary: as for `BlockCutter`.
+    """
+    nucleus_map = map_of_planes(planes, has_boundary)
+    label_map = instances.split(nucleus_map, config, mpp)
+    return [found for found, _ in _measured(label_map, nucleus_map, planes[-1], (0, 0))]
+
+
+def map_of_planes(planes: NDArray[np.uint8], has_boundary: bool) -> NucleusMap:
+    """Probabilities of what a store holds: uint8 [planes, H, W]."""
+    return NucleusMap(probability(planes[0]), probability(planes[1]) if has_boundary else None)
+
+
+def probability(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Of stored values, of which 255 is 1."""
     return plane.astype(np.float32) * np.float32(1 / 255)
+
+
+def _measured(
+    label_map: NDArray[np.int32], nucleus_map: NucleusMap, dye: NDArray[np.uint8], corner: tuple[int, int]
+) -> list[tuple[Found, tuple[int, int]]]:
+    """Each nucleus of a label map with its first pixel, row by row.
+
+    Args:
+      label_map: int32 [h, w], nuclei 1, 2, … without gaps.
+      nucleus_map: what the network says there.
+      dye: uint8 [h, w], density of hematoxylin.
+      corner: (top, left) of all that on the slide.
+    """
+    places = np.flatnonzero(label_map)
+    labels = label_map.ravel()[places]
+    count = int(labels.max(initial=0))
+    first = np.zeros(count + 1, np.int64)
+    first[labels[::-1]] = places[::-1]  # the last one that is written stays: each label's first place
+    area = np.maximum(np.bincount(labels, minlength=count + 1), 1)
+    likely = np.bincount(labels, nucleus_map.nucleus.ravel()[places], count + 1) / area
+    density = np.bincount(labels, dye.ravel()[places], count + 1) / area * (LARGEST_DENSITY / 255)
+    result = []
+    for i, slices in enumerate(ndimage.find_objects(label_map), start=1):
+        y, x = divmod(int(first[i]), label_map.shape[1])
+        top, left = slices[0].start + corner[0], slices[1].start + corner[1]
+        found = Found(top, left, label_map[slices] == i, float(likely[i]), float(density[i]))
+        result.append((found, (y + corner[0], x + corner[1])))
+    return result

@@ -1,23 +1,24 @@
 """Tiles on the accelerator: stain normalisation, the network, and what is kept of its probabilities."""
 
+import copy
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from nucseg_jax import sharding
-from nucseg_jax.models.functional import FunctionalNetwork
+from nucseg_jax.inference.tile_store import LARGEST_DENSITY
+from nucseg_jax.inference.tiles import Tiling, tiles_a_batch
+from nucseg_jax.models.functional import FunctionalNetwork, Weights
 from nucseg_jax.stain import StainNormalizer, Stains, normalization
 from nucseg_jax.stain.optical_density import optical_density
 from nucseg_jax.stain.separation import concentrations
 from nucseg_jax.stain.tissue import REFERENCE, unit_rows
-from nucseg_jax.whole_slide.store import LARGEST_DENSITY
 
 
 class SlideStain(NamedTuple):
@@ -35,55 +36,64 @@ class SlideStain(NamedTuple):
 
 
 class TileNetwork:
-    """A trained network on batches of tiles, compiled for one shape.
+    """A trained network on batches of tiles; compiled once for each size of them.
 
     Args:
-      network, params, batch_stats: the network and its weights, on the mesh.
+      network, weights: the network and its weights, on the mesh.
       mesh: batches are split over its devices.
-      tile, margin: side of the tiles, and what of each side is not kept, in pixels.
-      batch_size: tiles a batch; rounded up to a multiple of the device count.
+      tilings: that it may be used with; all give the same result.
+      batch_px: pixels that are worked on at once, at least a tile.
       stain: normalises images before the network; None: not needed.
-      augment: take the mean over the eight flips and turns of each tile.
+      augment: take the mean over the eight flips and turns of each tile: test-time augmentation.
       has_boundary: the network has a class for boundaries, and it is kept.
+
+    Attributes:
+      tilings, has_boundary: as given.
     """
 
     def __init__(
         self,
         network: FunctionalNetwork,
-        params: nnx.State,
-        batch_stats: nnx.State,
+        weights: Weights,
         mesh: Mesh,
         *,
-        tile: int,
-        margin: int,
-        batch_size: int,
+        tilings: Sequence[Tiling],
+        batch_px: int,
         stain: StainNormalizer | None = None,
         augment: bool = False,
         has_boundary: bool = False,
     ):
-        devices = mesh.devices.size
-        self.tile, self.margin = tile, margin
-        self.batch_size = -(-batch_size // devices) * devices
         self.has_boundary = has_boundary
-        self._mesh, self._weights, self._stain = mesh, (params, batch_stats), stain
+        self._weights, self._mesh, self._stain = weights, mesh, stain
+        self.tilings, self._batch_px = tuple(tilings), batch_px
         self._prepare = jax.jit(partial(_prepare, stain))
-        keep = slice(margin, tile - margin)
 
-        def centres(weights: Any, tiles: jax.Array, hematoxylin: jax.Array) -> jax.Array:
-            params, batch_stats = weights
-            predict = partial(network.predict, params, batch_stats)
-            probabilities = _mean_of_symmetries(predict, tiles) if augment else jax.nn.softmax(predict(tiles))
+        def kept(weights: Weights, tiles: jax.Array, hematoxylin: jax.Array, margin: int) -> jax.Array:
+            predict = partial(network.probabilities, *weights)
+            probabilities = _mean_of_symmetries(predict, tiles) if augment else predict(tiles)
             boundary = [probabilities[..., 2]] if has_boundary else []
             planes = [1.0 - probabilities[..., 0], *boundary]
             stored = [jnp.round(plane * 255.0).astype(jnp.uint8) for plane in planes]
+            keep = slice(margin, tiles.shape[1] - margin)
             return jnp.stack([*stored, hematoxylin], axis=1)[:, :, keep, keep]
 
-        self._centres = jax.jit(centres)
+        # Replicated, since every process cuts nuclei out of all tiles.
+        self._kept = jax.jit(kept, static_argnums=3, out_shardings=sharding.replicated(mesh))
+
+    def with_weights(self, weights: Weights) -> Self:
+        """The same network with other weights; nothing is compiled again."""
+        other = copy.copy(self)
+        other._weights = weights
+        return other
 
     @property
     def planes(self) -> int:
-        """Values a pixel that `centres` gives."""
+        """Values a pixel that `kept` gives."""
         return 3 if self.has_boundary else 2
+
+    def batch_size(self, tiling: Tiling) -> int:
+        """Tiles a batch: a multiple of the devices."""
+        return tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)
 
     def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain:
         """How a slide is stained, from images uint8 [h, w, 3] of its tissue."""
@@ -103,12 +113,12 @@ class TileNetwork:
         batch = sharding.split_batch(self._mesh, tiles)
         return self._prepare(batch, stain.style, stain.matrix)
 
-    def centres(self, tiles: jax.Array, hematoxylin: jax.Array) -> jax.Array:
-        """What the store gets: uint8 [B, planes, tile − 2 margin, tile − 2 margin].
+    def kept(self, tiles: jax.Array, hematoxylin: jax.Array, tiling: Tiling) -> jax.Array:
+        """What the store gets of each tile: uint8 [B, planes, kept, kept].
 
         Planes: probability of nucleus, of boundary where it is kept (255 is 1), density of hematoxylin.
         """
-        return self._centres(self._weights, tiles, hematoxylin)
+        return self._kept(self._weights, tiles, hematoxylin, tiling.margin)
 
 
 def _prepare(
@@ -131,7 +141,7 @@ def _mean_of_symmetries(predict: Any, tiles: jax.Array) -> jax.Array:
     for flip in (False, True):
         for turns in range(4):
             laid = jnp.rot90(tiles[:, :, ::-1] if flip else tiles, turns, axes=(1, 2))
-            result = jnp.rot90(jax.nn.softmax(predict(laid)), -turns, axes=(1, 2))
+            result = jnp.rot90(predict(laid), -turns, axes=(1, 2))
             result = result[:, :, ::-1] if flip else result
             total = result if total.ndim == 0 else total + result
     return total / 8

@@ -1,0 +1,142 @@
+"""An ensemble of runs: their maps brought together, and its nuclei tuned on images that all held out."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+
+from nucseg_jax import ensemble, instances
+from nucseg_jax.dataset import TRAIN, Dataset, Example
+from nucseg_jax.ensemble import Expression, Model
+from nucseg_jax.inference.scored import ScoredRun
+from nucseg_jax.logs import say
+from nucseg_jax.maps import NucleusMap
+from nucseg_jax.nuclei import Frame
+from nucseg_jax.runs import Run
+from nucseg_jax.tuning import Scene, best_of_methods, search
+
+
+class Member(NamedTuple):
+    """A run of an ensemble.
+
+    Attributes:
+      run: with its choices made.
+      dataset: that it was trained on.
+      scored: the run on the images to segment.
+    """
+
+    run: Run
+    dataset: Dataset
+    scored: ScoredRun
+
+
+class Ensemble:
+    """An expression of runs as a segmenter of a dataset's images.
+
+    Each run has a mask by its own threshold. How nuclei are made of what comes of the masks is tuned on the
+    images that all runs held out; where there are none, it is as the run makes them that is best on its own.
+
+    Args:
+      expression: of the runs' names.
+      members: by name.
+      mesh: where their weights are.
+
+    Raises:
+      EnsembleError: `weighted` without a validation score of one of its runs.
+    """
+
+    def __init__(self, expression: Expression, members: Mapping[str, Member], mesh: Mesh):
+        self.expression = expression
+        self._members = {name: members[name] for name in expression.models}
+        self._mesh = mesh
+        found = {name: member.run.validation_f1() for name, member in self._members.items()}
+        self._scores = {name: score for name, score in found.items() if score is not None}
+        ensemble.check_scores(expression, self._scores)
+        # The maps of all are brought to the finest network's level.
+        self._finest = min(self._members.values(), key=lambda member: member.scored.network_mpp)
+        self._instances, self._instances_from = self._tuned()
+
+    def nuclei(self, example: Example, maps: Mapping[str, NucleusMap]) -> NDArray[np.int32]:
+        """The nuclei of an image: int32 [H, W] of the original; `maps`: what each run's network says."""
+        frame = self._finest.scored.frame(example)
+        return frame.label_map(self._combine(frame, maps, self._instances))
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of it."""
+        chosen = self._instances
+        return {
+            "expression": str(self.expression),
+            "instances": {
+                "method": chosen.method,
+                **chosen[chosen.method].to_dict(),
+                "from": self._instances_from,
+            },
+            "thresholds": {name: self._threshold(name) for name in self._members},
+            "validation_dice": self._scores,
+        }
+
+    def _combine(self, frame: Frame, maps: Mapping[str, NucleusMap], chosen: ConfigDict) -> NDArray[np.int32]:
+        """The nuclei at the finest network's level."""
+        own = {name: maps[name].resized(frame.network_size) for name in self._members}
+        moved = {name: ensemble.calibrated(m, self._threshold(name)) for name, m in own.items()}
+
+        def split(expression: Expression, nucleus_map: NucleusMap) -> NDArray[np.int32]:
+            if isinstance(expression, Model):
+                of_run = self._members[expression.name].run.config.instances
+                return instances.split(own[expression.name], of_run, frame.network_mpp)
+            return instances.split(nucleus_map, chosen, frame.network_mpp)
+
+        return ensemble.combine(self.expression, moved, split, self._scores)
+
+    def _threshold(self, name: str) -> float:
+        chosen = self._members[name].run.config.instances
+        return chosen[chosen.method].threshold
+
+    def _tuned(self) -> tuple[ConfigDict, str]:
+        """How nuclei are made, and how that was found."""
+        best = max(self._members, key=lambda name: self._scores.get(name, 0.0))
+        held_out = self._held_out
+        if not held_out or not self._has_pixels:
+            return self._members[best].run.config.instances, f"the settings of {best}"
+        say(f"{self.expression}: tuned on {len(held_out)} held-out images")
+        scored = {
+            name: ScoredRun(m.run, self._mesh, m.dataset, self._images(m.dataset), keep_boundary=True)
+            for name, m in self._members.items()
+        }
+        scenes = []
+        for i, example in enumerate(self._images(self._finest.dataset)):
+            maps = {
+                name: scored[name].nucleus_map(self._images(member.dataset)[i])
+                for name, member in self._members.items()
+            }
+            frame = self._finest.scored.frame(example)
+            scenes.append(Scene(self._map(frame, maps), frame, example.original_label_map))
+        setting = next(iter(best_of_methods(search(scenes)).values()))
+        return setting.config, f"{len(held_out)} held-out images"
+
+    def _map(self, frame: Frame, maps: Mapping[str, NucleusMap]) -> NucleusMap:
+        """What the pixel operators make of the runs' maps."""
+        moved = {
+            name: ensemble.calibrated(maps[name].resized(frame.network_size), self._threshold(name))
+            for name in self._members
+        }
+        return ensemble.combined_map(self.expression, moved, self._scores)
+
+    @property
+    def _has_pixels(self) -> bool:
+        """It makes nuclei of a map of its own, and does not vote on those of others."""
+        return getattr(self.expression, "operator", None) != "vote" and not isinstance(self.expression, Model)
+
+    @cached_property
+    def _held_out(self) -> tuple[str, ...]:
+        """Ids of the images that no member was trained on though they are of its training split."""
+        ids = [set(member.run.config.data.validation) for member in self._members.values()]
+        known = [{e.id for e in member.dataset.splits[TRAIN]} for member in self._members.values()]
+        return tuple(sorted(set.intersection(*ids, *known)))
+
+    def _images(self, dataset: Dataset) -> list[Example]:
+        return [e for e in dataset.splits[TRAIN] if e.id in self._held_out]

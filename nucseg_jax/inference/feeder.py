@@ -1,0 +1,150 @@
+"""The nuclei of a large slide, while it is being read: all stages at once, none far ahead.
+
+Threads read tiles; one thread feeds the device and stores what comes back; as soon as all that a block needs
+is stored, other threads or processes cut it. Queues are bounded, so that memory is, whatever the slide's size.
+"""
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from nucseg_jax.inference.blocks import BlockCutter, Found
+from nucseg_jax.inference.box import Box
+from nucseg_jax.inference.scan import Scan
+from nucseg_jax.inference.tile_store import TileStore
+from nucseg_jax.inference.tiles import TilePlace
+
+_BATCHES_AHEAD = 2  # that are read while the device works
+
+_Waiting = tuple[Box, Future[tuple[list[Found], float]]]
+"""A block, and what will be found in it and how long that took."""
+
+
+class Feeder:
+    """The thread that reads, feeds the device, stores, and hands out blocks.
+
+    Args:
+      scan: the slide and the network.
+      store: of the tiles.
+      cutter: cuts a block of it.
+      blocks: in the order that their nuclei come in.
+      cutters: threads or processes that cut.
+      cutter_count: of them.
+      readers: threads that read.
+    """
+
+    def __init__(
+        self,
+        scan: Scan,
+        store: TileStore,
+        cutter: BlockCutter,
+        blocks: list[Box],
+        *,
+        cutters: Executor,
+        cutter_count: int,
+        readers: int,
+    ):
+        self.total = len(blocks)
+        self._scan, self._store, self._cutter = scan, store, cutter
+        self._blocks, self._cutters, self._readers = deque(blocks), cutters, readers
+        self._ahead = threading.Semaphore(2 * cutter_count + 4)  # blocks that wait to be taken
+        self._handed_out: queue.Queue[_Waiting | BaseException | None] = queue.Queue()
+        self._stopped = threading.Event()
+        self._device_free = 0.0  # since when
+        self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
+        self._thread.start()
+
+    def results(self) -> Iterator[tuple[Box, list[Found]]]:
+        """Each block with its nuclei, in order; raises what went wrong in any stage."""
+        while (item := self._handed_out.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            block, future = item
+            found, seconds = future.result()
+            self._scan.times.add("instances", seconds)
+            self._ahead.release()
+            yield block, found
+
+    def stop(self) -> None:
+        """End the thread, and wait for the blocks that are being cut."""
+        self._stopped.set()
+        self._ahead.release()
+        self._thread.join()
+        while not self._handed_out.empty():
+            item = self._handed_out.get()
+            if isinstance(item, tuple) and not item[1].cancel():
+                item[1].exception()  # it reads files that are about to go
+
+    def _run(self) -> None:
+        try:
+            readers = ThreadPoolExecutor(self._readers, "reader")
+            watcher = ThreadPoolExecutor(1, "watcher")
+            with readers, watcher:
+                self._scan.estimate(readers.map)
+                self._infer(readers, watcher)
+            self._hand_out(self._store.shape[0])
+            self._handed_out.put(None)
+        except BaseException as error:  # whatever it is, someone waits
+            self._handed_out.put(error)
+
+    def _infer(self, readers: Executor, watcher: Executor) -> None:
+        size, places = self._scan.batch_size, self._scan.places
+        batches = deque(places[i : i + size] for i in range(0, len(places), size))
+        reading: deque[tuple[list[TilePlace], list[Future[NDArray[np.uint8]]]]] = deque()
+        computed: tuple[list[TilePlace], Future[NDArray[np.uint8]]] | None = None
+        while (batches or reading or computed is not None) and not self._stopped.is_set():
+            while batches and len(reading) < 1 + _BATCHES_AHEAD:
+                batch = batches.popleft()
+                reading.append((batch, [readers.submit(self._scan.read, place) for place in batch]))
+            following = self._compute(*reading.popleft(), watcher) if reading else None
+            # The device works on the following batch while this one is fetched.
+            if computed is not None:
+                self._put(*computed)
+                upcoming = following or (reading[0] if reading else None) or (batches and (batches[0],))
+                row = upcoming[0][0][0] if upcoming else self._scan.grid.shape[0]
+                self._hand_out(self._scan.grid.tiling.first_kept(row))
+            computed = following
+        for _, futures in reading:
+            for future in futures:
+                future.cancel()
+
+    def _compute(
+        self, places: list[TilePlace], futures: list[Future[NDArray[np.uint8]]], watcher: Executor
+    ) -> tuple[list[TilePlace], Future[NDArray[np.uint8]]]:
+        """Start a batch on the device."""
+        tiles = [future.result() for future in futures]
+        started = time.perf_counter()
+        return places, watcher.submit(self._fetch, started, *self._scan.start(tiles))
+
+    def _fetch(self, started: float, normalized: jax.Array, kept: jax.Array) -> NDArray[np.uint8]:
+        """Wait for a batch, and take the time; calls to the device return before the work is done."""
+        started = max(started, self._device_free)
+        jax.block_until_ready(normalized)
+        stained = time.perf_counter()
+        values = np.asarray(kept)
+        self._device_free = time.perf_counter()
+        self._scan.times.add("stain", stained - started)
+        self._scan.times.add("network", self._device_free - stained)
+        return values
+
+    def _put(self, places: list[TilePlace], values: Future[NDArray[np.uint8]]) -> None:
+        for place, planes in zip(places, values.result(), strict=False):  # the last batch is padded
+            self._store.tiles.put(*place, planes)
+
+    def _hand_out(self, complete: int) -> None:
+        """Have all blocks cut that need nothing from pixel row `complete` on."""
+        height = self._store.shape[0]
+        while self._blocks and min(height, self._blocks[0].bottom + self._cutter.reach) <= complete:
+            self._ahead.acquire()
+            if self._stopped.is_set():
+                self._ahead.release()  # for whoever comes here next
+                return
+            block = self._blocks.popleft()
+            self._handed_out.put((block, self._cutters.submit(self._cutter, block)))

@@ -1,0 +1,68 @@
+"""Which tiles a run's network looks at images in."""
+
+import math
+
+from ml_collections import ConfigDict
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.inference.tiles import Tiling
+from nucseg_jax.models import REACH_PX, STRIDE_PX, WHOLE_IMAGE_NETWORKS
+
+KEPT_PX = (64, 128, 256, 512, 1024, 2048)
+"""What may be kept of a tile where that changes nothing: small images need no large tiles."""
+
+_BLENDED_PART = 4  # of a training patch's side is shared by neighbours
+
+
+def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
+    """The tilings that a run may use; all give the same result, but for float rounding.
+
+    A network whose reach is known (`models.REACH_PX`) says the same of a pixel in every tile that has the
+    pixel's surroundings: what lies within its reach of a tile's border is not kept, and the size of the tiles
+    is free. Others are shown tiles of one size, which overlap by a quarter of a training patch and are
+    blended: as large as a training patch where the network pools over all that it sees, else twice as large.
+
+    `eval.tile_px` sets the size of the tiles. `eval.overlap_px` sets what neighbours share and blend: with 0
+    and tiles as large as training patches this is the paper's way.
+
+    Args:
+      config: the experiment.
+
+    Raises:
+      UserError: the tiles that `config.eval` asks for cannot be made.
+    """
+    crop, tile, overlap = config.data.crop_size, config.eval.tile_px, config.eval.overlap_px
+    scale = config.model.input_scale
+    if tile is not None and (tile < 1 or tile * scale % STRIDE_PX):
+        raise UserError(
+            f"eval.tile_px × model.input_scale = {tile} × {scale:g} must be a multiple of {STRIDE_PX}"
+        )
+    if overlap is not None:
+        if overlap < 0:
+            raise UserError(f"eval.overlap_px must be 0 or more, got {overlap}")
+        return (Tiling(tile or crop, blend=overlap),)
+    margin = exact_margin(config)
+    if margin is None:
+        sees_all = config.model.name in WHOLE_IMAGE_NETWORKS or config.stain.where == "model"
+        return (Tiling(tile or crop * (1 if sees_all else 2), blend=crop // _BLENDED_PART),)
+    if tile is None:
+        return tuple(Tiling(kept + 2 * margin, margin) for kept in KEPT_PX)
+    if tile <= 2 * margin:
+        raise UserError(
+            f"eval.tile_px = {tile} leaves nothing: {config.model.name} sees {margin} px around a pixel, so "
+            f"that tiles must be larger than {2 * margin} px. Or set eval.overlap_px, too"
+        )
+    return (Tiling(tile, margin),)
+
+
+def exact_margin(config: ConfigDict) -> int | None:
+    """Pixels at a tile's border that see less than all; None where the network's reach is not known.
+
+    A multiple of the network's stride, so that its pooling windows lie alike in all tiles.
+    """
+    reach, scale = REACH_PX.get(config.model.name), config.model.input_scale
+    stride = STRIDE_PX / scale
+    if reach is None or config.stain.where == "model" or stride != round(stride):
+        return None
+    resized = 0 if scale == 1 else 2  # pixels that resizing looks at, on both ways
+    return math.ceil((reach + resized) / scale / stride) * round(stride)

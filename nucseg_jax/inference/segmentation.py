@@ -1,0 +1,144 @@
+"""A slide's nuclei one after the other: of a small image at once, of a large one while it is being read."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from nucseg_jax.inference.blocks import BlockCutter, whole
+from nucseg_jax.inference.box import Box
+from nucseg_jax.inference.feeder import Feeder
+from nucseg_jax.inference.scan import Network, Scan
+from nucseg_jax.inference.tile_store import TilesOnDisk, TileStore
+from nucseg_jax.inference.tiles import TISSUE_PX
+from nucseg_jax.nuclei import Frame, Nucleus
+from nucseg_jax.slides import Slide
+
+SMALL_PX = 2**23
+"""Pixels of the network's level up to which an image is segmented at once: 2900 × 2900."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What does not change from slide to slide.
+
+    Attributes:
+      network: on the device.
+      instances: `config.instances`.
+      block: side in pixels of the blocks that nuclei of large slides are cut in.
+      cutters: makes the threads or processes that do so.
+      cutter_count: of them.
+      readers: threads that read.
+      small_px: pixels of the network's level up to which a slide is segmented at once.
+    """
+
+    network: Network
+    instances: ConfigDict
+    block: int
+    cutters: Callable[[], Executor]
+    cutter_count: int
+    readers: int
+    small_px: int = SMALL_PX
+
+
+class Segmentation(Scan):
+    """The nuclei of one slide: iterate once. They come row by row of blocks; ids are the same each time.
+
+    Args:
+      slide: open, with a resolution; it stays the caller's.
+      frame: its frame.
+      setup: see `Setup`.
+      scratch: a folder for the probabilities of a large slide, on a disk with about a byte a pixel and plane;
+        None: the system's folder for temporary files.
+      on_progress: is told the part of the slide that is done, 0 … 1.
+
+    Attributes:
+      setup: as given; for the others see `Scan`.
+    """
+
+    def __init__(
+        self,
+        slide: Slide,
+        frame: Frame,
+        setup: Setup,
+        scratch: Path | None = None,
+        on_progress: Callable[[float], None] | None = None,
+    ):
+        super().__init__(slide, frame, setup.network)
+        self.setup = setup
+        self._scratch, self._on_progress = scratch, on_progress
+
+    def __iter__(self) -> Iterator[Nucleus]:
+        if not self.places:
+            self._report(1.0)
+        elif self.frame.network_size[0] * self.frame.network_size[1] <= self.setup.small_px:
+            yield from self._at_once()
+        else:
+            yield from self._side_by_side()
+
+    def _at_once(self) -> Iterator[Nucleus]:
+        planes = self.at_once()
+        with self.times.measure("instances"):
+            found = whole(planes, self.setup.instances, self.frame.network_mpp, self.network.has_boundary)
+        for number, nucleus in enumerate(found, start=1):
+            yield Nucleus(number, *nucleus)
+        self._report(1.0)
+
+    def _side_by_side(self) -> Iterator[Nucleus]:
+        with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self._scratch) as folder:
+            tiling, planes = self.grid.tiling, self.network.planes
+            written = np.zeros(self.grid.shape, bool)
+            written[tuple(np.transpose(self.places))] = True
+            tiles = TilesOnDisk(Path(folder), planes, tiling.kept, written)
+            store = TileStore(tiles, tiling, self.frame.network_size, planes, self.squares)
+            cutter = BlockCutter(
+                store, self.setup.instances, self.frame.network_mpp, self.network.has_boundary
+            )
+            feeder = Feeder(
+                self,
+                store,
+                cutter,
+                self._blocks(),
+                cutters=self.setup.cutters(),
+                cutter_count=self.setup.cutter_count,
+                readers=self.setup.readers,
+            )
+            try:
+                yield from self._numbered(feeder, tiles, cutter.reach)
+            finally:
+                feeder.stop()
+
+    def _numbered(self, feeder: Feeder, tiles: TilesOnDisk, reach: int) -> Iterator[Nucleus]:
+        count, done, stride = 0, 0, self.grid.tiling.stride
+        for block, found in feeder.results():
+            for nucleus in found:
+                count += 1
+                yield Nucleus(count, *nucleus)
+            # A row of tiles ends before the second one after it begins.
+            tiles.drop_rows((block.top - reach) // stride - 1)
+            done += 1
+            self._report(done / feeder.total)
+
+    def _blocks(self) -> list[Box]:
+        """The blocks with tissue, row by row."""
+        side = self.setup.block
+        height, width = self.frame.network_size
+        wanted = set()
+        for row, column in np.argwhere(self.squares).tolist():
+            rows, columns = (
+                range(i * TISSUE_PX // side, -(-min((i + 1) * TISSUE_PX, length) // side))
+                for i, length in ((row, height), (column, width))
+            )
+            wanted |= {(r, c) for r in rows for c in columns}
+        return [
+            Box(r * side, c * side, min((r + 1) * side, height), min((c + 1) * side, width))
+            for r, c in sorted(wanted)
+        ]
+
+    def _report(self, part: float) -> None:
+        if self._on_progress is not None:
+            self._on_progress(part)
