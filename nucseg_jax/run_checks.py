@@ -16,8 +16,6 @@ from nucseg_jax.stain import experiment
 
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = (
-    "num_epochs",
-    "num_steps",
     "log_every",
     "steps_per_dispatch",
     "checkpoint",
@@ -41,9 +39,6 @@ INPUT_KEYS = (
     "data.crop_size",
 )
 
-
-# Where training has cycles, these decide when they begin.
-LENGTH_KEYS = ("num_epochs", "num_steps")
 
 # What releases did that did not have these keys in their configs.
 EARLIER = {"optim.loss": "cross_entropy", "self_correction.cycles": 0}
@@ -148,11 +143,10 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
       saved, now: the `info` of the checkpoint and of the run (`checkpoint.describe`).
       workdir: for the message.
     """
-    free = set(FREE_KEYS)
-    if now["config"]["self_correction"]["cycles"]:
-        free -= set(LENGTH_KEYS)
     different = [
-        line for line in _differences(saved["config"], now["config"]) if not line.startswith(_prefixes(free))
+        line
+        for line in _differences(saved["config"], now["config"])
+        if not line.startswith(_prefixes(FREE_KEYS))
     ]
     for key, meaning in PREPARED_BY.items():
         if saved["dataset"].get(key) != now["dataset"].get(key):

@@ -1,6 +1,7 @@
 """Training: from a config to a trained network. The step is in step.py, what surrounds it in loop.py."""
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,6 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         state = resume(checkpoints, state, correction, info, mesh, workdir)
         first = int(state.step)
-        if first > cycles.num_steps:
-            raise UserError(
-                f"{workdir} is at step {first} already, past the {cycles.num_steps} steps asked for"
-            )
         say(
             f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, {len(plan):,} "
             f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
@@ -145,7 +142,7 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
     """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
     rate, chosen = config.optim.learning_rate, config.self_correction
     if not cycles.count:
-        return optim.warm_restarts(rate, max(1, round(config.optim.restart_epochs * steps_per_epoch)))
+        return optim.warm_restarts(rate, restart_period(config, steps_per_epoch))
     return optim.warm_up_and_cycles(
         list(cycles.phases()),
         learning_rate=rate,
@@ -153,6 +150,18 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
         restart=chosen.restart,
         floor=chosen.floor,
     )
+
+
+def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:
+    """Steps from one warm restart to the next; `num_steps` squeezes or stretches them with the training.
+
+    A squeezed period is rounded up: rounded down, training would end a few steps after one restart too many.
+    """
+    epochs = config.optim.restart_epochs
+    if config.num_steps is None:
+        return max(1, round(epochs * steps_per_epoch))
+    exact = epochs * config.num_steps / config.num_epochs
+    return max(1, math.ceil(exact * (1 - 1e-9)))  # less what floating point adds to a whole number
 
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:

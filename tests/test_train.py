@@ -15,13 +15,15 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import losses, optim, sharding, train
+from nucseg_jax import losses, optim, run_checks, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.finite import NonFiniteLossError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
+from nucseg_jax.self_correction import Cycles
 from nucseg_jax.step import TrainState, compile_step
+from tests.killed import keep_until
 from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
@@ -208,34 +210,74 @@ def test_loss_falls_on_the_synthetic_set(tiny_config: ConfigDict, tmp_path: Path
 
 
 def test_resuming_changes_nothing(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    """Two runs of 4 steps, the second resumed, end bit-identical to one of 8; the log has no gap."""
+    """A run of 8 steps that is killed after step 3 ends with the same bits; its log has no gap."""
     tiny_config.optim.accumulate = 1
-    tiny_config.checkpoint.every, tiny_config.log_every = 3, 2
+    tiny_config.checkpoint.every, tiny_config.checkpoint.keep, tiny_config.log_every = 3, 9, 2
     tiny_config.num_steps = 8
-    whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)
-    tiny_config.num_steps = 4
-    train.train(tiny_config, tmp_path / "parts")
-    tiny_config.num_steps = 8
-    parts = parameter_digest(train.train(tiny_config, tmp_path / "parts").params)
-    assert parts == whole
-    steps = [json.loads(line)["step"] for line in (tmp_path / "parts/metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(set(steps)) and steps[-1] == 8
+    whole = parameter_digest(train.train(tiny_config, tmp_path).params)
+    log = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    keep_until(tmp_path, 3)
+    assert parameter_digest(train.train(tiny_config, tmp_path).params) == whole
+    before, after = (
+        [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+        for lines in (log, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    )
+    assert [step for step, _ in before] == [2, 3, 4, 6, 8]
+    assert after == before
 
 
 def test_another_config_in_the_same_workdir_is_refused(tiny_config: ConfigDict, tmp_path: Path) -> None:
     tiny_config.num_steps = 1
     train.train(tiny_config, tmp_path)
-    tiny_config.optim.learning_rate = 0.5
-    with pytest.raises(UserError, match=r"optim.learning_rate: 0.05 → 0.5"):
-        train.train(tiny_config, tmp_path)
+    for key, value, message in (
+        ("optim.learning_rate", 0.5, r"optim.learning_rate: 0.05 → 0.5"),
+        ("num_steps", 2, "num_steps: 1 → 2"),
+        ("num_epochs", 4, "num_epochs: 3 → 4"),
+    ):
+        other = tiny_config.copy_and_resolve_references()
+        other.update_from_flattened_dict({key: value})
+        with pytest.raises(UserError, match=message):
+            train.train(other, tmp_path)
 
 
-def test_fewer_steps_than_done_are_refused(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    tiny_config.num_steps = 2
-    train.train(tiny_config, tmp_path)
-    tiny_config.num_steps = 1
-    with pytest.raises(UserError, match="at step 2 already"):
-        train.train(tiny_config, tmp_path)
+def test_the_length_is_part_of_a_run(tiny_config: ConfigDict) -> None:
+    """As what it was started with says it: all steps, or epochs, or the config of a release without it."""
+
+    def goes_on(saved: ConfigDict, now: ConfigDict, without: tuple[str, ...] = ()) -> bool:
+        infos = [{"config": json.loads(c.to_json_best_effort()), "dataset": {}} for c in (saved, now)]
+        for key in without:
+            del infos[0]["config"][key]
+        try:
+            run_checks.check_same_run(*infos, Path("run"))
+        except UserError as error:
+            assert "num_steps" in str(error)
+            return False
+        return True
+
+    longer = tiny_config.copy_and_resolve_references()
+    longer.num_steps = 9
+    assert goes_on(tiny_config, tiny_config) and goes_on(longer, longer)
+    assert not goes_on(tiny_config, longer) and not goes_on(longer, tiny_config)
+    assert goes_on(longer, tiny_config, without=("num_steps",))
+
+
+@pytest.mark.parametrize("num_steps", [None, 199, 400, 401, 750, 6000])
+def test_training_ends_where_a_cosine_ends(num_steps: int | None, tiny_config: ConfigDict) -> None:
+    """Three cosines, however many steps they are squeezed into; as they were where num_steps is not given."""
+    c, steps_per_epoch = tiny_config, 75.0
+    c.num_epochs, c.optim.restart_epochs, c.num_steps = 30, 10.0, num_steps
+    cycles = Cycles.of(c, steps_per_epoch)
+    rates = np.asarray(train.learning_rates(c, cycles, steps_per_epoch)(np.arange(cycles.num_steps)))
+    if num_steps is None:
+        np.testing.assert_array_equal(rates, optim.warm_restarts(0.05, 750)(np.arange(2250)))
+    assert np.count_nonzero(np.diff(rates) > 0) == 2, "restarts"
+    assert rates[-1] < 0.05 * 0.05, "the next cosine's first steps would throw the network off"
+
+
+def test_what_floating_point_adds_to_a_period_makes_no_step(tiny_config: ConfigDict) -> None:
+    tiny_config.optim.restart_epochs, tiny_config.num_steps, tiny_config.num_epochs = 1.1, 50, 5
+    assert 1.1 * 50 / 5 > 11
+    assert train.restart_period(tiny_config, steps_per_epoch=75) == 11
 
 
 def test_the_best_checkpoint_is_kept_and_loaded(tiny_config: ConfigDict, tmp_path: Path) -> None:
