@@ -83,6 +83,9 @@ def get_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 1000  # steps; validation happens then, too
     config.checkpoint.keep = 2  # the last ones; the best on validation is kept beside them
+    # The score on validation that says which is best: "aji" of nuclei made as config.instances says, or
+    # "dice" of the pixels above 0.5. None: "aji" where instances.method cuts nuclei, "dice" for components.
+    config.checkpoint.best_by = config_dict.placeholder(str)
 
     config.eval = ConfigDict()
     config.eval.batch_size = 4  # tiles at once

@@ -176,7 +176,7 @@ def _ensembles(expression: Expression | None, runs: Mapping[str, Run]) -> list[_
     """The ensemble, if any; its nuclei are made as those of the run that is best on its held-out images."""
     if expression is None:
         return []
-    found = {name: run.validation_f1() for name, run in runs.items()}
+    found = {name: run.validation_dice() for name, run in runs.items()}
     scores = {name: score for name, score in found.items() if score is not None}
     ensemble.check_scores(expression, scores)
     best = max(runs, key=lambda name: scores.get(name, 0.0))
@@ -188,7 +188,7 @@ def _ensembles(expression: Expression | None, runs: Mapping[str, Run]) -> list[_
     facts = {
         "expression": str(expression),
         "instances": {"method": chosen.method, **chosen[chosen.method].to_dict(), "those of": best},
-        "validation_f1": scores,
+        "validation_dice": scores,
     }
     return [_Contender(str(expression), "ensemble", segment, facts)]
 

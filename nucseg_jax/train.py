@@ -12,18 +12,17 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import data, optim, pipelines, sharding
+from nucseg_jax import data, optim, pipelines, sharding, validation
 from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.errors import UserError
 from nucseg_jax.geometry import Geometry
-from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog, say
 from nucseg_jax.loop import Loop
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, Weights
 from nucseg_jax.objectives import OBJECTIVES
-from nucseg_jax.run_checks import check_same_run, check_values
+from nucseg_jax.run_checks import best_by, check_same_run, check_values, notes_on_changes
 from nucseg_jax.self_correction import Cycles, SelfCorrection
 from nucseg_jax.stain import experiment
 from nucseg_jax.step import Step, TrainState, initial_state, train_step
@@ -83,7 +82,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     check_classes(config.model.num_classes)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
-    examples, validation = dataset.training(config.data.validation)
+    examples, held_out = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
@@ -92,16 +91,24 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
         if checkpoints.latest is None:
+            saved = None
             encoder_weights, stain = config.model.encoder_weights, experiment.describe(config.stain, dataset)
         else:
-            encoder_weights, stain = None, checkpoints.info().get("stain")
+            saved = checkpoints.info()
+            encoder_weights, stain = None, saved.get("stain")
         info = describe(config, dataset.metadata, stain)
+        info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
         network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         state = resume(checkpoints, state, correction, info, mesh, workdir)
         first = int(state.step)
+        if held_out and chosen != (usual := best_by(config, None)):
+            say(
+                f"note: {workdir} goes on choosing its best checkpoint by {chosen}, as it was started: a new "
+                f"run would by {usual}"
+            )
         say(
-            f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, {len(plan):,} "
+            f"{dataset.name}: {len(examples)} training images, {len(held_out)} held out, {len(plan):,} "
             f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
@@ -112,10 +119,9 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
                 "--config.model.encoder_weights=FILE (see the README)"
             )
         feed = pipelines.build(config, mesh, make_step(config, network, optimizer), plan)
-        tiles = {"tile": config.data.crop_size, "batch_size": config.eval.batch_size}
-        inference = TiledInference(network.probabilities, mesh, **tiles)
+        validate = validation.validator(config, network, mesh, held_out) if held_out else None
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
-            loop = Loop(config, schedule, checkpoints, info, correction, inference, validation, log)
+            loop = Loop(config, schedule, checkpoints, info, correction, validate, log)
             for phase in cycles.phases(first):
                 # Not kept in a variable: the last phase's patches are gone before the next ones come.
                 state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
@@ -196,23 +202,10 @@ def resume(
     if "converted_from" in saved:
         raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
     check_same_run(saved, info, workdir)
-    for what, before, now in _other_arithmetic(saved, info):
-        say(
-            f"note: {workdir} was started with {what} {before} and goes on with {now}: "
-            "equal to float rounding, not always to the bit"
-        )
+    for note in notes_on_changes(saved, info):
+        say(f"note: {workdir} {note}")
     model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
     if training is not None:
         correction.resume(checkpoints.latest, model)
     step = sharding.replicate(mesh, np.int32(checkpoints.latest))
     return TrainState(step, *(training or model), opt_state)
-
-
-def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, before, now) of what changes how the same sums are compiled."""
-    pairs = [("devices", saved["devices"], now["devices"])]
-    before, after = saved["config"], now["config"]
-    pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
-    # A run of an earlier version did one step a call.
-    pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
-    return [pair for pair in pairs if pair[1] != pair[2]]

@@ -280,19 +280,57 @@ def test_what_floating_point_adds_to_a_period_makes_no_step(tiny_config: ConfigD
     assert train.restart_period(tiny_config, steps_per_epoch=75) == 11
 
 
-def test_the_best_checkpoint_is_kept_and_loaded(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    tiny_config.data.validation = ("SYN-BREAST-000",)
-    tiny_config.num_steps, tiny_config.checkpoint.every, tiny_config.checkpoint.keep = 6, 1, 1
-    train.train(tiny_config, tmp_path)
+def test_the_best_checkpoint_is_chosen_by_the_configs_score_or_the_runs(
+    tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AJI in a new run of a method that cuts nuclei; the Dice where an earlier release's run goes on."""
+    c, mesh = tiny_config, sharding.make_mesh()
+    c.data.validation, c.instances.method = ("SYN-BREAST-000",), "watershed"
+    c.num_steps, c.checkpoint.every, c.checkpoint.keep = 4, 1, 9
+    drawn = {1: (0.2, 0.8), 2: (0.4, 0.7), 3: (0.3, 0.6), 4: (0.1, 0.5)}
+
+    def validator(*_: object) -> Any:
+        """The scores of each step, whatever the network has learnt: real ones may agree."""
+        left = iter([drawn[step] for step in sorted(drawn) if not saved_step(step)])
+        return lambda _: dict(zip(("aji", "dice"), next(left), strict=True))
+
+    def saved_step(step: int) -> bool:
+        return (tmp_path / f"checkpoints/{step}").exists()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.validation, "validator", validator)
+        train.train(c, tmp_path)
+        model = load_model(tmp_path, mesh)
+        assert model.step == 2 and model.info["config"]["checkpoint"]["best_by"] == "aji"
+        assert model.info["config"]["data"]["validation"] == ["SYN-BREAST-000"]
+        assert model.info["classes"] == ["background", "nucleus"]
+        with pytest.raises(CheckpointError, match="no checkpoint of step 99"):
+            load_model(tmp_path, mesh, 99)
+        assert "goes on" not in capsys.readouterr().out
+
+        keep_until(tmp_path, 2)
+        as_an_earlier_release_wrote(tmp_path)
+        c.checkpoint.keep = 1
+        train.train(c, tmp_path)
+    assert "goes on choosing its best checkpoint by dice, as it was started" in capsys.readouterr().out
+    assert load_model(tmp_path, mesh).step == 1
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "4"}, "best and last"
+    c.checkpoint.best_by = "aji"
+    with pytest.raises(UserError, match="checkpoint.best_by: 'dice' → 'aji'"):
+        train.train(c, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    scores = {line["step"]: line["validation_f1"] for line in lines if "validation_f1" in line}
-    assert sorted(scores) == [1, 2, 3, 4, 5, 6]
-    model = load_model(tmp_path, sharding.make_mesh())
-    assert scores[model.step] == max(scores.values())
-    assert model.info["config"]["data"]["validation"] == ["SYN-BREAST-000"]
-    assert model.info["classes"] == ["background", "nucleus"]
-    with pytest.raises(CheckpointError, match="no checkpoint of step 99"):
-        load_model(tmp_path, sharding.make_mesh(), 99)
+    found = {line["step"]: (line["validation_aji"], line["validation_dice"]) for line in lines[1::2]}
+    assert found == drawn
+
+
+def as_an_earlier_release_wrote(workdir: Path) -> None:
+    """Checkpoints with the Dice alone, as `f1`, and a config without `checkpoint.best_by`."""
+    for folder in (workdir / "checkpoints").iterdir():
+        metrics, info = folder / "metrics/metrics", folder / "info/metadata"
+        metrics.write_text(json.dumps({"f1": json.loads(metrics.read_text())["dice"]}))
+        content = json.loads(info.read_text())
+        del content["config"]["checkpoint"]["best_by"]
+        info.write_text(json.dumps(content))
 
 
 def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDict, tmp_path: Path) -> None:
@@ -330,6 +368,9 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         ("optim.restart_epochs", 0.0, "optim.restart_epochs must be positive, got 0.0"),
         ("num_steps", 0, "num_steps must be at least 1, got 0"),
         ("eval.batch_size", 0, "eval.batch_size must be at least 1"),
+        ("checkpoint.best_by", "f1", "checkpoint.best_by must be one of aji, dice, got 'f1'"),
+        ("instances.method", "boundary", "needs a network with a class for boundaries"),
+        ("instances.components.threshold", 1.5, "instances.components.threshold must be between 0 and 1"),
         ("data.dataset", "foldr", "data.dataset must be one of monuseg, folder"),
         ("data.split", "mine", "--name mine"),
         ("data.dataset", "monuseg", "python -m data_prep.monuseg"),
