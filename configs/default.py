@@ -12,7 +12,8 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.batch_size = 2  # patches a step, over all devices
     config.num_epochs = 100
-    config.num_steps = config_dict.placeholder(int)  # overrides num_epochs
+    # Steps in place of num_epochs: all that is given in epochs is squeezed, or stretched, with them.
+    config.num_steps = config_dict.placeholder(int)
     config.log_every = 10  # steps
     # Steps that one call to the device does, where the host is the limit: small steps on an accelerator,
     # with data.pipeline = "resident". Calls end at log_every and checkpoint.every in any case.
@@ -62,7 +63,7 @@ def get_config() -> ConfigDict:
     config.optim.learning_rate = 0.1
     config.optim.momentum = 0.99
     config.optim.weight_decay = 1e-8
-    config.optim.restart_epochs = 20.0  # period of the cosine; the paper gives none
+    config.optim.restart_epochs = 20.0  # of num_epochs: the cosine's period; the paper gives none
     config.optim.loss_scale = 0.005
     config.optim.accumulate = 1  # parts that a batch is run in, to save memory
     # "cross_entropy", or "ce2p" on the three branches of self_correction: Lovász-softmax, edges, consistency.
@@ -82,6 +83,9 @@ def get_config() -> ConfigDict:
     config.checkpoint = ConfigDict()
     config.checkpoint.every = 1000  # steps; validation happens then, too
     config.checkpoint.keep = 2  # the last ones; the best on validation is kept beside them
+    # The score on validation that says which is best: "aji" of nuclei made as config.instances says, or
+    # "dice" of the pixels above 0.5. None: "aji" where instances.method cuts nuclei, "dice" for components.
+    config.checkpoint.best_by = config_dict.placeholder(str)
 
     config.eval = ConfigDict()
     config.eval.batch_size = 4  # as many pixels at once as so many patches have, at least a tile

@@ -2,12 +2,16 @@
 
 A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
-stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of self-correction,
-where `model` is an average, `training`: the weights that training goes on from.
+stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of
+self-correction, where `model` is an average, `training`: the weights that training goes on from. Where images
+are held out,
+`metrics` has their scores: those of SCORES and, under `score`, the one that the best checkpoint is chosen by
+(`checkpoint.best_by` of the config in `info`). Releases before this one wrote the Dice alone, as `f1`.
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +31,9 @@ from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, Weights
 from nucseg_jax.stain import StainNormalizer, experiment
 
 CLASSES = ("background", "nucleus", "boundary")
+
+SCORES = ("aji", "dice")
+"""What `checkpoint.best_by` may be: scores of the held-out images, saved with each checkpoint."""
 
 
 class CheckpointError(UserError):
@@ -59,7 +66,7 @@ class LoadedModel:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the last `keep`, and the best by validation F1 where there is one.
+    """The checkpoints of one run: the last `keep`, and the best on the held-out images.
 
     A context manager: at its end, however it comes, the checkpoint being written is completed.
     """
@@ -67,10 +74,10 @@ class Checkpoints:
     def __init__(self, workdir: Path, keep: int):
         policies = [
             preservation_policy.LatestN(keep),
-            preservation_policy.BestN(get_metric_fn=_f1, n=1, keep_checkpoints_without_metrics=False),
+            preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
         ]
         options = ocp.CheckpointManagerOptions(
-            best_fn=_f1,
+            best_fn=_score,
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
@@ -89,7 +96,7 @@ class Checkpoints:
         *,
         optimizer: Any | None = None,
         training: Weights | None = None,
-        f1: float | None = None,
+        scores: Mapping[str, float] | None = None,
     ) -> None:
         """Write a checkpoint in the background; it appears under its name only when complete.
 
@@ -99,15 +106,18 @@ class Checkpoints:
           info: see `describe`.
           optimizer: the optimizer's state, None for weights that were not trained here.
           training: what training goes on from, None where it is `model`.
-          f1: mean nucleus F1 of the validation images with `model`; None without any, or where it has been
-            saved with an earlier step.
+          scores: means over the held-out images with `model`, SCORES among them; None without any, or where
+            they have been saved with an earlier step.
         """
         items = {"model": ocp.args.StandardSave(_once(model._asdict())), "info": ocp.args.JsonSave(info)}
         if training is not None:
             items["training"] = ocp.args.StandardSave(_once(training._asdict()))
         if optimizer is not None:
             items["optimizer"] = ocp.args.StandardSave(_once(optimizer))
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=None if f1 is None else {"f1": f1})
+        metrics = None
+        if scores is not None:
+            metrics = {**scores, "score": scores[info["config"]["checkpoint"]["best_by"]]}
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
         """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments."""
@@ -177,7 +187,7 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
       CheckpointError: no such checkpoint.
     """
     directory = _directory(workdir)
-    options = ocp.CheckpointManagerOptions(best_fn=_f1, read_only=True)
+    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
     if not directory.is_dir():
         raise CheckpointError(
             f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
@@ -222,7 +232,7 @@ def training_weights(workdir: Path, model: LoadedModel) -> Weights:
       workdir: the run's folder, which `model` was loaded from.
       model: where its weights are, these go.
     """
-    options = ocp.CheckpointManagerOptions(best_fn=_f1, read_only=True)
+    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
     with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
         if not _has_training(manager, model.step):
             return Weights(model.params, model.batch_stats)
@@ -248,8 +258,9 @@ def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:
     return (manager.directory / str(step) / "training").exists()
 
 
-def _f1(metrics: Any) -> float:
-    return metrics["f1"]
+def _score(metrics: Any) -> float:
+    """What a checkpoint is chosen by; an earlier release's has its Dice only."""
+    return metrics["score"] if "score" in metrics else metrics["f1"]
 
 
 def _once(tree: Any) -> Any:

@@ -37,8 +37,8 @@ class Entry:
       facts: for networks `model` (create_model's name), `parameters`, `gflops` (of a 512×512 image), `step`,
         `config` (the whole experiment, a nested dict), `versions`, `instances` (method and its parameters);
         for others what there is to say, e.g. `expression` or `folder`.
-      curves: the run's metrics.jsonl, its records in order (step, loss, learning_rate, validation_dice, …); empty
-        for others.
+      curves: the run's metrics.jsonl, its records in order (step, loss, learning_rate, validation_aji,
+        validation_dice); empty for others.
     """
 
     name: str

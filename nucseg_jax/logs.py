@@ -51,11 +51,11 @@ class RunLog:
         self._bar.set_postfix_str(f"loss {loss:.4f}, rate {learning_rate:.2e}, {rate:.2f} images/s")
         self._bar.update(step - self._bar.n)
 
-    def validation(self, step: int, f1: float) -> None:
-        """Mean nucleus F1 of the held-out images."""
+    def validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """Mean scores of the held-out images, `aji` and `dice` among them."""
         if self._enabled:
-            self._write(step, validation_f1=f1)
-            self._bar.write(f"step {step}: validation nucleus F1 {f1:.4f}")
+            self._write(step, **{f"validation_{name}": value for name, value in scores.items()})
+            self._bar.write(f"step {step}: validation AJI {scores['aji']:.4f}, Dice {scores['dice']:.4f}")
             self._time = time.perf_counter()
 
     def correction(self, step: int, values: Mapping[str, float]) -> None:

@@ -1,6 +1,6 @@
 """The training loop: steps, what is logged of them, and checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,16 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import pipelines
 from nucseg_jax.checkpoint import Checkpoints
-from nucseg_jax.dataset import Example
 from nucseg_jax.finite import check_finite, finite_losses
-from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog
-from nucseg_jax.metrics import PixelCounts
 from nucseg_jax.models.functional import Weights
 from nucseg_jax.optim import Schedule
 from nucseg_jax.pipelines import Advance
 from nucseg_jax.self_correction import SelfCorrection
 from nucseg_jax.step import TrainState
+
+Validate = Callable[[Weights], Mapping[str, float]]
+"""Weights → means over the held-out images, each of `checkpoint.SCORES` by its name."""
 
 
 @dataclass
@@ -32,8 +32,7 @@ class Loop:
       checkpoints: where they are saved.
       info: what is saved with each (`checkpoint.describe`).
       correction: what the cycles of self-correction have beside the state.
-      inference: scores the held-out images.
-      validation: the held-out images.
+      validate: scores the held-out images; None where there are none.
       log: what the run tells.
     """
 
@@ -42,8 +41,7 @@ class Loop:
     checkpoints: Checkpoints
     info: dict[str, Any]
     correction: SelfCorrection
-    inference: TiledInference
-    validation: Sequence[Example]
+    validate: Validate | None
     log: RunLog
 
     def run(self, state: TrainState, advance: Advance, phase: range) -> TrainState:
@@ -90,26 +88,15 @@ class Loop:
         """Save a checkpoint, scored on the held-out images where its model is a `new` one."""
         step, averaged = int(state.step), self.correction.weights
         model = averaged or state.weights
-        f1 = None
-        if new and self.validation:
-            f1 = mean_f1(self.inference, model, self.validation)
-            self.log.validation(step, f1)
+        scores = None
+        if new and self.validate is not None:
+            scores = self.validate(model)
+            self.log.validation(step, scores)
         self.checkpoints.save(
             step,
             model,
             self.info,
             optimizer=state.opt_state,
             training=None if averaged is None else state.weights,
-            f1=f1,
+            scores=scores,
         )
-
-
-def mean_f1(inference: TiledInference, weights: Weights, examples: Sequence[Example]) -> float:
-    """Mean nucleus F1 over images, against the original label maps."""
-
-    def f1(example: Example) -> float:
-        truth = example.original_label_map
-        found = inference.nucleus_map(*weights, example.image, truth.shape)
-        return PixelCounts.of(truth, found.mask).f1_nucleus
-
-    return float(np.mean([f1(example) for example in examples]))

@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from nucseg_jax import instances
+from nucseg_jax.checkpoint import SCORES
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import InputFormat
 from nucseg_jax.objectives import OBJECTIVES
@@ -16,11 +18,10 @@ from nucseg_jax.stain import experiment
 
 # What may differ between a run and its continuation without making it another run.
 FREE_KEYS = (
-    "num_epochs",
-    "num_steps",
     "log_every",
     "steps_per_dispatch",
-    "checkpoint",
+    "checkpoint.every",
+    "checkpoint.keep",
     "eval",
     "instances",
     "data.dir",
@@ -42,11 +43,8 @@ INPUT_KEYS = (
 )
 
 
-# Where training has cycles, these decide when they begin.
-LENGTH_KEYS = ("num_epochs", "num_steps")
-
 # What releases did that did not have these keys in their configs.
-EARLIER = {"optim.loss": "cross_entropy", "self_correction.cycles": 0}
+EARLIER = {"optim.loss": "cross_entropy", "self_correction.cycles": 0, "checkpoint.best_by": "dice"}
 
 # Metadata of the dataset that decides its pixels and labels.
 PREPARED_BY = {
@@ -84,6 +82,7 @@ def check_values(config: ConfigDict, devices: int) -> None:
         if not value > 0:
             raise UserError(f"{key} must be positive, got {value}")
     _check_objective(config)
+    _check_nuclei(config)
     input_format = InputFormat(config.model.channel_order, config.model.input_scale)
     side = round(config.data.crop_size * input_format.scale)
     if side < 16 or side % 16:
@@ -141,6 +140,32 @@ def _check_objective(config: ConfigDict) -> None:
         )
 
 
+def _check_nuclei(config: ConfigDict) -> None:
+    """What the held-out images are scored by."""
+    instances.check(config.instances)
+    if config.instances.method == "boundary" and config.model.num_classes < 3:
+        raise UserError(instances.NEEDS_BOUNDARY)
+    chosen = config.checkpoint.best_by
+    if chosen is not None and chosen not in SCORES:
+        raise UserError(f"checkpoint.best_by must be one of {', '.join(SCORES)}, got {chosen!r}")
+
+
+def best_by(config: ConfigDict, saved: dict[str, Any] | None) -> str:
+    """The score that a run's best checkpoint is chosen by.
+
+    Args:
+      config: the experiment; where its `checkpoint.best_by` is None, a run that goes on keeps its own.
+      saved: the `info` of the checkpoint that a run goes on from; None: the run is new.
+    """
+    given = config.checkpoint.best_by
+    if given is None and saved is not None:
+        given = (EARLIER | _flatten(saved["config"]))["checkpoint.best_by"]
+    if given is not None:
+        return str(given)
+    # AJI says how well nuclei are cut, which components do not do.
+    return "dice" if config.instances.method == "components" else "aji"
+
+
 def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
     """Raise UserError where a checkpoint is of another run than the one that would continue it.
 
@@ -148,11 +173,10 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
       saved, now: the `info` of the checkpoint and of the run (`checkpoint.describe`).
       workdir: for the message.
     """
-    free = set(FREE_KEYS)
-    if now["config"]["self_correction"]["cycles"]:
-        free -= set(LENGTH_KEYS)
     different = [
-        line for line in _differences(saved["config"], now["config"]) if not line.startswith(_prefixes(free))
+        line
+        for line in _differences(saved["config"], now["config"])
+        if not line.startswith(_prefixes(FREE_KEYS))
     ]
     for key, meaning in PREPARED_BY.items():
         if saved["dataset"].get(key) != now["dataset"].get(key):
@@ -163,6 +187,45 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
             + "\n  ".join(different)
             + "\nUse another --workdir, or the config it was started with."
         )
+
+
+def notes_on_changes(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What a run that goes on does not do as it was started: sentences that begin with its folder.
+
+    Args:
+      saved, now: the `info` of the checkpoint and of the run, which `check_same_run` has passed.
+    """
+    notes = [
+        f"was started with {what} {before} and goes on with {after}: equal to float rounding, not always to "
+        "the bit"
+        for what, before, after in _other_arithmetic(saved, now)
+    ]
+    config = now["config"]
+    if "best_by" not in saved["config"]["checkpoint"] and config["num_steps"]:
+        if not config["self_correction"]["cycles"]:
+            notes.append(
+                "was started by a release that did not squeeze optim.restart_epochs into num_steps = "
+                f"{config['num_steps']}: its learning rate goes on by the squeezed ones"
+            )
+    if config["data"]["validation"] and config["checkpoint"]["best_by"] == "aji":
+        keys = ("instances.method", f"instances.{config['instances']['method']}")
+        for line in _differences(saved["config"], config):
+            if line.startswith(_prefixes(keys)):
+                notes.append(
+                    f"scored its checkpoints with other nuclei so far ({line}): the best by AJI is chosen "
+                    "among unlike scores"
+                )
+    return notes
+
+
+def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(name, before, now) of what changes how the same sums are compiled."""
+    pairs = [("devices", saved["devices"], now["devices"])]
+    before, after = saved["config"], now["config"]
+    pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
+    # A run of an earlier version did one step a call.
+    pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
+    return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def check_same_input(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:

@@ -77,18 +77,28 @@ class Run:
         }
 
     def curves(self) -> tuple[Mapping[str, float], ...]:
-        """The records of metrics.jsonl; none where the file is not there."""
+        """The records of metrics.jsonl; none where the file is not there.
+
+        What earlier releases called `validation_f1` is `validation_dice` here, too.
+        """
         path = self.workdir / "metrics.jsonl"
         if not path.exists():
             return ()
-        return tuple(json.loads(line) for line in path.read_text().splitlines() if line.strip())
+        return tuple(_record(line) for line in path.read_text().splitlines() if line.strip())
 
-    def validation_f1(self) -> float | None:
-        """Mean nucleus F1 of the held-out images at this checkpoint, None without any."""
+    def validation_dice(self) -> float | None:
+        """Mean Dice of the held-out images at this checkpoint, None without any."""
         scores = [
-            c["validation_f1"] for c in self.curves() if c["step"] == self.model.step and "validation_f1" in c
+            c["validation_dice"]
+            for c in self.curves()
+            if c["step"] == self.model.step and "validation_dice" in c
         ]
         return scores[-1] if scores else None
+
+
+def _record(line: str) -> dict[str, float]:
+    """A line of metrics.jsonl, by today's names."""
+    return {"validation_dice" if k == "validation_f1" else k: v for k, v in json.loads(line).items()}
 
 
 def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:

@@ -1,6 +1,7 @@
 """Training: from a config to a trained network. The step is in step.py, what surrounds it in loop.py."""
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,17 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import data, optim, pipelines, sharding
+from nucseg_jax import data, optim, pipelines, sharding, validation
 from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.errors import UserError
 from nucseg_jax.geometry import Geometry
-from nucseg_jax.inference import TiledInference
 from nucseg_jax.logs import RunLog, say
 from nucseg_jax.loop import Loop
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, Weights
 from nucseg_jax.objectives import OBJECTIVES
-from nucseg_jax.run_checks import check_same_run, check_values
+from nucseg_jax.run_checks import best_by, check_same_run, check_values, notes_on_changes
 from nucseg_jax.self_correction import Cycles, SelfCorrection
 from nucseg_jax.stain import experiment
 from nucseg_jax.step import Step, TrainState, initial_state, train_step
@@ -82,7 +82,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     check_classes(config.model.num_classes)
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
-    examples, validation = dataset.training(config.data.validation)
+    examples, held_out = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
@@ -91,20 +91,29 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
         if checkpoints.latest is None:
+            saved = None
             encoder_weights, stain = config.model.encoder_weights, experiment.describe(config.stain, dataset)
         else:
-            encoder_weights, stain = None, checkpoints.info().get("stain")
-        info = describe(config, dataset.metadata, stain)
+            saved = checkpoints.info()
+            encoder_weights, stain = None, saved.get("stain")
+        resolution = {
+            "image_mpp": dataset.mpp,
+            "network_mpp": dataset.prepared_mpp,
+            "source": dataset.mpp_source,
+        }
+        info = describe(config, dataset.metadata, stain, resolution)
+        info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
         network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         state = resume(checkpoints, state, correction, info, mesh, workdir)
         first = int(state.step)
-        if first > cycles.num_steps:
-            raise UserError(
-                f"{workdir} is at step {first} already, past the {cycles.num_steps} steps asked for"
+        if held_out and chosen != (usual := best_by(config, None)):
+            say(
+                f"note: {workdir} goes on choosing its best checkpoint by {chosen}, as it was started: a new "
+                f"run would by {usual}"
             )
         say(
-            f"{dataset.name}: {len(examples)} training images, {len(validation)} held out, {len(plan):,} "
+            f"{dataset.name}: {len(examples)} training images, {len(held_out)} held out, {len(plan):,} "
             f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
@@ -115,10 +124,11 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
                 "--config.model.encoder_weights=FILE (see the README)"
             )
         feed = pipelines.build(config, mesh, make_step(config, network, optimizer), plan)
-        tiles = {"tile": config.data.crop_size, "batch_size": config.eval.batch_size}
-        inference = TiledInference(network.probabilities, mesh, **tiles)
+        validate = None
+        if held_out:
+            validate = validation.validator(config, network, mesh, dataset, held_out, stain)
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
-            loop = Loop(config, schedule, checkpoints, info, correction, inference, validation, log)
+            loop = Loop(config, schedule, checkpoints, info, correction, validate, log)
             for phase in cycles.phases(first):
                 # Not kept in a variable: the last phase's patches are gone before the next ones come.
                 state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
@@ -145,7 +155,7 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
     """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
     rate, chosen = config.optim.learning_rate, config.self_correction
     if not cycles.count:
-        return optim.warm_restarts(rate, max(1, round(config.optim.restart_epochs * steps_per_epoch)))
+        return optim.warm_restarts(rate, restart_period(config, steps_per_epoch))
     return optim.warm_up_and_cycles(
         list(cycles.phases()),
         learning_rate=rate,
@@ -153,6 +163,18 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
         restart=chosen.restart,
         floor=chosen.floor,
     )
+
+
+def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:
+    """Steps from one warm restart to the next; `num_steps` squeezes or stretches them with the training.
+
+    A squeezed period is rounded up: rounded down, training would end a few steps after one restart too many.
+    """
+    epochs = config.optim.restart_epochs
+    if config.num_steps is None:
+        return max(1, round(epochs * steps_per_epoch))
+    exact = epochs * config.num_steps / config.num_epochs
+    return max(1, math.ceil(exact * (1 - 1e-9)))  # less what floating point adds to a whole number
 
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> Geometry:
@@ -187,23 +209,10 @@ def resume(
     if "converted_from" in saved:
         raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
     check_same_run(saved, info, workdir)
-    for what, before, now in _other_arithmetic(saved, info):
-        say(
-            f"note: {workdir} was started with {what} {before} and goes on with {now}: "
-            "equal to float rounding, not always to the bit"
-        )
+    for note in notes_on_changes(saved, info):
+        say(f"note: {workdir} {note}")
     model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
     if training is not None:
         correction.resume(checkpoints.latest, model)
     step = sharding.replicate(mesh, np.int32(checkpoints.latest))
     return TrainState(step, *(training or model), opt_state)
-
-
-def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, before, now) of what changes how the same sums are compiled."""
-    pairs = [("devices", saved["devices"], now["devices"])]
-    before, after = saved["config"], now["config"]
-    pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
-    # A run of an earlier version did one step a call.
-    pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
-    return [pair for pair in pairs if pair[1] != pair[2]]

@@ -14,6 +14,7 @@ from data_prep import pack
 from nucseg_jax import data, packed, train
 from nucseg_jax.dataset import Dataset, Example
 from nucseg_jax.errors import DataError, MissingExtraError
+from tests.killed import keep_until
 
 NAME = "folder/synthetic_none"
 OPTIONS = ["--dataset", "folder", "--split", "synthetic"]
@@ -158,10 +159,11 @@ def test_a_folder_with_both_forms_is_refused(folder: Path, tiny_config: ConfigDi
 def test_training_goes_on_and_scores_where_tensorflow_is_missing(
     tiny_config: ConfigDict, root: Path, tmp_path: Path
 ) -> None:
-    """A run started from TFDS, continued from the packed folder in a process without TensorFlow."""
-    tiny_config.num_steps = 1
+    """A run from TFDS that was killed, continued from the packed folder in a process without TensorFlow."""
+    tiny_config.num_steps, tiny_config.checkpoint.every = 2, 1
     tiny_config.data.validation = ("SYN-BREAST-000",)
     train.train(tiny_config, tmp_path / "run")
+    keep_until(tmp_path / "run", 1)
     code = (
         "import sys, runpy; sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None; "
         "runpy.run_module('nucseg_jax.main', run_name='__main__', alter_sys=True)"

@@ -52,8 +52,8 @@ CURVES = (
         {"step": 10 * i, "loss": 1 / i, "learning_rate": 0.1 / i, "images_per_second": 3.0}
         for i in range(1, 40)
     ),
-    {"step": 100, "validation_f1": 0.5},
-    {"step": 200, "validation_f1": 0.6},
+    {"step": 100, "validation_aji": 0.3, "validation_dice": 0.5},
+    {"step": 200, "validation_aji": 0.4, "validation_dice": 0.6},
 )
 
 
@@ -527,6 +527,9 @@ def test_curves_draw_what_there_is_and_average_the_rest():
     drawn = scatter.curves("unet", records, None)
     assert len(re.search(r'points="([^"]*)"', drawn)[1].split()) == 400
     assert "learning rate" not in drawn and "nan" not in drawn
+    drawn = scatter.curves("unet", CURVES, 200)
+    assert all(name in drawn for name in ("loss", "learning rate", "validation AJI", "validation Dice"))
+    assert "step 200: 0.4000" in drawn and "step 200: 0.6000" in drawn
 
 
 def test_published_sizes_are_those_of_the_reference():

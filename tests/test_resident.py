@@ -14,6 +14,7 @@ from nucseg_jax.checkpoint import parameter_digest
 from nucseg_jax.dataset import rasters
 from nucseg_jax.geometry import FLIP, TURNS, Geometry
 from nucseg_jax.resident import Store
+from tests.killed import keep_until
 from tests.test_data import EXAMPLES, PLAN
 
 BATCH = 8
@@ -79,15 +80,13 @@ def test_calls_of_several_steps_end_where_something_is_due_and_resume_to_the_sam
     tiny_config: ConfigDict, tmp_path: Path
 ) -> None:
     tiny_config.data.pipeline, tiny_config.steps_per_dispatch = "resident", 3
-    tiny_config.checkpoint.every, tiny_config.log_every = 5, 4
+    tiny_config.checkpoint.every, tiny_config.checkpoint.keep, tiny_config.log_every = 5, 9, 4
     tiny_config.num_steps = 11
     whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)
     lines = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [4, 5, 8, 10, 11]
-    for num_steps in (2, 11):
-        tiny_config.num_steps = num_steps
-        state = train.train(tiny_config, tmp_path / "parts")
-    assert parameter_digest(state.params) == whole
+    keep_until(tmp_path / "whole", 5)
+    assert parameter_digest(train.train(tiny_config, tmp_path / "whole").params) == whole
     tiny_config.steps_per_dispatch = 1
     train.train(tiny_config, tmp_path / "single")
     single = [json.loads(line) for line in (tmp_path / "single/metrics.jsonl").read_text().splitlines()]
@@ -98,9 +97,10 @@ def test_calls_of_several_steps_end_where_something_is_due_and_resume_to_the_sam
 def test_another_pipeline_goes_on_with_a_run_and_says_so(
     tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny_config.num_steps = 1
+    tiny_config.num_steps, tiny_config.checkpoint.every = 2, 1
     train.train(tiny_config, tmp_path)
-    tiny_config.data.pipeline, tiny_config.num_steps = "resident", 2
+    keep_until(tmp_path, 1)
+    tiny_config.data.pipeline = "resident"
     train.train(tiny_config, tmp_path)
     assert "started with data.pipeline tfdata and goes on with resident" in capsys.readouterr().out
 

@@ -1,7 +1,6 @@
 """Cycles: averages by hand, statistics estimated anew, resuming to the bit, what a checkpoint holds."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from nucseg_jax.checkpoint import load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.functional import Weights
 from nucseg_jax.self_correction import Cycles, StatisticsEstimator, average
+from tests.killed import keep_until
 from tests.networks import QUICK
 
 
@@ -229,13 +229,6 @@ def test_ce2p_refines_edges_too(cycling: ConfigDict, tmp_path: Path, monkeypatch
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert len(losses) == 3 and np.isfinite(losses).all()
-
-
-def keep_until(workdir: Path, step: int) -> None:
-    """As a kill after `step` leaves a run's folder."""
-    for folder in (workdir / "checkpoints").iterdir():
-        if folder.name.isdigit() and int(folder.name) > step:
-            shutil.rmtree(folder)
 
 
 def digest(weights: Weights) -> str:

@@ -15,13 +15,15 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import losses, optim, sharding, train
+from nucseg_jax import losses, optim, run_checks, sharding, train
 from nucseg_jax.checkpoint import CheckpointError, load_model, parameter_digest
 from nucseg_jax.errors import UserError
 from nucseg_jax.finite import NonFiniteLossError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network_input
+from nucseg_jax.self_correction import Cycles
 from nucseg_jax.step import TrainState, compile_step
+from tests.killed import keep_until
 from tests.networks import QUICK
 
 Batch = dict[str, np.ndarray]
@@ -208,49 +210,127 @@ def test_loss_falls_on_the_synthetic_set(tiny_config: ConfigDict, tmp_path: Path
 
 
 def test_resuming_changes_nothing(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    """Two runs of 4 steps, the second resumed, end bit-identical to one of 8; the log has no gap."""
+    """A run of 8 steps that is killed after step 3 ends with the same bits; its log has no gap."""
     tiny_config.optim.accumulate = 1
-    tiny_config.checkpoint.every, tiny_config.log_every = 3, 2
+    tiny_config.checkpoint.every, tiny_config.checkpoint.keep, tiny_config.log_every = 3, 9, 2
     tiny_config.num_steps = 8
-    whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)
-    tiny_config.num_steps = 4
-    train.train(tiny_config, tmp_path / "parts")
-    tiny_config.num_steps = 8
-    parts = parameter_digest(train.train(tiny_config, tmp_path / "parts").params)
-    assert parts == whole
-    steps = [json.loads(line)["step"] for line in (tmp_path / "parts/metrics.jsonl").read_text().splitlines()]
-    assert steps == sorted(set(steps)) and steps[-1] == 8
+    whole = parameter_digest(train.train(tiny_config, tmp_path).params)
+    log = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    keep_until(tmp_path, 3)
+    assert parameter_digest(train.train(tiny_config, tmp_path).params) == whole
+    before, after = (
+        [(line["step"], line["loss"]) for line in map(json.loads, lines)]
+        for lines in (log, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    )
+    assert [step for step, _ in before] == [2, 3, 4, 6, 8]
+    assert after == before
 
 
 def test_another_config_in_the_same_workdir_is_refused(tiny_config: ConfigDict, tmp_path: Path) -> None:
     tiny_config.num_steps = 1
     train.train(tiny_config, tmp_path)
-    tiny_config.optim.learning_rate = 0.5
-    with pytest.raises(UserError, match=r"optim.learning_rate: 0.05 → 0.5"):
-        train.train(tiny_config, tmp_path)
+    for key, value, message in (
+        ("optim.learning_rate", 0.5, r"optim.learning_rate: 0.05 → 0.5"),
+        ("num_steps", 2, "num_steps: 1 → 2"),
+        ("num_epochs", 4, "num_epochs: 3 → 4"),
+    ):
+        other = tiny_config.copy_and_resolve_references()
+        other.update_from_flattened_dict({key: value})
+        with pytest.raises(UserError, match=message):
+            train.train(other, tmp_path)
 
 
-def test_fewer_steps_than_done_are_refused(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    tiny_config.num_steps = 2
-    train.train(tiny_config, tmp_path)
-    tiny_config.num_steps = 1
-    with pytest.raises(UserError, match="at step 2 already"):
-        train.train(tiny_config, tmp_path)
+def test_the_length_is_part_of_a_run(tiny_config: ConfigDict) -> None:
+    """As what it was started with says it: all steps, or epochs, or the config of a release without it."""
+
+    def goes_on(saved: ConfigDict, now: ConfigDict, without: tuple[str, ...] = ()) -> bool:
+        infos = [{"config": json.loads(c.to_json_best_effort()), "dataset": {}} for c in (saved, now)]
+        for key in without:
+            del infos[0]["config"][key]
+        try:
+            run_checks.check_same_run(*infos, Path("run"))
+        except UserError as error:
+            assert "num_steps" in str(error)
+            return False
+        return True
+
+    longer = tiny_config.copy_and_resolve_references()
+    longer.num_steps = 9
+    assert goes_on(tiny_config, tiny_config) and goes_on(longer, longer)
+    assert not goes_on(tiny_config, longer) and not goes_on(longer, tiny_config)
+    assert goes_on(longer, tiny_config, without=("num_steps",))
 
 
-def test_the_best_checkpoint_is_kept_and_loaded(tiny_config: ConfigDict, tmp_path: Path) -> None:
-    tiny_config.data.validation = ("SYN-BREAST-000",)
-    tiny_config.num_steps, tiny_config.checkpoint.every, tiny_config.checkpoint.keep = 6, 1, 1
-    train.train(tiny_config, tmp_path)
+@pytest.mark.parametrize("num_steps", [None, 199, 400, 401, 750, 6000])
+def test_training_ends_where_a_cosine_ends(num_steps: int | None, tiny_config: ConfigDict) -> None:
+    """Three cosines, however many steps they are squeezed into; as they were where num_steps is not given."""
+    c, steps_per_epoch = tiny_config, 75.0
+    c.num_epochs, c.optim.restart_epochs, c.num_steps = 30, 10.0, num_steps
+    cycles = Cycles.of(c, steps_per_epoch)
+    rates = np.asarray(train.learning_rates(c, cycles, steps_per_epoch)(np.arange(cycles.num_steps)))
+    if num_steps is None:
+        np.testing.assert_array_equal(rates, optim.warm_restarts(0.05, 750)(np.arange(2250)))
+    assert np.count_nonzero(np.diff(rates) > 0) == 2, "restarts"
+    assert rates[-1] < 0.05 * 0.05, "the next cosine's first steps would throw the network off"
+
+
+def test_what_floating_point_adds_to_a_period_makes_no_step(tiny_config: ConfigDict) -> None:
+    tiny_config.optim.restart_epochs, tiny_config.num_steps, tiny_config.num_epochs = 1.1, 50, 5
+    assert 1.1 * 50 / 5 > 11
+    assert train.restart_period(tiny_config, steps_per_epoch=75) == 11
+
+
+def test_the_best_checkpoint_is_chosen_by_the_configs_score_or_the_runs(
+    tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AJI in a new run of a method that cuts nuclei; the Dice where an earlier release's run goes on."""
+    c, mesh = tiny_config, sharding.make_mesh()
+    c.data.validation, c.instances.method = ("SYN-BREAST-000",), "watershed"
+    c.num_steps, c.checkpoint.every, c.checkpoint.keep = 4, 1, 9
+    drawn = {1: (0.2, 0.8), 2: (0.4, 0.7), 3: (0.3, 0.6), 4: (0.1, 0.5)}
+
+    def validator(*_: object) -> Any:
+        """The scores of each step, whatever the network has learnt: real ones may agree."""
+        left = iter([drawn[step] for step in sorted(drawn) if not saved_step(step)])
+        return lambda _: dict(zip(("aji", "dice"), next(left), strict=True))
+
+    def saved_step(step: int) -> bool:
+        return (tmp_path / f"checkpoints/{step}").exists()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.validation, "validator", validator)
+        train.train(c, tmp_path)
+        model = load_model(tmp_path, mesh)
+        assert model.step == 2 and model.info["config"]["checkpoint"]["best_by"] == "aji"
+        assert model.info["config"]["data"]["validation"] == ["SYN-BREAST-000"]
+        assert model.info["classes"] == ["background", "nucleus"]
+        with pytest.raises(CheckpointError, match="no checkpoint of step 99"):
+            load_model(tmp_path, mesh, 99)
+        assert "goes on" not in capsys.readouterr().out
+
+        keep_until(tmp_path, 2)
+        as_an_earlier_release_wrote(tmp_path)
+        c.checkpoint.keep = 1
+        train.train(c, tmp_path)
+    assert "goes on choosing its best checkpoint by dice, as it was started" in capsys.readouterr().out
+    assert load_model(tmp_path, mesh).step == 1
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "4"}, "best and last"
+    c.checkpoint.best_by = "aji"
+    with pytest.raises(UserError, match="checkpoint.best_by: 'dice' → 'aji'"):
+        train.train(c, tmp_path)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    scores = {line["step"]: line["validation_f1"] for line in lines if "validation_f1" in line}
-    assert sorted(scores) == [1, 2, 3, 4, 5, 6]
-    model = load_model(tmp_path, sharding.make_mesh())
-    assert scores[model.step] == max(scores.values())
-    assert model.info["config"]["data"]["validation"] == ["SYN-BREAST-000"]
-    assert model.info["classes"] == ["background", "nucleus"]
-    with pytest.raises(CheckpointError, match="no checkpoint of step 99"):
-        load_model(tmp_path, sharding.make_mesh(), 99)
+    found = {line["step"]: (line["validation_aji"], line["validation_dice"]) for line in lines[1::2]}
+    assert found == drawn
+
+
+def as_an_earlier_release_wrote(workdir: Path) -> None:
+    """Checkpoints with the Dice alone, as `f1`, and a config without `checkpoint.best_by`."""
+    for folder in (workdir / "checkpoints").iterdir():
+        metrics, info = folder / "metrics/metrics", folder / "info/metadata"
+        metrics.write_text(json.dumps({"f1": json.loads(metrics.read_text())["dice"]}))
+        content = json.loads(info.read_text())
+        del content["config"]["checkpoint"]["best_by"]
+        info.write_text(json.dumps(content))
 
 
 def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDict, tmp_path: Path) -> None:
@@ -288,6 +368,9 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         ("optim.restart_epochs", 0.0, "optim.restart_epochs must be positive, got 0.0"),
         ("num_steps", 0, "num_steps must be at least 1, got 0"),
         ("eval.batch_size", 0, "eval.batch_size must be at least 1"),
+        ("checkpoint.best_by", "f1", "checkpoint.best_by must be one of aji, dice, got 'f1'"),
+        ("instances.method", "boundary", "needs a network with a class for boundaries"),
+        ("instances.components.threshold", 1.5, "instances.components.threshold must be between 0 and 1"),
         ("data.dataset", "foldr", "data.dataset must be one of monuseg, folder"),
         ("data.split", "mine", "--name mine"),
         ("data.dataset", "monuseg", "python -m data_prep.monuseg"),

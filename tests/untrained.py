@@ -18,9 +18,12 @@ def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: 
     config.model.width = 1 / 16
     config.data.crop_size = 32
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+    seed, threshold = _SEEDS[config.model.num_classes]
+    config.instances[config.instances.method].threshold = threshold
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     model = filled_network(
         config.model.name,
-        _fill(_SEEDS[config.model.num_classes]),
+        _fill(seed),
         width=config.model.width,
         num_classes=config.model.num_classes,
     )
@@ -31,7 +34,8 @@ def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: 
     return workdir
 
 
-_SEEDS = {2: 7, 3: 5}  # with which it finds something, but not everywhere
+_SEEDS = {2: (13, 0.2), 3: (9, 0.5)}
+"""By the number of classes the seed and threshold with which it finds something, but not everywhere."""
 
 
 def _fill(seed: int) -> Callable[[tuple[int, ...]], np.ndarray]:

@@ -53,7 +53,7 @@ class Ensemble:
         self.expression = expression
         self._members = {name: members[name] for name in expression.models}
         self._mesh = mesh
-        found = {name: member.run.validation_f1() for name, member in self._members.items()}
+        found = {name: member.run.validation_dice() for name, member in self._members.items()}
         self._scores = {name: score for name, score in found.items() if score is not None}
         ensemble.check_scores(expression, self._scores)
         # The maps of all are brought to the finest network's level.

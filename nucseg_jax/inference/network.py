@@ -39,7 +39,7 @@ class TileNetwork:
     """A trained network on batches of tiles; compiled once for each size of them.
 
     Args:
-      network, weights: the network and its weights, on the mesh.
+      network, weights: the network and its weights, on the mesh; None: `with_weights` gives them.
       mesh: batches are split over its devices.
       tilings: that it may be used with; all give the same result.
       batch_px: pixels that are worked on at once, at least a tile.
@@ -54,7 +54,7 @@ class TileNetwork:
     def __init__(
         self,
         network: FunctionalNetwork,
-        weights: Weights,
+        weights: Weights | None,
         mesh: Mesh,
         *,
         tilings: Sequence[Tiling],

@@ -141,22 +141,23 @@ def _shared(a: _Box, b: _Box) -> float:
 
 
 def curves(title: str, records: Sequence[Mapping[str, float]], step: int | None) -> str:
-    """Loss, learning rate and validation F1 of a training over its steps, a panel each.
+    """Loss, learning rate, validation AJI and Dice of a training over its steps, a panel each.
 
     Args:
       title: the network's name.
       records: of metrics.jsonl; panels without a record are left out.
       step: of the checkpoint that was scored, drawn as a line; None: not known.
     """
-    kinds = {"loss": "loss", "learning_rate": "learning rate", "validation_f1": "validation F1"}
+    scores = {"validation_aji": "validation AJI", "validation_dice": "validation Dice"}
+    kinds = {"loss": "loss", "learning_rate": "learning rate", **scores}
     series = {name: _series(records, key) for key, name in kinds.items()}
     series = {name: points for name, points in series.items() if points}
     last = max([points[-1][0] for points in series.values()] + [step or 0])
-    width, height = FULL_WIDTH / 3, 220.0
+    width, height = FULL_WIDTH / max(3, len(series)), 220.0
     drawing = Drawing(FULL_WIDTH, height, f"Training of {title}")
     for i, (name, points) in enumerate(series.items()):
         x = Scale(0, last or 1, width * i + 62, width * (i + 1) - 24)
-        floor = None if name == "validation F1" else 0.0
+        floor = None if name in scores.values() else 0.0
         limits = around([v for _, v in points] + ([] if floor is None else [floor]), floor=floor)
         y = Scale(*limits, height - 44, 30)
         drawing.text(x.start, 18, name, weight=650, size=13)
@@ -164,7 +165,7 @@ def curves(title: str, records: Sequence[Mapping[str, float]], step: int | None)
         if step:
             drawing.line((x(step), y.start), (x(step), y.end), "muted", dash="3 3", width=1.2)
         drawing.polyline([(x(s), y(v)) for s, v in _averaged(points)], "network")
-        if name == "validation F1" and len(points) <= _MOST_DOTS:
+        if name in scores.values() and len(points) <= _MOST_DOTS:
             for s, v in points:
                 tooltip = f"step {s:.0f}: {v:.4f}"
                 drawing.circle(x(s), y(v), 3.6, "network", stroke="paper", tooltip=tooltip)
