@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.slides.resolution import COARSEST_MPP, FINEST_MPP
-
-TYPICAL_MPP = 0.25
-"""µm a pixel at 40×."""
+from nucseg_jax.slides.resolution import COARSEST_MPP, FINEST_MPP, TYPICAL_MPP
 
 _MONUSEG_SIDE, _MONUSEG_SIZE = 1000, 1024
 """MoNuSeg's images are 1000 pixels wide, at 40×; the side they are prepared at unless `--size` says."""
