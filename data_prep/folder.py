@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--test",
+        action="extend",
         nargs="+",
         metavar="ID",
         default=[],

@@ -144,6 +144,14 @@ def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     assert "with another mpp" in failure(capsys, folder.main, *options, "--mpp", "0.25")
 
 
+def test_test_images_are_kept_however_often_the_option_is_given(source, tmp_path, capsys):
+    prepare(source, tmp_path / "joined", "--test", "a", "b")
+    joined = capsys.readouterr().out
+    prepare(source, tmp_path / "repeated", "--test", "a", "--test", "b")
+    assert joined.replace("joined", "repeated") == capsys.readouterr().out
+    assert "  test: 2 images" in joined
+
+
 def test_overwrite_prints_counts_and_unknown_hashes(source, tmp_path, capsys):
     prepare(source, tmp_path, "--test", "a")
     prepare(source, tmp_path, "--test", "b", "--overwrite")
