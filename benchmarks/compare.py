@@ -70,10 +70,15 @@ def parse(name: str, doc: str | None, argv: Sequence[str] | None) -> argparse.Na
     parser.add_argument("--size", type=int, help="side of the images in pixels (256; on GPUs 512)")
     parser.add_argument("--batch", type=int, help="images a step (2; on GPUs 16)")
     parser.add_argument(
-        "--dtype", nargs="+", choices=measure.DTYPES, help="one or more (float32; on GPUs bfloat16 tf32)"
+        "--dtype",
+        action="extend",
+        nargs="+",
+        choices=measure.DTYPES,
+        help="one or more (float32; on GPUs bfloat16 tf32)",
     )
     parser.add_argument(
         "--peers",
+        action="extend",
         nargs="*",
         choices=peers.PEERS,
         help="PyTorch's ways (eager channels_last; on GPUs also compile, which needs a C++ compiler)",

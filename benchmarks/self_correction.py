@@ -373,14 +373,26 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     made.add_argument("--data", type=Path, required=True, help="root of a packed dataset, monuseg/paper_…")
     made.add_argument("--out", type=Path, required=True, help="folder for datasets and runs")
     made.add_argument("--json", type=Path, help="default benchmarks/results/self_correction_PLATFORM.json")
-    made.add_argument("--rates", type=float, nargs="+", default=[0.0, 0.2])
+    made.add_argument("--rates", action="extend", nargs="+", type=float, help="default: 0 0.2")
     made.add_argument("--images", type=int, default=5, help="training images, of the 20 not held out")
-    made.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    made.add_argument("--seeds", action="extend", nargs="+", type=int, help="default: 0 1 2")
     made.add_argument("--jobs", type=int, default=1, help="trainings at once")
     made.add_argument("--network", default="unet")
     made.add_argument("--width", type=float, default=0.125)
-    made.add_argument("--set", nargs="*", type=_change, default=[], metavar="KEY=VALUE", help="of the config")
-    return made.parse_args(argv)
+    made.add_argument(
+        "--set",
+        action="extend",
+        nargs="*",
+        type=_change,
+        default=[],
+        metavar="KEY=VALUE",
+        help="of the config",
+    )
+    args = made.parse_args(argv)
+    # Not the parser's defaults, which would stay in front of what is given.
+    args.rates = args.rates or [0.0, 0.2]
+    args.seeds = args.seeds or [0, 1, 2]
+    return args
 
 
 def _change(text: str) -> tuple[str, Any]:

@@ -147,13 +147,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--batch", type=int, help=f"tiles of {TILE}×{TILE} at once on the device (64; on CPUs none)"
     )
     parser.add_argument(
-        "--peers", nargs="*", choices=tuple(INSTALL), default=list(INSTALL), help="packages (default: all)"
+        "--peers", action="extend", nargs="*", choices=tuple(INSTALL), help="packages (default: all)"
     )
     parser.add_argument("--no-accuracy", dest="accuracy", action="store_false", help="no second table")
     parser.add_argument(
         "--converged", type=int, metavar="STEPS", help="the second table also for so many steps, e.g. 20000"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    # Not the parser's default, which would stay in front of what is given.
+    args.peers = list(INSTALL) if args.peers is None else args.peers
+    return args
 
 
 def load(path: Path | None, size: int) -> dict[str, np.ndarray]:

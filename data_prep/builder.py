@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import io
+import math
 import sys
 import tempfile
 import warnings
@@ -25,6 +26,7 @@ from data_prep.annotations import AnnotationWarning
 from data_prep.manifest import Manifest
 from nucseg_jax.data import import_tensorflow
 from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.slides import resolution
 
 try:
     import tensorflow_datasets as tfds
@@ -40,12 +42,14 @@ class NucleiConfig(tfds.core.BuilderConfig):
       stain: one of `normalize.METHODS`.
       stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
+      mpp: µm a pixel of all images as they came, or None to look in their files.
     """
 
     manifest: Manifest | None = None
     stain: str = "none"
     stain_backend: str = "jax"
     size: int | None = None
+    mpp: float | None = None
 
 
 def make_config(
@@ -55,8 +59,15 @@ def make_config(
     size: int | None,
     default_size: int | None,
     stain_backend: str = "jax",
+    mpp: float | None = None,
 ) -> NucleiConfig:
-    """A config named NAME_STAIN, or NAME_STAIN_SIZE where the size is not the dataset's default."""
+    """A config named NAME_STAIN, or NAME_STAIN_SIZE where the size is not the dataset's default.
+
+    Raises:
+      UserError: `mpp` is out of `resolution`'s range.
+    """
+    if mpp is not None:
+        resolution.check_given(mpp)
     suffix = "" if size == default_size else f"_{size}"
     return NucleiConfig(
         name=f"{manifest.name}_{stain}{suffix}",
@@ -65,6 +76,7 @@ def make_config(
         stain=stain,
         stain_backend=stain_backend,
         size=size,
+        mpp=mpp,
     )
 
 
@@ -114,6 +126,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             stain_backend=config.stain_backend,
             size=config.size,
             cache=Path(self.data_dir_root) / "cache" / "stain",
+            mpp=config.mpp,
         )
         self.info.metadata.update(_facts(preparation))
         # What falls back is known when all images are done; TFDS writes the metadata after that.
@@ -145,6 +158,8 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "sha256": preparation.sha256,
         "nuclei": {},
+        "mpp": preparation.resolution.mpp,
+        "mpp_source": preparation.resolution.source,
         "stain_target": None,
         "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},
@@ -165,6 +180,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for prepared datasets (default: $TFDS_DATA_DIR, or TFDS's ~/tensorflow_datasets)",
     )
     parser.add_argument("--overwrite", action="store_true", help="prepare again even if the dataset is there")
+    parser.add_argument(
+        "--mpp",
+        type=float,
+        metavar="UM",
+        help="µm a pixel of the images as they are in --source (default: as their files state it, else "
+        f"{resolution.TYPICAL_MPP:g}, which is 40×)",
+    )
     parser.add_argument("--stain-target", metavar="ID", help="training image whose stains the others get")
     parser.add_argument(
         "--stain-backend",
@@ -199,6 +221,11 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
     if builder.data_path.exists() and not overwrite:
         _check_recipe(builder)
         print(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)")
+        if "mpp" not in builder.info.metadata:
+            print(
+                f"{builder.data_path}: an earlier release prepared it and recorded no µm a pixel, so "
+                f"{resolution.TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
+            )
         return
     # The commonest error, found before the slow import of TensorFlow and before anything is deleted.
     sources.scan(source).pairs(entry.id for entry in builder.builder_config.manifest.images)
@@ -226,10 +253,17 @@ def run(prepare_dataset: Callable[[], None]) -> None:
         sys.exit(2)
 
 
+_ROUNDING = 1e-4
+"""Of µm a pixel, which files state as whole numbers of pixels a metre or as fractions."""
+
+
 def _check_recipe(builder: NucleiBuilder) -> None:
     wanted = builder.recipe()
     found = {key: builder.info.metadata.get(key) for key in wanted}
     different = [key for key in wanted if found[key] != wanted[key]]
+    mpp = builder.builder_config.mpp
+    if mpp is not None and not math.isclose(mpp, builder.info.metadata.get("mpp", 0), rel_tol=_ROUNDING):
+        different.append("mpp")
     if different:
         raise DataError(
             f"{builder.data_path}: already prepared with another {' and '.join(different)}. "
@@ -240,6 +274,8 @@ def _check_recipe(builder: NucleiBuilder) -> None:
 def _summary(builder: NucleiBuilder) -> Iterator[str]:
     metadata, manifest = builder.info.metadata, builder.builder_config.manifest
     yield f"prepared {builder.data_path}"
+    otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
+    yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
     for split in manifest.splits:
         entries = manifest.in_split(split)
         nuclei = sum(metadata["nuclei"][entry.id] for entry in entries)

@@ -36,7 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--manifest", type=Path, help="a JSON file (default: manifest.json in --source, if there)"
     )
     parser.add_argument(
-        "--test", nargs="+", metavar="ID", default=[], help="test images (without a manifest)"
+        "--test",
+        action="extend",
+        nargs="+",
+        metavar="ID",
+        default=[],
+        help="test images (without a manifest)",
     )
     parser.add_argument("--stain", choices=METHODS, default="none")
     parser.add_argument(
@@ -87,7 +92,12 @@ def _all_images(folder: Path, test: Sequence[str]) -> Manifest:
 
 def _prepare(args: argparse.Namespace) -> None:
     config = make_config(
-        images_of(args), stain=args.stain, stain_backend=args.stain_backend, size=args.size, default_size=None
+        images_of(args),
+        stain=args.stain,
+        stain_backend=args.stain_backend,
+        size=args.size,
+        default_size=None,
+        mpp=args.mpp,
     )
     build(lambda: Folder(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
 

@@ -212,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument(
         "--clean",
+        action="extend",
         nargs="+",
         default=[],
         metavar="ID",

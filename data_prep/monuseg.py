@@ -58,7 +58,12 @@ def _prepare(args: argparse.Namespace) -> None:
         images = replace(images, stain_target=args.stain_target)
         manifest.check(images, f"--stain-target {args.stain_target}")
     config = make_config(
-        images, stain=args.stain, stain_backend=args.stain_backend, size=args.size, default_size=SIZE
+        images,
+        stain=args.stain,
+        stain_backend=args.stain_backend,
+        size=args.size,
+        default_size=SIZE,
+        mpp=args.mpp,
     )
     build(lambda: _AsAsked(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep import normalize, sources
+from data_prep import microns, normalize, sources
 from data_prep.annotations import rasterize
 from data_prep.manifest import ImageEntry, Manifest
 from data_prep.normalize import Normalizer
@@ -16,6 +16,7 @@ from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.images import pixel_sha256, read_image
 from nucseg_jax.label_maps import read_label_map
+from nucseg_jax.slides.readers import Resolution
 
 
 @dataclass
@@ -23,13 +24,15 @@ class Preparation:
     """A dataset whose files were all found, readable and those of the manifest; made by `plan`.
 
     Attributes:
-      sha256: of every image, computed.
+      resolution: of the images as they came; its `mpp` is never None.
       normalizer: None where the stain stays as it is.
+      sha256: of every image, computed.
     """
 
     manifest: Manifest
     pairs: dict[str, Pair]
     size: int | None
+    resolution: Resolution
     normalizer: Normalizer | None
     sha256: dict[str, str] = field(default_factory=dict)
 
@@ -54,7 +57,14 @@ class Preparation:
 
 
 def plan(
-    manifest: Manifest, folder: Path, *, stain: str, stain_backend: str, size: int | None, cache: Path
+    manifest: Manifest,
+    folder: Path,
+    *,
+    stain: str,
+    stain_backend: str,
+    size: int | None,
+    cache: Path,
+    mpp: float | None = None,
 ) -> Preparation:
     """Find and check every file of a dataset, before any slow step.
 
@@ -65,10 +75,13 @@ def plan(
       stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
       cache: the folder that keeps staintools' images between runs.
+      mpp: µm a pixel of all images as they came; None to look in the files (`microns`).
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
-        pixels than the manifest says, or are not square where a size is asked for; no stain target.
+        pixels than the manifest says, or are not square where a size is asked for; no stain target; images
+        of different resolutions, or, where a size is asked for, of different sides.
+      UserError: `mpp` is out of range.
     """
     if stain not in normalize.METHODS:
         raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(normalize.METHODS)}")
@@ -80,11 +93,12 @@ def plan(
     found = sources.scan(folder)
     pairs = found.pairs(entry.id for entry in manifest.images)
     sha256 = _verify(manifest, pairs, size)
+    resolution = microns.of_images([pair.image for pair in pairs.values()], mpp)
     normalizer = None
     if stain != "none":
         target = manifest.stain_target
         normalizer = normalize.fit(stain, stain_backend, read_image(pairs[target].image), target, cache)
-    return Preparation(manifest, pairs, size, normalizer, sha256)
+    return Preparation(manifest, pairs, size, resolution, normalizer, sha256)
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -112,6 +126,7 @@ def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
 def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dict[str, str]:
     """Read every image once; returns the SHA-256 of each."""
     computed: dict[str, str] = {}
+    sides: dict[Path, int] = {}
     problems = []
     for entry in manifest.images:
         path = pairs[entry.id].image
@@ -121,6 +136,7 @@ def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dic
             problems.append(str(error))
             continue
         computed[entry.id] = pixel_sha256(image)
+        sides[path] = image.shape[0]
         if entry.sha256 and computed[entry.id] != entry.sha256:
             problems.append(
                 f"{path}: pixels have SHA-256 {computed[entry.id]}, expected {entry.sha256}"
@@ -139,7 +155,20 @@ def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dic
             "in circulation): download the official one, or write a manifest of your own for "
             "data_prep.folder"
         )
+    if size:
+        _check_sides(sides, size)
     return computed
+
+
+def _check_sides(sides: dict[Path, int], size: int) -> None:
+    """Raise DataError unless all images are enlarged or reduced alike."""
+    smallest, largest = min(sides, key=sides.__getitem__), max(sides, key=sides.__getitem__)
+    if sides[largest] > microns.SAME * sides[smallest]:
+        raise DataError(
+            f"{largest}: is {sides[largest]} pixels wide, but {smallest} is {sides[smallest]}: rescaled to "
+            f"--size {size}, they would have different µm a pixel. Cut them to one size, prepare them apart, "
+            "or keep their own sizes (data_prep.folder without --size)"
+        )
 
 
 def _namesake(manifest: Manifest, sha256: str) -> str:

@@ -12,6 +12,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,11 @@ from nucseg_jax.images import pixel_sha256
 
 NAME = "synthetic"
 MICRONS_PER_PIXEL = 0.25
+RESOLUTION: dict[str, Any] = {
+    "resolution_unit": "cm",
+    "x_resolution": 1e4 / MICRONS_PER_PIXEL,
+    "y_resolution": 1e4 / MICRONS_PER_PIXEL,
+}
 MIN_SIZE_PX = 64
 # What write_dataset leaves in its folder, with the temporary names of a run that was killed.
 OUR_FILE = re.compile(
@@ -127,7 +133,7 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
         image_id = f"SYN-{organ.upper()}-{index:03d}"
         image, polygons = generate(seed, index, organ, size)
         with replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
-            Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw")
+            Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw", **RESOLUTION)
         with replacing(out / "Annotations" / f"{image_id}.xml") as path:
             annotation(polygons).write(path, encoding="utf-8")
         entries.append(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nucseg_jax.errors import DataError
+from nucseg_jax.slides.resolution import TYPICAL_MPP
 
 Batch = dict[str, np.ndarray]
 """Patches: `image` uint8[B,S,S,3] RGB, `label_map` int32[B,S,S] with 0 = background, and what else the
@@ -57,6 +58,32 @@ class Dataset:
     name: str
     splits: dict[str, list[Example]]
     metadata: dict[str, Any]
+
+    @property
+    def mpp(self) -> float:
+        """µm a pixel of the original images; TYPICAL_MPP where an earlier release recorded none."""
+        return float(self.metadata.get("mpp", TYPICAL_MPP))
+
+    @property
+    def mpp_source(self) -> str:
+        """How `mpp` is known, for people."""
+        if "mpp" not in self.metadata:
+            return "assumed: 40×, since the dataset records none"
+        return str(self.metadata.get("mpp_source", "as the dataset records"))
+
+    @property
+    def mpp_assumed(self) -> bool:
+        """Nobody and no file has said what `mpp` is."""
+        return self.mpp_source.startswith("assumed")
+
+    @property
+    def prepared_mpp(self) -> float:
+        """µm a pixel of the prepared images, which the network sees: `mpp`, changed as `--size` changed them.
+
+        The first image stands for all: preparation refuses originals of different sides with `--size`.
+        """
+        first = next(e for examples in self.splits.values() for e in examples)
+        return self.mpp * first.original_label_map.shape[0] / first.image.shape[0]
 
     def check_sizes(self, tile: int) -> None:
         """Raise DataError unless every image is at least a tile of `tile` pixels high and wide."""

@@ -146,6 +146,13 @@ def test_a_cpu_has_no_tensor_float(tmp_path: Path) -> None:
         compare.use_defaults(args, on_gpu=False)
 
 
+def test_options_keep_all_their_values() -> None:
+    args = compare.parse("train_step", None, ["--dtype", "bfloat16", "--dtype", "tf32", "--peers", "eager"])
+    assert args.dtype == ["bfloat16", "tf32"] and args.peers == ["eager"]
+    assert compare.parse("train_step", None, ["--peers"]).peers == []
+    assert compare.parse("train_step", None, []).peers is None
+
+
 def test_an_unknown_network_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         compare.parse("train_step", None, ["unett"])

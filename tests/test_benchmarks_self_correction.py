@@ -63,6 +63,17 @@ def test_an_arm_without_its_baseline_has_no_difference() -> None:
     json.dumps(row)
 
 
+def test_options_keep_all_their_values() -> None:
+    needed = ["--data", "data", "--out", "out"]
+    args = self_correction.parse(
+        [*needed, "--rates", "0.1", "--rates", "0.3", "--seeds", "5", "--seeds", "6"]
+    )
+    assert args.rates == [0.1, 0.3] and args.seeds == [5, 6]
+    args = self_correction.parse([*needed, "--set", "a=1", "--set", "b=x"])
+    assert args.set == [("a", 1), ("b", "x")]
+    assert args.rates == [0.0, 0.2] and args.seeds == [0, 1, 2]
+
+
 def test_finished_trainings_are_not_repeated(tmp_path: Path) -> None:
     job, roots = self_correction.Job(0.125, "both", 3), {0.125: tmp_path}
     done = tmp_path / "runs/rate12.5_both_3/result.json"

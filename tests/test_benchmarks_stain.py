@@ -127,6 +127,14 @@ def test_every_peer_can_be_installed() -> None:
     assert {contest.package for contest in CONTESTS} == set(stain_peers.INSTALL)
 
 
+def test_peers_are_kept_however_often_the_option_is_given() -> None:
+    first, second, *_ = stain_peers.INSTALL
+    assert stain.parse(["--peers", first, "--peers", second]).peers == [first, second]
+    assert stain.parse(["--peers", second]).peers == [second]
+    assert stain.parse(["--peers"]).peers == []
+    assert stain.parse([]).peers == list(stain_peers.INSTALL)
+
+
 def test_images_are_cut_and_the_target_is_named(folder: Path, tmp_path: Path) -> None:
     images = stain.load(folder, 100)
     assert {name: image.shape for name, image in images.items()} == {"a": (100, 100, 3), "b": (100, 100, 3)}

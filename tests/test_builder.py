@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,7 @@ def labels_of(name):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
+    """Images of different sizes."""
     source = tmp_path_factory.mktemp("source")
     for name in SIDES:
         Image.fromarray(image_of(name)).save(source / f"{name}.png")
@@ -37,11 +39,21 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory, source):
+def even_source(tmp_path_factory):
+    """Images of one size: 40 pixels."""
+    source = tmp_path_factory.mktemp("even")
+    for name in SIDES:
+        Image.fromarray(image_of(name)[:40, :40]).save(source / f"{name}.png")
+        np.save(source / f"{name}_label.npy", labels_of(name)[:40, :40])
+    return source
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory, source, even_source):
     """The folder with one dataset prepared at the images' own sizes, one at 64 pixels."""
     out = tmp_path_factory.mktemp("out")
     prepare(source, out, "--test", "b")
-    prepare(source, out, "--test", "b", "--size", "64")
+    prepare(even_source, out, "--test", "b", "--size", "64", "--mpp", "0.5")
     return out
 
 
@@ -82,7 +94,7 @@ def test_read_back_resized(out):
     assert set(test) == {"b"}
     assert test["b"]["image"].shape == (64, 64, 3) and test["b"]["label_map"].shape == (64, 64)
     assert set(np.unique(test["b"]["label_map"])) == {0, 1, 300}
-    np.testing.assert_array_equal(test["b"]["original_label_map"], labels_of("b"))
+    np.testing.assert_array_equal(test["b"]["original_label_map"], labels_of("b")[:40, :40])
 
 
 def test_metadata(out):
@@ -94,6 +106,7 @@ def test_metadata(out):
     assert all(len(value) == 64 for value in metadata["sha256"].values())
     assert [entry["id"] for entry in metadata["manifest"]["images"]] == ["a", "b", "c"]
     assert "tensorflow-datasets" in metadata["versions"]
+    assert (metadata["mpp"], metadata["mpp_source"]) == (0.5, "given by --mpp")
 
 
 def test_a_second_run_does_nothing(source, out, capsys):
@@ -109,6 +122,36 @@ def test_another_recipe_needs_overwrite(source, out, tmp_path, capsys):
     assert "already prepared with another manifest" in message and "--overwrite" in message
 
 
+def test_another_resolution_needs_overwrite(even_source, out, capsys):
+    options = ("--source", even_source, "--out", out, "--name", "mine", "--test", "b", "--size", "64")
+    folder.main([*map(str, options), "--mpp", "0.5"])
+    folder.main([*map(str, options)])
+    assert capsys.readouterr().out.count("nothing to do") == 2
+    message = failure(capsys, folder.main, *options, "--mpp", "0.25")
+    assert "already prepared with another mpp" in message and "--overwrite" in message
+
+
+def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
+    shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
+    path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
+    metadata = json.loads(path.read_text())
+    del metadata["mpp"], metadata["mpp_source"]
+    path.write_text(json.dumps(metadata))
+    prepare(source, tmp_path, "--test", "b")
+    first, second = capsys.readouterr().out.splitlines()
+    assert "nothing to do" in first and "recorded no µm a pixel, so 0.25 (40×) is taken" in second
+    options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "b")
+    assert "with another mpp" in failure(capsys, folder.main, *options, "--mpp", "0.25")
+
+
+def test_test_images_are_kept_however_often_the_option_is_given(source, tmp_path, capsys):
+    prepare(source, tmp_path / "joined", "--test", "a", "b")
+    joined = capsys.readouterr().out
+    prepare(source, tmp_path / "repeated", "--test", "a", "--test", "b")
+    assert joined.replace("joined", "repeated") == capsys.readouterr().out
+    assert "  test: 2 images" in joined
+
+
 def test_overwrite_prints_counts_and_unknown_hashes(source, tmp_path, capsys):
     prepare(source, tmp_path, "--test", "a")
     prepare(source, tmp_path, "--test", "b", "--overwrite")
@@ -118,6 +161,8 @@ def test_overwrite_prints_counts_and_unknown_hashes(source, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert f"prepared {tmp_path / 'folder' / 'mine_none' / '1.0.0'}" in lines
     assert "  train: 2 images, 4 nuclei" in lines
+    (resolution,) = {line for line in lines if "µm a pixel" in line}
+    assert resolution.startswith("  0.25 µm a pixel: assumed: 40×") and resolution.endswith("with --mpp")
     assert any(line.startswith("  a ") and len(line) == 4 + 64 for line in lines)
 
 
@@ -159,6 +204,8 @@ def test_a_manifest_names_images_and_splits(source, tmp_path):
         (("--test", "a", "--stain", "vahadane"), "names none"),
         (("--test", "a", "--size", "0"), "not a positive whole number"),
         (("--test", "a", "--name", "a/b"), "is no name"),
+        (("--test", "a", "--mpp", "25"), "--mpp 25: is not within"),
+        (("--test", "a", "--size", "64"), "c.png: is 60 pixels wide"),
     ],
 )
 def test_mistakes(source, tmp_path, capsys, options, message):

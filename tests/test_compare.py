@@ -12,7 +12,7 @@ from configs import demo
 from nucseg_jax import data, metrics, runs, train
 from nucseg_jax.compare import Request, compare
 from nucseg_jax.errors import UserError
-from nucseg_jax.report.__main__ import main
+from nucseg_jax.report.__main__ import _parser, main
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,17 @@ def test_the_command(trained, truth, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert "or(a, b)" in page and "perfect" in page and "--set instances.method=watershed" in page
     assert f"wrote {out / 'report.html'}" in printed
+
+
+@pytest.mark.parametrize(
+    ("option", "first", "second"),
+    [("--workdirs", "a", "b"), ("--set", "a=1", "b=2"), ("--predictions", "a=x", "b=y")],
+)
+def test_options_keep_all_their_values(option, first, second):
+    needed = ["--out", "out"] if option == "--workdirs" else ["--out", "out", "--workdirs", "a"]
+    joined = vars(_parser().parse_args([*needed, option, first, second]))
+    assert vars(_parser().parse_args([*needed, option, first, option, second])) == joined
+    assert [str(x) for x in joined[option.removeprefix("--")]] == [first, second]
 
 
 def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, tmp_path):

@@ -1,5 +1,6 @@
 """The pipeline cuts what the geometry says; loading; messages."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from nucseg_jax import data
-from nucseg_jax.dataset import Example, rasters
+from nucseg_jax.dataset import Dataset, Example, rasters
 from nucseg_jax.errors import DataError
 from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
 
@@ -64,6 +65,18 @@ def test_a_prepared_dataset_is_read_whole(tiny_config: ConfigDict) -> None:
     assert dataset.metadata["stain"] == "none"
     train, held_out = dataset.training(("SYN-BREAST-000",))
     assert [e.id for e in held_out] == ["SYN-BREAST-000"] and len(train) == 2
+
+
+def test_a_dataset_knows_its_resolution() -> None:
+    one = example("a", 50, 50)
+    scaled = dataclasses.replace(one, image=np.zeros((40, 40, 3), np.uint8))
+    older = Dataset("x", {"train": [one]}, {})
+    assert (older.mpp, older.prepared_mpp, older.mpp_assumed) == (0.25, 0.25, True)
+    assert older.mpp_source.startswith("assumed: 40×")
+    stated = Dataset("x", {"train": [scaled]}, {"mpp": 0.5, "mpp_source": "TIFF resolution tags"})
+    assert (stated.mpp, stated.mpp_source) == (0.5, "TIFF resolution tags")
+    assert stated.prepared_mpp == pytest.approx(0.625) and not stated.mpp_assumed
+    assert Dataset("x", {}, {"mpp": 0.25, "mpp_source": "assumed: 40×"}).mpp_assumed
 
 
 def test_the_data_folder_comes_from_the_environment(

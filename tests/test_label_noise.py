@@ -239,7 +239,7 @@ def fails(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, name = tmp_path / "out", "folder/x_none"
-    label_noise.main(arguments(source, out, "--rate", "0.3", "--seed", "4", "--clean", "a", "e"))
+    label_noise.main(arguments(source, out, "--rate", "0.3", "--seed", "4", "--clean", "a", "--clean", "e"))
     before = packed.read(source / name)
     after = data.load(
         ConfigDict({"dir": f"{out}", "dataset": "folder", "split": "x", "stain": "none", "size": None})

@@ -195,6 +195,32 @@ def test_a_list(tmp_path: Path) -> None:
     assert plan.read_list(tmp_path / "list") == [Path("a.svs"), Path("c d.svs")]
 
 
+def test_several_lists(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        write_tiff(tmp_path / f"{name}.tif", tissue())
+        (tmp_path / f"{name}.txt").write_text(str(tmp_path / f"{name}.tif"))
+    lists = [tmp_path / f"{name}.txt" for name in "abc"]
+    out = tmp_path / "out"
+    assert predict(run, out, "--list", lists[0], "--list", *lists[1:], "--formats", "csv", "csv") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c"]
+    assert predict(run, out, "--list", *lists, "--formats", "csv") == 0
+    assert "3 of 3 finished already" in capsys.readouterr().out
+    assert predict(run, out, "--list", lists[0], tmp_path / "b.tif") == 2
+    assert "b.tif: cannot be read" in (message := capsys.readouterr().err) and "before --list" in message
+
+
+@pytest.mark.parametrize(
+    ("option", "first", "second"),
+    [("--set", "a=1", "b=2"), ("--list", "a.txt", "b.txt"), ("--formats", "csv", "geojson")],
+)
+def test_options_keep_all_their_values(option: str, first: str, second: str) -> None:
+    parse = command._parser().parse_args
+    needed = ["--workdir", "run", "--out", "out"]
+    joined = vars(parse([*needed, option, first, second]))
+    assert vars(parse([*needed, option, first, option, second])) == joined
+    assert [str(x) for x in joined[option.removeprefix("--")]] == [first, second]
+
+
 def test_what_is_finished(tmp_path: Path) -> None:
     job = Job(tmp_path / "a.svs", tmp_path / "out" / "a")
     request = {"mpp": 0.25, "instances": {"method": "components"}}

@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.slides import colours, image_file, open_slide, resolution, slide_of_array, tiff_file
+from nucseg_jax.slides.image_file import read_resolution
 
 DOTS_AN_INCH = 25400 / 0.5  # 0.5 µm
 
@@ -328,6 +330,41 @@ def test_dots_of_a_printer_are_no_resolution(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "a.jpg", dpi=(300, 300))
     with open_slide(tmp_path / "a.jpg", assumed_mpp=0.25) as slide:
         assert slide.mpp_source == "assumed: 300 dots an inch is for screens and printers"
+
+
+def ome(side: float, unit: str) -> dict[str, Any]:
+    sizes = {f"PhysicalSize{axis}": side for axis in "XY"}
+    units = {f"PhysicalSize{axis}Unit": unit for axis in "XY"}
+    return {"ome": True, "metadata": {"axes": "YXS", **sizes, **units}}
+
+
+STATED: dict[str, dict[str, Any]] = {
+    "centimetres.tif": {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"},
+    "inches.tif": {"resolution": (50800, 50800), "resolutionunit": "INCH"},
+    "ome.tif": ome(0.5, "µm"),
+    "ome_nm.tif": ome(500, "nm"),
+    "imagej.tif": {
+        "resolution": (2, 2),
+        "resolutionunit": "NONE",
+        "description": "ImageJ=1.54f\nunit=micron\n",
+        "metadata": None,
+    },
+    "no_unit.tif": {"resolution": (20000, 20000), "resolutionunit": "NONE"},
+    "printer.tif": {"resolution": (300, 300), "resolutionunit": "INCH"},
+    "none.tif": {},
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_pillow_alone_reads_the_same_resolution(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    tifffile.imwrite(path, picture(), photometric="rgb", **STATED[name])
+    reader = tiff_file.TiffReader(path)
+    reader.close()
+    found = read_resolution(path)
+    expected = None if name in ("no_unit.tif", "printer.tif", "none.tif") else pytest.approx(0.5)
+    assert found.mpp == expected and found.source == reader.resolution.source
+    assert found.mpp == pytest.approx(reader.resolution.mpp)
 
 
 def test_a_slide_without_resolution_is_refused(tmp_path: Path) -> None:

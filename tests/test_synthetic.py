@@ -129,6 +129,7 @@ def test_dataset_is_in_the_official_layout(dataset: Path) -> None:
         image_path = dataset / "Tissue Images" / f"{entry['id']}.tif"
         with Image.open(image_path) as image:
             assert image.mode == "RGB" and image.size == (96, 96)
+            assert image.info["dpi"] == pytest.approx((25400 / 0.25, 25400 / 0.25))
             pixels = np.array(image)
         assert hashlib.sha256(pixels.tobytes()).hexdigest() == entry["sha256"]
         xml_path = dataset / "Annotations" / f"{entry['id']}.xml"

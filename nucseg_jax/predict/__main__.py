@@ -76,7 +76,8 @@ def _termination() -> Iterator[None]:
 def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
     """Do all that is not finished; returns what failed, and why."""
     overrides = {key: value(text) for key, text in pairs(args.set, "--set KEY=VALUE").items()}
-    jobs = plan.plan([*args.slides, *(plan.read_list(args.list) if args.list else ())], args.out)
+    listed = [slide for path in args.list for slide in plan.read_list(path)]
+    jobs = plan.plan([*args.slides, *listed], args.out)
     if not jobs:
         raise UserError("no slide is named: give slides, images, folders of them or --list FILE")
     if args.mpp is not None:
@@ -107,7 +108,7 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
             **{key: segmenter.facts[key] for key in _DECISIVE},
             "mpp": args.mpp,
             "network_mpp": segmenter.magnification.network_mpp,
-            "formats": args.formats and sorted(args.formats),
+            "formats": args.formats and sorted(set(args.formats)),
         }
         missing = plan.unfinished(jobs, request, overwrite=args.overwrite)
         if missing:
@@ -190,7 +191,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("slides", nargs="*", type=Path, metavar="SLIDE", help="slides, images, or folders")
     parser.add_argument("--workdir", type=Path, required=True, metavar="RUN", help="a trained run's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; made if need be")
-    parser.add_argument("--list", type=Path, metavar="FILE", help="more slides, one a line")
+    parser.add_argument(
+        "--list",
+        action="extend",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="files that name more slides, one a line",
+    )
     parser.add_argument(
         "--share",
         metavar="K/N",
@@ -203,17 +212,24 @@ def _parser() -> argparse.ArgumentParser:
         "--network-mpp",
         type=float,
         metavar="UM",
-        help="µm a pixel that the network was trained at (default: as the run says; MoNuSeg 0.244)",
+        help="µm a pixel that the network was trained at (default: as the run says)",
     )
     parser.add_argument(
         "--set",
+        action="extend",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
         help="config values that differ from the run's own: eval.…, instances.…. Without instances.… its "
         "tuning.json (python -m nucseg_jax.tune) says how nuclei are made",
     )
-    parser.add_argument("--formats", nargs="+", metavar="NAME", help="what is written (default: everything)")
+    parser.add_argument(
+        "--formats",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="what is written (default: everything)",
+    )
     parser.add_argument(
         "--workers",
         type=int,

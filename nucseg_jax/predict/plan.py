@@ -70,12 +70,13 @@ def read_list(path: Path) -> list[Path]:
     """The paths in a text file, one a line; empty lines and those after a # do not count.
 
     Raises:
-      UserError: it cannot be read, or names none.
+      UserError: it cannot be read, as when it is a slide.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # Notepad begins with a mark
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--list {path}: cannot be read ({error})") from error
+        slide = ". Name slides before --list" if path.suffix.lower() in SUFFIXES else ""
+        raise UserError(f"--list {path}: cannot be read ({error}){slide}") from error
     return [Path(line.strip()) for line in lines if line.strip() and not line.strip().startswith("#")]
 
 

@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nucseg_jax.report", description=__doc__.partition("\n\n")[2]
     )
-    parser.add_argument("--workdirs", nargs="+", type=Path, required=True, metavar="DIR", help="runs")
+    parser.add_argument(
+        "--workdirs", action="extend", nargs="+", type=Path, required=True, metavar="DIR", help="runs"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder; made if need be")
     parser.add_argument(
         "--ensemble",
@@ -84,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--predictions",
+        action="extend",
         nargs="+",
         default=[],
         metavar="NAME=DIR",
@@ -92,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="test", help="of the dataset (default: test)")
     parser.add_argument(
         "--set",
+        action="extend",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",

@@ -1,11 +1,14 @@
 """PNG, JPEG, BMP and whatever else Pillow reads: decoded whole."""
 
+import math
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGEDESCRIPTION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.images import MODES, decode
@@ -58,6 +61,16 @@ def read_image_file(path: Path) -> ArrayReader:
         return ArrayReader(_pixels(image, path), found)
 
 
+def read_resolution(path: Path) -> Resolution:
+    """What an image file says of its resolution, TIFF and OME-TIFF included; its pixels are not read.
+
+    Raises:
+      DataError: the file cannot be read, or its pixels are not square.
+    """
+    with _open(path) as image:
+        return _resolution(image, str(path))
+
+
 def _open(path: Path) -> Image.Image:
     # Pillow's own bound is for web servers; this package has its own.
     bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -101,7 +114,42 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
 
 
 def _resolution(image: Image.Image, name: str) -> Resolution:
+    if isinstance(image, TiffImageFile):
+        return _tiff_resolution(image, name)
     dots = image.info.get("dpi")
     if not dots:
         return Resolution(None, "no resolution in the file")
     return resolution.of_dots(float(dots[0]), float(dots[1]), f"{image.format} dots an inch", name)
+
+
+def _tiff_resolution(image: TiffImageFile, name: str) -> Resolution:
+    """As `tiff_file` reads it, which needs more than Pillow."""
+    description = _utf8(image.tag_v2.get(IMAGEDESCRIPTION, ""))
+    if description.strip().endswith("OME>"):
+        return resolution.of_ome(description, name)
+    unit = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
+    return resolution.of_tiff(
+        (_number(image.tag_v2.get(X_RESOLUTION)), _number(image.tag_v2.get(Y_RESOLUTION))),
+        int(_number(image.tag_v2.get(RESOLUTION_UNIT, 1))),
+        unit[1] if unit else "",
+        name,
+    )
+
+
+def _utf8(text: object) -> str:
+    """A tag's text, which Pillow takes for Latin 1: OME's µ has two bytes."""
+    if not isinstance(text, str):
+        return ""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _number(value: object) -> float:
+    """Of a tag; 0 where it is none, or a ratio to 0."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return 0.0
+    return number if math.isfinite(number) else 0.0

@@ -9,7 +9,11 @@ from nucseg_jax.slides.readers import Resolution
 FINEST_MPP, COARSEST_MPP = 0.05, 1.0
 """µm a pixel between which nuclei can be seen: 200× and 10× objectives."""
 
+TYPICAL_MPP = 0.25
+"""µm a pixel at 40×."""
+
 _UM_AN_INCH = 25400.0
+_INCHES_A_TIFF_UNIT = {2: 1.0, 3: 1 / 2.54}  # inch and centimetre; 1 is no unit
 _MOST_PRINTED_DPI = 1200.0  # 21 µm a pixel; screens and printers have 72 to 1200 dots an inch
 _UM_A_UNIT = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
 _MOST_STRETCH = 1.05  # of a pixel; scanners differ by parts of a thousand
@@ -70,6 +74,31 @@ def of_dots(across: float, down: float, source: str, name: str) -> Resolution:
     if max(across, down) <= _MOST_PRINTED_DPI:
         return Resolution(None, f"{across:g} dots an inch is for screens and printers")
     return of_pixel(_UM_AN_INCH / across, _UM_AN_INCH / down, source, name)
+
+
+def of_tiff(pixels_a_unit: tuple[float, float], unit: int, imagej_unit: str, name: str) -> Resolution:
+    """Of a TIFF's resolution tags.
+
+    Args:
+      pixels_a_unit: XResolution and YResolution; 0 where there is none.
+      unit: ResolutionUnit; 1 where there is none.
+      imagej_unit: the unit of length that ImageJ has written, which goes before `unit`; or empty.
+      name: of the file.
+
+    Raises:
+      DataError: the pixels are not square.
+    """
+    if not min(pixels_a_unit) > 0:
+        return Resolution(None, "no resolution in its tags")
+    um = um_a_unit(imagej_unit)
+    if um is not None:
+        across, down = (um / x for x in pixels_a_unit)
+        return of_pixel(across, down, "ImageJ metadata", name)
+    inches = _INCHES_A_TIFF_UNIT.get(unit)
+    if inches is None:
+        return Resolution(None, "its resolution tags have no unit")
+    across, down = (x / inches for x in pixels_a_unit)
+    return of_dots(across, down, "TIFF resolution tags", name)
 
 
 def of_ome(metadata: str, name: str) -> Resolution:

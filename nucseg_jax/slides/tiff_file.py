@@ -20,7 +20,6 @@ CACHE_BYTES = 128 * 2**20
 _MOST_PIECE_BYTES = 2**30
 _DECODERS = 64  # pieces that may be decoded at once
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
-_RATIONAL_UNITS = {2: 25400.0, 3: 10000.0}  # TIFF's inch and centimetre, in µm
 
 
 class TiffReader:
@@ -202,19 +201,13 @@ class TiffReader:
     def _resolution(self, page: Any) -> Resolution:
         if self._file.is_ome and self._file.ome_metadata:
             return resolution.of_ome(self._file.ome_metadata, self._name)
-        pixels_a_unit = [_ratio(page, f"{axis}Resolution") for axis in "XY"]
-        if min(pixels_a_unit) <= 0:
-            return Resolution(None, "no resolution in its tags")
         imagej = self._file.imagej_metadata or {}
-        unit = resolution.um_a_unit(str(imagej.get("unit", "")))
-        if unit is not None:
-            across, down = (unit / x for x in pixels_a_unit)
-            return resolution.of_pixel(across, down, "ImageJ metadata", self._name)
-        inches = _RATIONAL_UNITS.get(int(page.tags.valueof("ResolutionUnit", default=1)))
-        if inches is None:
-            return Resolution(None, "its resolution tags have no unit")
-        across, down = (x * 25400.0 / inches for x in pixels_a_unit)
-        return resolution.of_dots(across, down, "TIFF resolution tags", self._name)
+        return resolution.of_tiff(
+            (_ratio(page, "XResolution"), _ratio(page, "YResolution")),
+            int(page.tags.valueof("ResolutionUnit", default=1)),
+            str(imagej.get("unit", "")),
+            self._name,
+        )
 
     def _damaged(self, error: Exception | str) -> DataError:
         return DataError(f"{self._name}: cannot be read as a TIFF ({error}). Copy or export it again")

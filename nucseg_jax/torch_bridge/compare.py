@@ -161,7 +161,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--checkpoint", type=Path, help="file of torch.save; default: random weights that show every layer"
     )
-    parser.add_argument("--images", type=Path, nargs="+", help="default: one random image of --size")
+    parser.add_argument(
+        "--images", action="extend", nargs="+", type=Path, help="default: one random image of --size"
+    )
     parser.add_argument("--size", type=int, nargs=2, default=(256, 192), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--num-classes", type=int, default=2)
     parser.add_argument("--width", type=float, default=1.0)

@@ -1,6 +1,7 @@
 """Files of PyTorch through the commands: convert, export, compare; ImageNet encoders."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,3 +168,10 @@ def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.Capt
     assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
     with pytest.raises(SystemExit, match="cannot read the image"):
         compare.main(["--model", "unet", *options, "--images", str(unet[1])])
+
+
+def test_compare_keeps_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Any] = []
+    monkeypatch.setattr(compare, "run", lambda args: found.append(args.images))
+    compare.main(["--model", "unet", "--images", "a.png", "--images", "b.png", "c.png"])
+    assert found == [[Path("a.png"), Path("b.png"), Path("c.png")]]
