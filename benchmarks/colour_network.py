@@ -1,7 +1,5 @@
 """Stands for a network on a device: the less red a pixel, the likelier of a nucleus."""
 
-from collections.abc import Sequence
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,13 +16,13 @@ class RedIsNucleus:
 
     def __init__(self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0) -> None:
         self.tilings, self._batch_size = (Tiling(tile, margin, blend),), batch_size
-        self.estimated_from: Sequence[NDArray[np.uint8]] = []
+        self.estimated_from = np.zeros((0, 3), np.uint8)
 
     def batch_size(self, tiling: Tiling) -> int:
         return self._batch_size
 
-    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain:
-        self.estimated_from = images
+    def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
+        self.estimated_from = pixels
         return SlideStain(None, jnp.zeros((2, 3)), True)
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +45,17 @@ from nucseg_jax import (
     scoring,
     sharding,
     statistics,
-    tune,
+    tuning,
 )
 from nucseg_jax.dataset import TRAIN, Dataset, Example
 from nucseg_jax.errors import UserError
 from nucseg_jax.files import write_text
-from nucseg_jax.maps import NucleusMap
+from nucseg_jax.inference.scored import ScoredRun
 from nucseg_jax.metrics import PixelCounts
 from nucseg_jax.models.functional import Weights
 from nucseg_jax.objectives import SOFT_CLASSES
 from nucseg_jax.train import train
+from nucseg_jax.tuning import Scene
 
 SCORES = {"dice": "nucleus F1", "aji": "AJI"}
 ARMS = {"parameters": ("nothing", "parameters"), "both": ("labels", "both")}
@@ -64,9 +65,9 @@ BASELINE = "nothing"
 GRID = {
     "watershed": {
         "threshold": (0.3, 0.4, 0.5),
-        "h_px": (0.5, 1.0, 1.5),
-        "smoothing_px": (1.0, 2.0),
-        "min_area_px": (30, 70),
+        "h_um": (0.125, 0.25, 0.375),
+        "smoothing_um": (0.25, 0.5),
+        "min_area_um2": (1.875, 4.375),
     }
 }
 """How nuclei are made of probabilities: each arm of each training gets the best on the held-out images."""
@@ -192,19 +193,19 @@ def score(config: ConfigDict, workdir: Path, sound: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"arms": {}}
     for arm, of_arm in zip(ARMS[config.self_correction.average], weights, strict=True):
 
-        def nucleus_maps(images: Sequence[Example], of_arm: Weights = of_arm) -> list[NucleusMap]:
-            return [
-                trained.inference.nucleus_map(*of_arm, e.image, e.original_label_map.shape) for e in images
-            ]
+        def scenes(images: Sequence[Example], of_arm: Weights = of_arm) -> list[Scene]:
+            model = replace(trained.model, params=of_arm.params, batch_stats=of_arm.batch_stats)
+            run = replace(trained, model=model)
+            scored = ScoredRun(run, sharding.make_mesh(), dataset, images)
+            return [Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map) for e in images]
 
-        maps = nucleus_maps(held_out)
-        settings = tune.search(maps, [e.original_label_map for e in held_out], GRID)
-        chosen = tune.best_of_methods(settings)["watershed"].parameters
-        tests = dataset.splits["test"]
+        of_held_out, tests = scenes(held_out), dataset.splits["test"]
+        settings = tuning.search(of_held_out, GRID)
+        chosen = tuning.best_of_methods(settings)["watershed"].parameters
         found["arms"][arm] = {
             "instances": chosen,
-            "held_out": scores_with(chosen, held_out, maps),
-            "test": scores_with(chosen, tests, nucleus_maps(tests)),
+            "held_out": scores_with(chosen, held_out, of_held_out),
+            "test": scores_with(chosen, tests, scenes(tests)),
         }
     given, _ = read(config, Path(config.data.dir)).training(config.data.validation)
     pairs = list(zip(examples, given, strict=True))
@@ -219,14 +220,14 @@ def score(config: ConfigDict, workdir: Path, sound: Path) -> dict[str, Any]:
 
 
 def scores_with(
-    parameters: Mapping[str, float], images: Sequence[Example], maps: Sequence[NucleusMap]
+    parameters: Mapping[str, float], images: Sequence[Example], scenes: Sequence[Scene]
 ) -> dict[str, dict[str, float]]:
     """Scores by image, of nuclei made by a watershed with these parameters."""
     method = ConfigDict({"method": "watershed", "watershed": dict(parameters)})
-    rows = [
-        scoring.score_image(example, instances.split(found, method), min_area_px=0)
-        for example, found in zip(images, maps, strict=True)
-    ]
+    rows = []
+    for example, (nucleus_map, frame, _) in zip(images, scenes, strict=True):
+        nuclei = frame.label_map(instances.split(nucleus_map, method, frame.network_mpp))
+        rows.append(scoring.score_image(example, nuclei, 0.0, frame.mpp))
     return {row.id: {key: row.scores[key] for key in SCORES} for row in rows}
 
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucseg_jax.errors import UserError
-
-_MPP = 0.25
-"""µm a pixel that all images were taken to have."""
+from nucseg_jax.slides.resolution import TYPICAL_MPP
 
 _SIDE_PX, _PREPARED_PX = 1000, 1024
 """Sides of the one dataset that was rescaled by default, before and after."""
@@ -51,11 +49,11 @@ def resolution(info: Mapping[str, Any]) -> tuple[float, float, str, bool]:
     size = dataset.get("size", data.get("size"))
     if data["dataset"] == "monuseg" and "converted_from" not in info:
         size = size or _PREPARED_PX
-        source = f"an earlier release's run: taken at {_MPP:g}, rescaled {_SIDE_PX} → {size}"
-        return _MPP, _MPP * _SIDE_PX / size, source, False
+        source = f"an earlier release's run: taken at {TYPICAL_MPP:g}, rescaled {_SIDE_PX} → {size}"
+        return TYPICAL_MPP, TYPICAL_MPP * _SIDE_PX / size, source, False
     if size is not None:
         raise UserError(
             f"the run was trained on images rescaled to {size} × {size} pixels, and does not say at what "
             "resolution these are. Give it with --network-mpp, in µm a pixel"
         )
-    return _MPP, _MPP, "the run does not say, 40× is the commonest", True
+    return TYPICAL_MPP, TYPICAL_MPP, "the run does not say, 40× is the commonest", True

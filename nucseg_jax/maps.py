@@ -34,7 +34,8 @@ class NucleusMap(NamedTuple):
         """The same at another (height, width), bilinear between pixel centres."""
         if size == self.nucleus.shape:
             return self
-        return NucleusMap(*(None if plane is None else _resized(plane, size) for plane in self))
+        boundary = None if self.boundary is None else _resized(self.boundary, size)
+        return NucleusMap(_resized(self.nucleus, size), boundary)
 
 
 def _resized(plane: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

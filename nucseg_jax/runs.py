@@ -16,12 +16,10 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.functional import forward_flops
 from nucseg_jax.run_checks import check_same_input
+from nucseg_jax.slides.resolution import TYPICAL_MPP
 
 TUNING = "tuning.json"
 """In a run's folder: what `python -m nucseg_jax.tune` found best on its validation images."""
-
-_EARLIER_MPP = 0.25
-"""µm a pixel at which sizes in pixels are converted where a run does not say."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
 
 def mpp_of(info: Mapping[str, Any]) -> float:
     """µm a pixel of the original images that a checkpoint was trained on."""
-    return (info.get("resolution") or {}).get("image_mpp", _EARLIER_MPP)
+    return (info.get("resolution") or {}).get("image_mpp", TYPICAL_MPP)
 
 
 def _with_choices(

@@ -32,7 +32,7 @@ def info_of(best_by: str) -> dict:
     config = demo.get_config()
     config.model.width = 1 / 16
     config.checkpoint.best_by = best_by
-    return checkpoint.describe(config, {}, None)
+    return checkpoint.describe(config, {}, None, None)
 
 
 def save(workdir: Path, weights: Weights, best_by: str, steps: tuple[int, ...] = (1, 2, 3)) -> None:
@@ -103,11 +103,11 @@ def test_a_run_that_goes_on_says_what_has_changed() -> None:
         config.instances.method, config.data.validation = "watershed", ("a",)
         config.checkpoint.best_by = "aji"
         config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-        return "\n".join(run_checks.notes_on_changes(saved, checkpoint.describe(config, {}, None)))
+        return "\n".join(run_checks.notes_on_changes(saved, checkpoint.describe(config, {}, None, None)))
 
     config = demo.get_config()
     config.instances.method, config.checkpoint.best_by = "watershed", "aji"
-    saved = checkpoint.describe(config, {}, None)
+    saved = checkpoint.describe(config, {}, None, None)
     assert notes(saved) == "" == notes(saved, num_steps=8)
     assert notes(saved, instances__boundary__threshold=0.9) == "", "not the method that makes its nuclei"
     found = notes(saved, instances__watershed__threshold=0.9)

@@ -73,17 +73,19 @@ def test_options_keep_all_their_values(option, first, second):
 
 def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, tmp_path):
     best = {
-        "watershed": {"parameters": {"threshold": 0.4, "h_px": 2.0, "smoothing_px": 1.0, "min_area_px": 5}}
+        "watershed": {
+            "parameters": {"threshold": 0.4, "h_um": 0.5, "smoothing_um": 0.25, "min_area_um2": 0.3}
+        }
     }
     tuning = trained[0] / runs.TUNING
     tuning.write_text(json.dumps({"best": best}))
     try:
         found = runs.open_run(trained[0], one_device, {})
-        assert found.tuned and found.config.instances.method == "watershed"
-        assert found.config.instances.watershed.h_px == 2.0
-        assert found.facts()["instances"]["tuned"]
+        assert found.config.instances.method == "watershed"
+        assert found.config.instances.watershed.h_um == 0.5
+        assert found.facts()["instances"]["from"] == found.instances_from == runs.TUNING
         told = runs.open_run(trained[0], one_device, {"instances.method": "components"})
-        assert not told.tuned and told.config.instances.method == "components"
+        assert told.instances_from == "given" and told.config.instances.method == "components"
         tuning.write_text("{}")
         with pytest.raises(UserError, match=r"tuning\.json: cannot be read"):
             runs.open_run(trained[0], one_device, {})

@@ -13,6 +13,7 @@ from nucseg_jax.ensemble import (
     EnsembleError,
     Model,
     Operation,
+    calibrated,
     check_scores,
     combine,
     parse,
@@ -53,7 +54,7 @@ def of_ids(label_map):
     return NucleusMap(label_map.astype(np.float32))
 
 
-def to_ids(nucleus_map):
+def to_ids(_, nucleus_map):
     return nucleus_map.nucleus.astype(np.int32)
 
 
@@ -61,7 +62,7 @@ def combined(text, maps, scores=None):
     """The map that the pixel operators of the text give to `split`."""
     given_to_split = []
 
-    def split(nucleus_map):
+    def split(_, nucleus_map):
         given_to_split.append(nucleus_map)
         return components(nucleus_map.mask)
 
@@ -69,6 +70,33 @@ def combined(text, maps, scores=None):
     (result,) = given_to_split
     np.testing.assert_array_equal(label_map, components(result.mask))
     return result
+
+
+# --- thresholds ------------------------------------------------------------------------------
+
+
+def test_a_threshold_is_moved_to_a_half():
+    moved = calibrated(pixels(0.0, 0.2, 0.4, 0.41, 0.7, 1.0, boundary=[0.0, 0.1, 0.4, 0.0, 0.35, 0.0]), 0.4)
+    np.testing.assert_allclose(moved.nucleus, [[0.0, 0.25, 0.5, 0.5083, 0.75, 1.0]], atol=1e-4)
+    np.testing.assert_allclose(moved.boundary, [[0.0, 0.125, 0.5, 0.0, 0.375, 0.0]], atol=1e-4)
+    assert moved.mask.tolist() == [[False, False, False, True, True, True]]
+
+
+@given(
+    arrays(np.float32, (1, 20), elements=st.floats(0, 1, width=32)),
+    st.floats(0.01, 0.99),
+)
+def test_masks_are_those_of_each_models_own_threshold(probabilities, threshold):
+    moved = calibrated(NucleusMap(probabilities), threshold)
+    np.testing.assert_array_equal(moved.mask, probabilities > np.float32(threshold))
+    assert moved.nucleus.min() >= 0 and moved.nucleus.max() <= 1
+
+
+def test_masks_of_different_thresholds_are_combined():
+    """At 0.5 for all, as once, nothing of `a` would be left."""
+    maps = {"a": calibrated(pixels(0.45, 0.3), 0.4), "b": calibrated(pixels(0.55, 0.65), 0.6)}
+    assert combined("or(a, b)", maps).mask.tolist() == [[True, True]]
+    assert combined("and(a, b)", maps).mask.tolist() == [[False, False]]
 
 
 # --- pixels ----------------------------------------------------------------------------------
@@ -140,7 +168,7 @@ def test_a_nested_boundary_is_the_mean_of_the_operators():
 
 def test_what_split_makes_is_the_result():
     expected = row(3, 0, 7, 0, 0)
-    assert combine(parse("or(a, b)", THREE), THREE, lambda _: expected) is expected
+    assert combine(parse("or(a, b)", THREE), THREE, lambda *_: expected) is expected
 
 
 @pytest.mark.parametrize(
@@ -372,7 +400,7 @@ def test_vote_splits_each_argument():
     maps = {"a": pixels(1, 1, 0, 1, 1, 0), "b": pixels(1, 1, 0, 0, 1, 1), "c": pixels(1, 0, 1, 1, 1, 1)}
     split = []
 
-    def by_components(nucleus_map):
+    def by_components(_, nucleus_map):
         split.append(nucleus_map.mask.astype(int).tolist())
         return components(nucleus_map.mask)
 
@@ -395,7 +423,7 @@ def test_the_order_of_arguments_changes_nothing(operator):
     for order in itertools.permutations("abcd"):
         seen = []
 
-        def split(nucleus_map, seen=seen):
+        def split(_, nucleus_map, seen=seen):
             seen.append(nucleus_map.nucleus.tobytes() + nucleus_map.boundary.tobytes())
             return components(nucleus_map.mask)
 

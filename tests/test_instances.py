@@ -24,6 +24,7 @@ from nucseg_jax.instances import (
     by_boundary,
     check,
     components,
+    parameters_px,
     split,
     watershed,
 )
@@ -269,22 +270,38 @@ def config() -> ConfigDict:
 
 def test_the_default_is_the_papers_way(config: ConfigDict) -> None:
     nucleus_map = perfect(TOUCHING)
-    np.testing.assert_array_equal(split(nucleus_map, config), components(nucleus_map.mask))
+    np.testing.assert_array_equal(split(nucleus_map, config, 1.0), components(nucleus_map.mask))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_has_its_threshold_and_minimum_area(method: str, config: ConfigDict) -> None:
     config.method = method
-    config[method].min_area_px = 160  # the smallest disc has about 150 px
-    labels = split(perfect(TOUCHING), config)
+    config[method].min_area_um2 = 160  # the smallest disc has about 150 px
+    labels = split(perfect(TOUCHING), config, 1.0)
     assert labels.max() == (2 if method == "components" else 3)
     assert np.count_nonzero(labels[43:58, 63:78]) == 0
 
     faint = NucleusMap(np.full((6, 6), 0.4, np.float32), np.full((6, 6), 0.1, np.float32))
-    config[method].min_area_px = 0
-    assert split(faint, config).max() == 0
+    config[method].min_area_um2 = 0
+    assert split(faint, config, 1.0).max() == 0
     config[method].threshold = 0.3
-    np.testing.assert_array_equal(split(faint, config), np.ones((6, 6)))
+    np.testing.assert_array_equal(split(faint, config, 1.0), np.ones((6, 6)))
+
+
+def test_sizes_mean_the_same_at_every_resolution(config: ConfigDict) -> None:
+    """A disc of 40 µm² and one of 90, at 20× and at 40×; and what pixels were is found again."""
+    config.method = "watershed"
+    config.watershed.min_area_um2 = 60
+    for mpp in (0.5, 0.25):
+        y, x = np.mgrid[: 40 / mpp, : 20 / mpp] * mpp
+        mask = ((y - 10) ** 2 + (x - 10) ** 2 < 40 / np.pi) | ((y - 30) ** 2 + (x - 10) ** 2 < 90 / np.pi)
+        labels = split(NucleusMap(mask.astype(np.float32)), config, mpp)
+        assert labels.max() == 1 and labels[int(30 / mpp), int(10 / mpp)] == 1
+    config.watershed.min_area_um2 = 70 * 0.244140625**2
+    config.watershed.h_um = 0.5 * 0.244140625
+    found = parameters_px(config, 0.244140625)
+    assert (found["min_area_px"], found["h_px"], found["threshold"]) == (70, 0.5, 0.5)
+    assert found.keys() == {"threshold", "h_px", "smoothing_px", "min_area_px"}
 
 
 def test_an_unknown_method(config: ConfigDict) -> None:
@@ -297,12 +314,12 @@ def test_an_unknown_method(config: ConfigDict) -> None:
     ("key", "value"),
     [
         ("components.threshold", 1.0),
-        ("components.min_area_px", -1),
-        ("watershed.h_px", -0.5),
-        ("watershed.smoothing_px", float("inf")),
+        ("components.min_area_um2", -1),
+        ("watershed.h_um", -0.5),
+        ("watershed.smoothing_um", float("inf")),
         ("boundary.inside_threshold", 0.0),
         ("boundary.threshold", float("nan")),
-        ("boundary.min_marker_px", -3),
+        ("boundary.min_marker_um2", -3),
     ],
 )
 def test_a_value_out_of_its_range_is_named(key: str, value: float, config: ConfigDict) -> None:
@@ -310,7 +327,7 @@ def test_a_value_out_of_its_range_is_named(key: str, value: float, config: Confi
     check(config)
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=rf"instances\.{key} must be .*, got {value}"):
-        split(perfect(TOUCHING), config)
+        split(perfect(TOUCHING), config, 1.0)
 
 
 @given(

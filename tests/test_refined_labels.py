@@ -12,6 +12,7 @@ from flax import nnx
 from nucseg_jax import refined_labels, sharding
 from nucseg_jax.dataset import Example
 from nucseg_jax.errors import DataError
+from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.functional import Weights, split_network
 from nucseg_jax.models.self_correction import Branches
 from nucseg_jax.refined_labels import LabelPredictor
@@ -56,7 +57,14 @@ class Three(nnx.Module):
 
 def test_labels_are_of_fusion_and_edges_whatever_the_size() -> None:
     network, params, statistics = split_network(Three())
-    predict = LabelPredictor(network, sharding.make_mesh(), num_classes=2, names=NAMES, tile=32, batch_size=8)
+    predict = LabelPredictor(
+        network,
+        sharding.make_mesh(),
+        num_classes=2,
+        names=NAMES,
+        tilings=[Tiling(32, blend=8)],
+        batch_px=8 * 32**2,
+    )
     for e in EXAMPLES:
         found = predict(Weights(params, statistics), e.image)
         assert found["soft_classes"].dtype == np.float32

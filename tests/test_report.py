@@ -58,7 +58,7 @@ CURVES = (
 
 
 def entry(name, kind, label_maps, examples=EXAMPLES, facts=None, curves=()):
-    images = (scoring.score_image(e, m, AREA) for e, m in zip(examples, label_maps, strict=True))
+    images = (scoring.score_image(e, m, AREA, 1.0) for e, m in zip(examples, label_maps, strict=True))
     return Entry(name, kind, tuple(images), facts or {}, curves)
 
 
@@ -73,7 +73,7 @@ def facts(model, width):
             "data": {"dataset": "monuseg", "validation": ["a"]},
         },
         "versions": {"nucseg_jax": "0.1.0"},
-        "instances": {"method": "watershed", "h_px": 0.5},
+        "instances": {"method": "watershed", "h_um": 0.125},
     }
 
 

@@ -23,7 +23,7 @@ def nuclei_of(example: Example) -> np.ndarray:
 
 
 def test_scores_by_hand(example: Example) -> None:
-    found = scoring.score_image(example, nuclei_of(example), 70)
+    found = scoring.score_image(example, nuclei_of(example), 70 * 0.25**2, 0.25)
     v = found.scores
     assert (v["count_true"], v["count_pred"], v["count_min_area"]) == (2, 3, 2)
     assert v["dice"] == pytest.approx(2 * 200 / (2 * 200 + 9))
@@ -32,8 +32,8 @@ def test_scores_by_hand(example: Example) -> None:
 
 
 def test_summaries(example: Example) -> None:
-    good = scoring.score_image(example, example.original_label_map, 70)
-    bad = scoring.score_image(example, np.zeros((40, 40), np.int32), 70)
+    good = scoring.score_image(example, example.original_label_map, 4.375, 0.25)
+    bad = scoring.score_image(example, np.zeros((40, 40), np.int32), 4.375, 0.25)
     found = scoring.summary([example, example], [good, bad])
     assert found["aji"] == found["dice"] == 0.5
     # Of 400 true pixels 200 are found.
@@ -44,5 +44,5 @@ def test_summaries(example: Example) -> None:
         ("c", "x", "liver", 0.0),
     ]
     assert scoring.by_organ([good, bad]) == {"liver": [good, bad]}
-    lines = scoring.table("title", {"good": [good], "bad": [bad]}, 70).splitlines()
+    lines = scoring.table("title", {"good": [good], "bad": [bad]}, 4.375).splitlines()
     assert lines[0] == "title" and lines[2].split()[:4] == ["good", "1", "1.000", "1.000"]

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from benchmarks.colour_network import RedIsNucleus
-from nucseg_jax import Segmenter, runs, sharding
+from nucseg_jax import Segmenter, runs
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.magnification import Magnification, of_run
 from nucseg_jax.inference.scan import Scan
@@ -21,7 +21,7 @@ from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.inference.timing import STAGES, StageTimes
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import slide_of_array
-from tests.drawn_tissue import EOSIN, MPP, config_of, of_whole, segmenter, tissue
+from tests.drawn_tissue import EOSIN, MPP, config_of, identical_part, of_whole, segmenter, tissue
 from tests.untrained import write_run
 
 
@@ -56,7 +56,7 @@ def test_tiles_without_tissue_are_skipped() -> None:
         assert 0 < stream.megapixels < 0.2 < 0.41
         count = len(list(stream))
     assert count == of_whole(image, config_of("watershed")).max()
-    assert all(sample.mean() < 250 for sample in one._network.estimated_from)
+    assert (one._network.estimated_from.min(axis=-1) < 245).mean() > 0.2
 
 
 def test_coarser_and_finer_images_come_back_at_their_own_size() -> None:
@@ -178,7 +178,7 @@ def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
         probabilities, other = found(**others)
         assert np.abs(probabilities - expected).max() <= 1, others
         assert (probabilities != expected).mean() < 1e-3, others
-        assert (other != nuclei).mean() < 1e-3, others
+        assert identical_part(other, nuclei) > 0.99, others
 
 
 def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path, one_device: Mesh) -> None:
@@ -191,7 +191,7 @@ def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path
     other = Segmenter.load(
         run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 9}, block_px=40, small_px=0
     )
-    assert (whole(image) != other(image)).mean() < 1e-3
+    assert identical_part(whole(image), other(image)) > 0.99
 
     def seam(overlap_px: int) -> float:
         overrides = {"eval.overlap_px": overlap_px}
@@ -232,9 +232,11 @@ def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> N
         tile = scan.read(scan.places[0])
         normalized, _ = scan.start([tile])
         dye = scan.at_once()[-1]
-    normalizer = runs.open_run(run, sharding.make_mesh(), {}).model.stain
-    expected = normalizer.transform(tile, source=normalizer.estimate([image]).style)
-    assert np.abs(np.asarray(normalized[0], np.int16) - expected).max() <= 2
+    normalizer = runs.open_run(run, one_device, {}).model.stain
+    style = normalizer.estimate(image).style
+    np.testing.assert_allclose(scan.stain.style.matrix, style.matrix, atol=0.02)
+    expected = normalizer.transform(tile, source=scan.stain.style)
+    assert np.abs(np.asarray(normalized[0], np.int16) - expected).max() <= 1
     assert dye[image[..., 0] < 100].mean() > dye[image[..., 0] == 230].mean()
 
 

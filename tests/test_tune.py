@@ -15,7 +15,9 @@ from nucseg_jax.data import load
 from nucseg_jax.errors import UserError
 from nucseg_jax.instances import METHODS
 from nucseg_jax.maps import NucleusMap
-from nucseg_jax.tune import GRIDS, Setting, best_of_methods, ceiling, search, tune
+from nucseg_jax.nuclei import Frame
+from nucseg_jax.tune import tune
+from nucseg_jax.tuning import GRIDS, Scene, Setting, best_of_methods, ceiling, search
 from tests.test_instances import TOUCHING, perfect
 
 SPECKLED = TOUCHING.copy()
@@ -30,34 +32,39 @@ def speckled(strength: float) -> NucleusMap:
     return NucleusMap(nucleus, nucleus * np.float32(0.9) * boundary)
 
 
+def scene(nucleus_map: NucleusMap) -> Scene:
+    """Of an image with the nuclei of TOUCHING, a micrometre a pixel: sizes are those in pixels."""
+    return Scene(nucleus_map, Frame(TOUCHING.shape, 1.0, 1.0), TOUCHING)
+
+
 def only(settings: list[Setting], **parameters: float) -> Setting:
     (found,) = [s for s in settings if parameters.items() <= s.parameters.items()]
     return found
 
 
 def test_every_combination_is_tried_in_order() -> None:
-    grid = {"threshold": (0.4, 0.5), "min_area_px": (0, 10, 30)}
-    settings = search([speckled(0.9)], [TOUCHING], {"components": grid})
+    grid = {"threshold": (0.4, 0.5), "min_area_um2": (0, 10, 30)}
+    settings = search([scene(speckled(0.9))], {"components": grid})
     assert [tuple(s.parameters.values()) for s in settings] == [
-        (t, a) for t in grid["threshold"] for a in grid["min_area_px"]
+        (t, a) for t in grid["threshold"] for a in grid["min_area_um2"]
     ]
-    by_area = [only(settings, threshold=0.5, min_area_px=a) for a in (0, 10, 30)]
+    by_area = [only(settings, threshold=0.5, min_area_um2=a) for a in (0, 10, 30)]
     assert by_area[0].aji < by_area[1].aji < by_area[2].aji, "first one, then both false nuclei go"
     assert all(s.seconds > 0 and 0 < s.pq < 1 for s in settings)
 
 
 def test_scores_are_means_over_images() -> None:
-    maps, truths = [perfect(TOUCHING), speckled(0.9)], [TOUCHING, TOUCHING]
-    grid = {"components": {"threshold": (0.5,), "min_area_px": (0,)}}
-    (both,) = search(maps, truths, grid)
-    alone = [search([m], [t], grid)[0] for m, t in zip(maps, truths, strict=True)]
+    scenes = [scene(perfect(TOUCHING)), scene(speckled(0.9))]
+    grid = {"components": {"threshold": (0.5,), "min_area_um2": (0,)}}
+    (both,) = search(scenes, grid)
+    alone = [search([one], grid)[0] for one in scenes]
     assert both.aji == pytest.approx(np.mean([s.aji for s in alone]))
     assert both.pq == pytest.approx(np.mean([s.pq for s in alone]))
 
 
 def test_the_right_threshold_is_found() -> None:
-    grid = {"threshold": (0.3, 0.5, 0.6), "min_area_px": (0,)}
-    settings = search([speckled(0.4)], [TOUCHING], {"components": grid})
+    grid = {"threshold": (0.3, 0.5, 0.6), "min_area_um2": (0,)}
+    settings = search([scene(speckled(0.4))], {"components": grid})
     assert best_of_methods(settings)["components"].parameters["threshold"] == 0.5
     assert only(settings, threshold=0.6).aji == 0
 
@@ -73,8 +80,8 @@ def test_methods_are_ranked_and_the_first_of_equals_is_taken() -> None:
 
 def test_the_default_grid_serves_networks_with_and_without_boundaries() -> None:
     nucleus_map = perfect(TOUCHING)
-    assert {s.method for s in search([nucleus_map], [TOUCHING])} == set(METHODS) == set(GRIDS)
-    assert {s.method for s in search([NucleusMap(nucleus_map.nucleus)], [TOUCHING])} == {
+    assert {s.method for s in search([scene(nucleus_map)])} == set(METHODS) == set(GRIDS)
+    assert {s.method for s in search([scene(NucleusMap(nucleus_map.nucleus))])} == {
         "components",
         "watershed",
     }
@@ -82,14 +89,16 @@ def test_the_default_grid_serves_networks_with_and_without_boundaries() -> None:
 
 def test_the_ceiling_is_what_perfect_pixels_give() -> None:
     def setting(method: str, **parameters: float) -> Setting:
-        return Setting(method, parameters | {"threshold": 0.5, "min_area_px": 0}, 0, 0, 0)
+        return Setting(method, parameters | {"threshold": 0.5, "min_area_um2": 0}, 0, 0, 0)
 
-    joined = ceiling([TOUCHING], setting("components"))
-    waist = ceiling([TOUCHING], setting("watershed", h_px=0.5, smoothing_px=1.0))
-    parted = ceiling([TOUCHING], setting("boundary", inside_threshold=0.5, min_marker_px=5))
+    one = scene(perfect(TOUCHING))
+    joined = ceiling([one], setting("components"))
+    waist = ceiling([one], setting("watershed", h_um=0.5, smoothing_um=1.0))
+    parted = ceiling([one], setting("boundary", inside_threshold=0.5, min_marker_um2=5))
     assert joined < 0.75 < 0.95 < waist < 1 and parted > 0.95
     alone = np.where(TOUCHING == 2, 0, TOUCHING)
-    assert ceiling([alone, alone], setting("components")) == 1
+    apart = one._replace(truth=alone)
+    assert ceiling([apart, apart], setting("components")) == 1
 
 
 def test_a_run_is_tuned_on_what_it_held_out(
@@ -117,7 +126,7 @@ def test_a_run_is_tuned_on_what_it_held_out(
         assert any(re.match(rf"{method} +0\.\d+ +0\.\d+ +[01]\.\d+ +\d\.\d+  threshold", x) for x in lines)
 
     for not_held_out, message in (
-        (trained_on, f"was trained on {trained_on}.*{held}"),
+        (trained_on, f"was trained on 1 of these 2 images.*: {trained_on}.*{held}"),
         (test, f"names {test}"),
     ):
         tiny_config.data.validation = (held, not_held_out)

@@ -4,46 +4,40 @@ import numpy as np
 import pytest
 
 from configs import default
-from nucseg_jax import instances, metrics, sharding, validation
-from nucseg_jax.dataset import Example
+from nucseg_jax import sharding, validation
+from nucseg_jax.dataset import Dataset, Example
 from nucseg_jax.logs import RunLog
-from nucseg_jax.maps import NucleusMap
 from nucseg_jax.models.functional import Weights, split_network
 from tests.networks import filled_network
-from tests.test_instances import TOUCHING
 
 
-def example(truth: np.ndarray) -> Example:
-    image = np.zeros((*truth.shape, 3), np.uint8)
-    return Example("a", "breast", image, truth, image, truth)
-
-
-def test_aji_is_of_the_configs_nuclei_and_dice_of_the_pixels_above_a_half() -> None:
-    chosen = default.get_config().instances
-    found = NucleusMap((TOUCHING > 0).astype(np.float32) * np.float32(0.6))
-    by_method = {}
-    for chosen.method in ("components", "watershed"):
-        by_method[chosen.method] = validation.score(example(TOUCHING), found, chosen)
-        nuclei = instances.split(found, chosen)
-        assert by_method[chosen.method]["aji"] == metrics.score(TOUCHING, nuclei)["aji"]
-    assert by_method["watershed"]["aji"] > by_method["components"]["aji"]
-    chosen.watershed.threshold = 0.7
-    none = validation.score(example(TOUCHING), found, chosen)
-    assert none == {"aji": 0.0, "dice": 1.0}
+def dataset_of(*truths: np.ndarray) -> Dataset:
+    images = [np.full((*truth.shape, 3), 120, np.uint8) for truth in truths]
+    examples = [
+        Example(str(i), "breast", image, t, image, t)
+        for i, (image, t) in enumerate(zip(images, truths, strict=True))
+    ]
+    return Dataset("folder/test_none", {"train": examples}, {"mpp": 0.25, "mpp_source": "test"})
 
 
 def test_scores_are_means_over_the_images() -> None:
     """Of a network that finds nucleus everywhere: the truth's share of the pixels is known."""
     config = default.get_config()
-    config.data.crop_size = 32
+    config.data.crop_size, config.data.stain = 32, "none"
     network, params, batch_stats = split_network(
         filled_network("unet", lambda shape: np.zeros(shape, np.float32), width=1 / 16)
     )
     full, half = np.ones((32, 32), np.int32), np.ones((32, 32), np.int32)
     half[16:] = 0
-    config.instances.components.threshold = 0.4  # all probabilities are 0.5
-    validate = validation.validator(config, network, sharding.make_mesh(), [example(full), example(half)])
-    assert validate(Weights(params, batch_stats)) == {"aji": pytest.approx(0.75), "dice": 0.0}
+    config.instances.components.threshold = 0.4  # all probabilities are 0.5, which 8 bits round up
+    dataset = dataset_of(full, half)
+    mesh = sharding.make_mesh()
+    validate = validation.validator(config, network, mesh, dataset, dataset.splits["train"], None)
+    found = validate(Weights(params, batch_stats))
+    assert found == {"aji": pytest.approx(0.75), "dice": pytest.approx((1 + 2 / 3) / 2)}
+    config.instances.components.threshold = 0.6
+    validate = validation.validator(config, network, mesh, dataset, dataset.splits["train"], None)
+    assert validate(Weights(params, batch_stats)) == {"aji": 0.0, "dice": found["dice"]}
 
 
 def test_the_log_says_both_scores(tmp_path, capsys) -> None:

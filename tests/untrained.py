@@ -8,12 +8,26 @@ import numpy as np
 
 from configs import demo
 from nucseg_jax import checkpoint
+from nucseg_jax.dataset import Dataset
 from nucseg_jax.models.functional import Weights, split_network
 from tests.networks import filled_network
 
 
-def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: Any) -> Path:
-    """A checkpoint of a U-Net of four channels, 32-pixel tiles; `changes`: config keys, __ for the dot."""
+def write_run(
+    workdir: Path,
+    *,
+    stain: dict[str, Any] | None = None,
+    dataset: Dataset | None = None,
+    **changes: Any,
+) -> Path:
+    """A checkpoint of a U-Net of four channels, 32-pixel patches.
+
+    Args:
+      workdir: where it goes.
+      stain: how stains are normalised.
+      dataset: that it says it was trained on; None: it does not say.
+      changes: config keys, __ for the dot.
+    """
     config = demo.get_config()
     config.model.width = 1 / 16
     config.data.crop_size = 32
@@ -28,7 +42,11 @@ def write_run(workdir: Path, *, stain: dict[str, Any] | None = None, **changes: 
         num_classes=config.model.num_classes,
     )
     _, params, batch_stats = split_network(model)
-    info = checkpoint.describe(config, {}, stain, None)
+    if dataset is None:
+        info = checkpoint.describe(config, {}, stain, None)
+    else:
+        found = {"image_mpp": dataset.mpp, "network_mpp": dataset.prepared_mpp, "source": dataset.mpp_source}
+        info = checkpoint.describe(config, dataset.metadata, stain, found)
     with checkpoint.Checkpoints(workdir, 1) as checkpoints:
         checkpoints.save(1, Weights(params, batch_stats), info)
     return workdir

@@ -95,12 +95,12 @@ class TileNetwork:
         """Tiles a batch: a multiple of the devices."""
         return tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)
 
-    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain:
-        """How a slide is stained, from images uint8 [h, w, 3] of its tissue."""
+    def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
+        """How a slide is stained, from pixels uint8 [N, 3] of its tissue."""
         reference = unit_rows(REFERENCE, jnp.float32)
         if self._stain is None:
             return SlideStain(None, reference, True)
-        style, found = self._stain.estimate(images)
+        style, found = self._stain.estimate(pixels)
         matrix = jnp.asarray(style.matrix) if isinstance(style, Stains) else reference
         return SlideStain(style, matrix, found)
 

@@ -24,14 +24,16 @@ class Network(Protocol):
     """What is asked of `network.TileNetwork`, which says what these are."""
 
     has_boundary: bool
-    tilings: Sequence[Tiling]
+
+    @property
+    def tilings(self) -> Sequence[Tiling]: ...
 
     @property
     def planes(self) -> int: ...
 
     def batch_size(self, tiling: Tiling) -> int: ...
 
-    def estimate(self, images: Sequence[NDArray[np.uint8]]) -> SlideStain: ...
+    def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain: ...
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]: ...
 
@@ -87,7 +89,8 @@ class Scan:
         chosen = sorted({i * len(squares) // _STAIN_SQUARES for i in range(_STAIN_SQUARES)})
         samples = list(map_(self._sample, squares[chosen].tolist()))
         with self.times.measure("stain"):
-            self.stain = self.network.estimate(samples)
+            # Together, so that a square that the border cuts weighs no more than its pixels.
+            self.stain = self.network.estimate(np.concatenate([s.reshape(-1, 3) for s in samples]))
 
     def read(self, place: TilePlace) -> NDArray[np.uint8]:
         """uint8 [tile, tile, 3] RGB of a tile."""

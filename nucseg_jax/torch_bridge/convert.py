@@ -18,6 +18,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.functional import CHANNEL_ORDERS, InputFormat, Weights, split_network
 from nucseg_jax.run_checks import check_values
+from nucseg_jax.slides.resolution import check_given
 from nucseg_jax.torch_bridge.files import read_state_dict
 from nucseg_jax.torch_bridge.weights import load_state_dict
 
@@ -35,6 +36,7 @@ def convert(
     input_format: InputFormat,
     stain: str = "vahadane",
     crop_size: int = 512,
+    mpp: float | None = None,
 ) -> list[str]:
     """Write `WORKDIR/checkpoints/0` with the weights of a PyTorch checkpoint and how they take images.
 
@@ -46,6 +48,7 @@ def convert(
       input_format: how its images were fed.
       stain: the stain normalisation of its training images, `data.stain`.
       crop_size: side of its training patches in pixels, `data.crop_size`.
+      mpp: µm a pixel of its training images, before `input_format` scales them; None: not known.
 
     Returns:
       The keys that were ignored.
@@ -67,7 +70,10 @@ def convert(
     config.data.crop_size = crop_size
     check_values(config, devices=1)
     source = {"file": checkpoint.name, "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
-    info = describe(config, {}, None) | {"converted_from": source}
+    resolution = None
+    if mpp is not None:
+        resolution = {"image_mpp": check_given(mpp), "network_mpp": mpp, "source": "given by --mpp"}
+    info = describe(config, {}, None, resolution) | {"converted_from": source}
     _, params, batch_stats = split_network(model, input_format)
     with Checkpoints(workdir, keep=1) as checkpoints:
         if checkpoints.latest is not None:
@@ -91,6 +97,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--stain", choices=("vahadane", "macenko", "reinhard", "none"), default="vahadane")
     parser.add_argument("--crop-size", type=int, default=512)
+    parser.add_argument(
+        "--mpp", type=float, metavar="UM", help="µm a pixel of its training images (default: not recorded)"
+    )
     args = parser.parse_args(argv)
     scale = AUTHORS_INPUT_SCALE.get(args.model, 1.0) if args.input_scale is None else args.input_scale
     try:
@@ -104,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             input_format=input_format,
             stain=args.stain,
             crop_size=args.crop_size,
+            mpp=args.mpp,
         )
     except UserError as error:
         sys.exit(f"error: {error}")
