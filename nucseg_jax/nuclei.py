@@ -97,7 +97,8 @@ class Frame:
     def _network_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The row (the column) of the network's level that the centre of each base pixel lies in."""
         rows, columns = (
-            np.minimum(np.floor((np.arange(side) + 0.5) / self.scale).astype(np.int64), last - 1)
+            # A centre that falls between two pixels is of the later one, whatever the rounding of `scale`.
+            np.minimum(np.floor((np.arange(side) + 0.5) / self.scale + 1e-6).astype(np.int64), last - 1)
             for side, last in zip(self.size, self.network_size, strict=True)
         )
         return rows, columns

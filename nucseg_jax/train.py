@@ -58,7 +58,7 @@ def create_state(
     if encoder_weights:
         from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
 
-        load_encoder(model, Path(encoder_weights))
+        say(load_encoder(model, Path(encoder_weights), config.model.channel_order))
     input_format = InputFormat(
         config.model.channel_order, config.model.input_scale, experiment.in_network(stain)
     )

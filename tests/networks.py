@@ -1,5 +1,6 @@
 """Networks for tests, made and compiled in less time than real ones."""
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -14,6 +15,9 @@ from nucseg_jax.models import create_model
 
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once: half the compilation time, slower code."""
+
+ONE_BY_ONE = "all-reduce-combiner"
+"""The pass by which XLA sums several arrays over devices at once; `summed_over_devices` wants it left out."""
 
 
 def filled_network(
@@ -57,3 +61,17 @@ def empty_network(name: str, *, width: float, **options: Any) -> nnx.Module:
 def all_logits(model: Any, images: jax.Array) -> dict[str, jax.Array]:
     """The logits by name: of `self_correction` those of its three branches."""
     return model.branches(images)._asdict() if hasattr(model, "branches") else {"logits": model(images)}
+
+
+def summed_over_devices(compiled: jax.stages.Compiled) -> set[str]:
+    """The dtypes of all that a program, compiled without ONE_BY_ONE, adds up over its devices.
+
+    XLA's CPU backend, unlike its others, widens values of 16 bits for that. They count as "16 bits" here: the
+    name of the function that adds them tells.
+    """
+    sums = re.findall(r"= ([^=\n]*?) all-reduce(?:-start)?\(.*?to_apply=%([\w.-]+)", compiled.as_text())
+    return {
+        "16 bits" if function.endswith("promoted") else dtype
+        for result, function in sums
+        for dtype in re.findall(r"(\w+)\[", result)
+    }

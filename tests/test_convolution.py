@@ -142,8 +142,17 @@ def test_bfloat16_sums_in_float32() -> None:
     """A gradient over many pixels, in blocks: summed in bfloat16 it would stall at a few hundred ones."""
     x, dy = jnp.ones((1, 64, 64, 2), jnp.bfloat16), jnp.ones((1, 64, 64, 2), jnp.bfloat16)
     gradient = convolution._kernel_gradient_on_cpu(x, dy, size=3, window=Window(padding=(1, 1)))
-    assert gradient.dtype == jnp.bfloat16
-    np.testing.assert_allclose(gradient[1, 1].astype(jnp.float32), 64 * 64, rtol=2**-8)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(gradient[1, 1], 64 * 64)
+    np.testing.assert_array_equal(gradient[0, 0], 63 * 63)  # bfloat16 has no such number
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_kernels_are_rounded_to_the_images_dtype(dtype: jnp.dtype) -> None:
+    x, kernel = random(1, 6, 5, 3).astype(dtype), random(3, 3, 3, 4, seed=2)
+    y = convolve(x, kernel, Window(padding=(1, 1)))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, convolve(x, kernel.astype(dtype), Window(padding=(1, 1))))
 
 
 def test_other_backends_take_xlas_convolutions() -> None:

@@ -1,5 +1,8 @@
 """The layers against NumPy written from their definitions."""
 
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nucseg_jax import sharding
 from nucseg_jax.models import layers
+from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
 
 @pytest.mark.parametrize("size", [(3, 7), (9, 4), (1, 1), (5, 5)])
@@ -122,3 +127,85 @@ def test_unpooling_puts_each_maximum_back_where_it_first_was(values: np.ndarray)
     kept = np.where(np.arange(4) == first[..., None], windows, 0)
     expected = kept.reshape(2, 2, 3, 2, 2, 2).transpose(0, 1, 4, 2, 5, 3).reshape(x.shape)
     np.testing.assert_array_equal(layers.unpool_2x2(pooled, position), expected)
+
+
+# From 4 channels to 6.
+LAYERS = {
+    "3x3": lambda **options: layers.Conv(4, 6, **options),
+    "1x1": lambda **options: layers.Conv(4, 6, 1, **options),
+    "strided": lambda **options: layers.Conv(4, 6, stride=2, **options),
+    "dilated": lambda **options: layers.Conv(4, 6, dilation=2, **options),
+    "of upsampled": lambda **options: layers.ConvOfUpsampled(4, 6, **options),
+    "transposed": lambda **options: layers.TransposedConv(4, 6, zeros_before=1, **options),
+    "classifier": lambda **options: layers.Classifier(4, 6, **options),
+    "batch norm": lambda **options: layers.BatchNorm(4, **options),
+}
+
+
+@pytest.fixture(params=["cpu", "default"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The layers as CPUs compute them, and, compiled for this CPU too, as all other backends do."""
+    if request.param == "default":
+        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    return request.param
+
+
+def parameter_gradients(kind: str, dtype: Any) -> tuple[Any, nnx.State, jax.Array, jax.Array]:
+    """(function, parameters, images, gradient of the result): `function(*rest)` is that of the parameters."""
+    graph, params, rest = nnx.split(LAYERS[kind](dtype=dtype, rngs=nnx.Rngs(0)), nnx.Param, ...)
+
+    def forward(params: nnx.State, x: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params, rest, copy=True)(x)
+
+    def gradients(params: nnx.State, x: jax.Array, dy: jax.Array) -> nnx.State:
+        y, pull = jax.vjp(lambda params: forward(params, x), params)
+        return pull(dy.astype(y.dtype))[0]
+
+    # Positive, so that a sum grows beyond what bfloat16 can add to it.
+    generator = np.random.default_rng(0)
+    x = jnp.asarray(generator.random((8, 32, 32, 4)), jnp.bfloat16)
+    shape = jax.eval_shape(forward, params, x).shape
+    return gradients, params, x, jnp.asarray(generator.random(shape), jnp.bfloat16)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_gradients_of_parameters_are_float32_sums_of_bfloat16_values(kind: str, backend: str) -> None:
+    """Those of the float32 layer for the same images. Rounded to bfloat16 anywhere, they would be 2⁻⁹ off."""
+    found, expected = (
+        jax.jit(gradients)(*arguments)
+        for gradients, *arguments in (parameter_gradients(kind, dtype) for dtype in ("bfloat16", "float32"))
+    )
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        name = jax.tree_util.keystr(path)
+        assert a.dtype == jnp.float32, name
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * float(jnp.abs(b).max()), err_msg=name)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_devices_add_up_gradients_of_bfloat16_layers_in_float32(kind: str, backend: str) -> None:
+    mesh = sharding.make_mesh()
+    gradients, params, *images = parameter_gradients(kind, "bfloat16")
+    arguments = sharding.replicate(mesh, params), *sharding.split_batch(mesh, images)
+    step = jax.jit(
+        gradients,
+        out_shardings=sharding.replicated(mesh),
+        compiler_options=QUICK | {"xla_disable_hlo_passes": ONE_BY_ONE},
+    )
+    compiled = step.lower(*arguments).compile()
+    assert summed_over_devices(compiled) == {"f32"}
+    if kind != "batch norm":
+        assert (" convolution(" in compiled.as_text()) == (backend == "default")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_classifiers_compute_in_at_least_float32(dtype: str) -> None:
+    """Their float32 weights are not rounded, their logits neither."""
+    with jax.enable_x64(dtype == "float64"):
+        classifier = layers.Classifier(4, 2, 1, dtype=dtype, rngs=nnx.Rngs(0))
+        x = jnp.asarray(np.random.default_rng(0).random((1, 5, 6, 4)), dtype)
+        kernel, bias = np.asarray(classifier.kernel[...])[0, 0], np.asarray(classifier.bias[...])
+        y = classifier(x)
+        assert y.dtype == ("float64" if dtype == "float64" else "float32")
+        np.testing.assert_allclose(y, np.asarray(x, np.float64) @ kernel + bias, rtol=1e-6, atol=1e-6)

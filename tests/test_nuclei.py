@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from nucseg_jax.nuclei import Frame
+from nucseg_jax.nuclei import Frame, Nucleus
 from tests.test_export_nuclei import label_map_of, many
 
 SIDES = st.integers(30, 120)
@@ -37,3 +37,12 @@ def test_the_same_pixels_where_nothing_is_scaled() -> None:
         top, left, mask = frame.on_slide(nucleus)
         assert (top, left) == (nucleus.top, nucleus.left)
         np.testing.assert_array_equal(mask, nucleus.mask)
+
+
+def test_the_last_digit_of_a_resolution_moves_no_nucleus() -> None:
+    """What a TIFF says of 0.25 µm is 0.24999999999999997; every 125th centre lies between two pixels."""
+    of_network = np.arange(1024 * 2, dtype=np.int32).reshape(1024, 2)
+    exact, read = (Frame((1000, 2), mpp, 0.25 * 1000 / 1024) for mpp in (0.25, 0.24999999999999997))
+    np.testing.assert_array_equal(exact.label_map(of_network), read.label_map(of_network))
+    nucleus = Nucleus(1, 60, 0, np.ones((8, 1), bool), 0.5)
+    np.testing.assert_equal(exact.on_slide(nucleus), read.on_slide(nucleus))

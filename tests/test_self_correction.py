@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from configs import self_correction as paper
 from nucseg_jax import checkpoint, data, optim, refined_labels, run_checks, sharding, train
 from nucseg_jax.checkpoint import load_model, parameter_digest
 from nucseg_jax.errors import UserError
@@ -72,6 +73,11 @@ def test_cycles_are_the_last_steps() -> None:
     finished = [cycles.finished(step) for step in (0, 39, 40, 59, 60, 99, 100)]
     assert finished == [None, None, 0, 0, 1, 2, 3]
     assert list(Cycles(7).phases(2)) == [range(2, 7)] and Cycles(7).finished(7) is None
+
+
+def test_the_config_trains_the_papers_100_epochs_of_which_50_are_cycles() -> None:
+    assert Cycles.of(paper.get_config(), steps_per_epoch=10) == Cycles(1000, 5, 100, 100)
+    assert Cycles(1000, 5, 100, 100).start == 500
 
 
 def test_num_steps_squeezes_the_cycles(tiny_config: ConfigDict) -> None:

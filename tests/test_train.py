@@ -24,7 +24,7 @@ from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, network
 from nucseg_jax.self_correction import Cycles
 from nucseg_jax.step import TrainState, compile_step
 from tests.killed import keep_until
-from tests.networks import QUICK
+from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
 Batch = dict[str, np.ndarray]
 
@@ -124,16 +124,22 @@ CONV_BIAS = re.compile(r"conv\d?\.bias$")
 def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     name: str, tiny_config: ConfigDict, tissue_batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One step moves every parameter by its gradient (weight decay is off) and every batch statistic."""
-    options = sharding.compiler_options
-    monkeypatch.setattr(sharding, "compiler_options", lambda mesh: options(mesh) | QUICK)
+    """One step moves every parameter by its gradient (weight decay is off) and every batch statistic.
+
+    The devices add up nothing but float32.
+    """
+    options = sharding.compiler_options(sharding.make_mesh()) | QUICK
+    options["xla_disable_hlo_passes"] += f",{ONE_BY_ONE}"
+    monkeypatch.setattr(sharding, "compiler_options", lambda mesh: options)
     c, mesh = tiny_config, sharding.make_mesh()
     c.model.name, c.model.width, c.model.dtype = name, 1 / 32, "bfloat16"
     c.optim.weight_decay, c.optim.learning_rate = 0.0, 1.0
     network, state, optimizer = start(c, mesh)
     before = by_path(state)
-    step = compiled(c, mesh, network, optimizer)
-    state, loss = step(state, sharding.split_batch(mesh, tissue_batch))
+    batch = sharding.split_batch(mesh, tissue_batch)
+    step = compiled(c, mesh, network, optimizer).lower(state, batch).compile()
+    assert summed_over_devices(step) == {"f32"}
+    state, loss = step(state, batch)
     assert np.isfinite(loss) and state.step == 1
     for array in jax.tree.leaves((state.params, state.batch_stats)):
         assert len(array.sharding.device_set) == 8 and array.is_fully_replicated

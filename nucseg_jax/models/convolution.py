@@ -4,10 +4,13 @@ On GPUs and TPUs these are XLA's own. XLA's CPU backend computes three things at
 processor's rate: the gradient of a kernel, which it takes as a convolution with a kernel of the image's size;
 1×1 convolutions; and convolutions of small images with many channels. There, and only there, they are written
 as matrix products. Values differ by float rounding only.
+
+Images come in the dtype that the network computes in, kernels in that of the parameters. A kernel is rounded
+to the images' dtype for the products. Its gradient is summed in at least float32 and is not rounded before it
+has the kernel's dtype. So the devices, too, add up their parts of it in float32.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,11 +54,11 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
 
     Args:
       x: [B,H,W,I].
-      kernel: [k,k,I,O].
+      kernel: [k,k,I,O], as the parameter is; rounded to the dtype of `x` here.
       window: stride, dilation and padding, the same along both axes.
 
     Returns:
-      [B,h,w,O].
+      [B,h,w,O] in the dtype of `x`.
     """
     return _keep_operands(x, kernel, window)[0]
 
@@ -66,11 +69,11 @@ def convolve_transposed(x: jax.Array, kernel: jax.Array, zeros_before: int) -> j
 
     Args:
       x: [B,h,w,I].
-      kernel: [3,3,I,O].
+      kernel: [3,3,I,O], as the parameter is; rounded to the dtype of `x` here.
       zeros_before: 1 or 2 zeros before the first pixel, and 2 or 1 behind the last one, along both axes.
 
     Returns:
-      [B,2h,2w,O].
+      [B,2h,2w,O] in the dtype of `x`.
     """
     return lax.platform_dependent(
         x,
@@ -83,15 +86,11 @@ def convolve_transposed(x: jax.Array, kernel: jax.Array, zeros_before: int) -> j
 def _transposed_gradients(
     zeros_before: int, operands: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    def gradients(forward: Callable[..., jax.Array], *arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x, kernel, dy = arrays
-        return jax.vjp(partial(forward, zeros_before=zeros_before), x, kernel)[1](dy)
-
     return lax.platform_dependent(
         *operands,
         dy,
-        cpu=partial(gradients, _transposed_by_phases),
-        default=partial(gradients, _xla_transposed),
+        cpu=partial(_transposed_gradients_on_cpu, zeros_before=zeros_before),
+        default=partial(_xla_transposed_gradients, zeros_before=zeros_before),
     )
 
 
@@ -101,9 +100,26 @@ convolve_transposed.defvjp(
 )
 
 
+def _transposed_gradients_on_cpu(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, *, zeros_before: int
+) -> tuple[jax.Array, jax.Array]:
+    return jax.vjp(partial(_transposed_by_phases, zeros_before=zeros_before), x, kernel)[1](dy)
+
+
 def _xla_transposed(x: jax.Array, kernel: jax.Array, *, zeros_before: int) -> jax.Array:
     padding = ((zeros_before, 3 - zeros_before),) * 2
-    return lax.conv_transpose(x, kernel, (2, 2), padding, dimension_numbers=_NHWC)
+    return lax.conv_transpose(x, kernel.astype(x.dtype), (2, 2), padding, dimension_numbers=_NHWC)
+
+
+def _xla_transposed_gradients(
+    x: jax.Array, kernel: jax.Array, dy: jax.Array, *, zeros_before: int
+) -> tuple[jax.Array, jax.Array]:
+    forward = partial(_xla_transposed, zeros_before=zeros_before)
+    (dx,) = jax.linear_transpose(lambda x: forward(x, kernel), x)(dy)
+    x, dy = _widened(x, dy)  # as in _xla_kernel_gradient
+    shape = jax.ShapeDtypeStruct(kernel.shape, x.dtype)
+    (dk,) = jax.linear_transpose(lambda kernel: forward(x, kernel), shape)(dy)
+    return dx, dk.astype(kernel.dtype)
 
 
 def _transposed_by_phases(x: jax.Array, kernel: jax.Array, *, zeros_before: int) -> jax.Array:
@@ -140,7 +156,10 @@ def _keep_operands(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     x = settle(x)
     y = lax.platform_dependent(
-        x, kernel, cpu=partial(_forward_on_cpu, window=window), default=partial(_xla_forward, window=window)
+        x,
+        kernel.astype(x.dtype),
+        cpu=partial(_forward_on_cpu, window=window),
+        default=partial(_xla_forward, window=window),
     )
     return y, (x, kernel)
 
@@ -152,7 +171,7 @@ def _gradients(
     dy = settle(dy)
     dx = lax.platform_dependent(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         dy,
         cpu=partial(_image_gradient_on_cpu, window=window),
         default=partial(_xla_image_gradient, window=window),
@@ -164,7 +183,7 @@ def _gradients(
         cpu=partial(_kernel_gradient_on_cpu, size=size, window=window),
         default=partial(_xla_kernel_gradient, size=size, window=window),
     )
-    return dx, dk
+    return dx, dk.astype(kernel.dtype)
 
 
 convolve.defvjp(_keep_operands, _gradients)
@@ -187,6 +206,13 @@ def _xla_image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, windo
 
 
 def _xla_kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    """The kernel's gradient, in at least float32.
+
+    Both operands are widened first. A convolution of bfloat16 operands with a float32 result would be no
+    faster on GPUs: XLA widens the operands of such convolutions there (its pass `FloatNormalization`).
+    Products of widened bfloat16 values are exact in TF32.
+    """
+    x, dy = _widened(x, dy)
     shape = jax.ShapeDtypeStruct((size, size, x.shape[-1], dy.shape[-1]), x.dtype)
     return jax.linear_transpose(lambda kernel: _xla_forward(x, kernel, window=window), shape)(dy)[0]
 
@@ -224,10 +250,11 @@ def _image_gradient_on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, wi
 
 
 def _kernel_gradient_on_cpu(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    """The kernel's gradient, in at least float32."""
     if size > 1 and window.stride == 1:
         return _kernel_gradient_by_blocks(x, dy, size=size, window=window)
     patches = _patches(x, size, window)
-    gradient = _product(patches, dy, ((0, 1, 2), (0, 1, 2)), x.dtype)
+    gradient = _product(patches, dy, ((0, 1, 2), (0, 1, 2)), _wide(x))
     return gradient.reshape(size, size, x.shape[-1], dy.shape[-1])
 
 
@@ -255,7 +282,7 @@ def _kernel_gradient_by_blocks(x: jax.Array, dy: jax.Array, *, size: int, window
     height = dy.shape[1] if rows_on_x else x.shape[1]
     wanted = max(BLOCK_PIXELS, BLOCK_VALUES / values_a_pixel[layout]) / (x.shape[0] * x.shape[2])
     rows = _block_rows(height, reach, wanted)
-    wide = jnp.promote_types(x.dtype, jnp.float32)
+    wide = _wide(x)
 
     def block_gradient(top: jax.Array | int) -> jax.Array:
         """The block of rows that begins at `top`: [shifts on x · I, shifts on dy · O]."""
@@ -290,7 +317,7 @@ def _kernel_gradient_by_blocks(x: jax.Array, dy: jax.Array, *, size: int, window
     x_taps = [size if on_x else 1 for on_x in layout]
     dy_taps = [1 if on_x else size for on_x in layout]
     gradient = total.reshape(*x_taps, channels, *dy_taps, out_channels).transpose(0, 3, 1, 4, 2, 5)
-    return gradient.reshape(size, size, channels, out_channels).astype(x.dtype)
+    return gradient.reshape(size, size, channels, out_channels)
 
 
 def _shifts(x: jax.Array, rows: list[int], columns: list[int], height: int, width: int) -> jax.Array:
@@ -357,8 +384,16 @@ def _product(
     a: jax.Array, b: jax.Array, contract: tuple[tuple[int, ...], tuple[int, ...]], dtype: jnp.dtype
 ) -> jax.Array:
     """The sum of a · b over pairs of axes, in at least float32, as `dtype`."""
-    wide = jnp.promote_types(a.dtype, jnp.float32)
-    return lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=wide).astype(dtype)
+    return lax.dot_general(a, b, (contract, ((), ())), preferred_element_type=_wide(a)).astype(dtype)
+
+
+def _wide(x: jax.Array) -> jnp.dtype:
+    """The dtype in which products of values like those of `x` are summed: at least float32."""
+    return jnp.promote_types(x.dtype, jnp.float32)
+
+
+def _widened(*arrays: jax.Array) -> list[jax.Array]:
+    return [x.astype(_wide(x)) for x in arrays]
 
 
 def _pixels(x: jax.Array) -> int:

@@ -126,12 +126,12 @@ class FCDenseNet(nnx.Module):
             )
             self.up.append(DenseBlock(channels + skip, growth, count, dtype=dtype, rngs=rngs))
             last_input, channels = channels + skip, count * growth
-        self.classifier = layers.Conv(
+        self.classifier = layers.Classifier(
             last_input + channels, num_classes, 1, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
         )
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         layers.check_images(images, 32, "fc_densenet")
         x, skips = self.first(images), []
         for block, transition in zip(self.down, self.transitions_down, strict=True):

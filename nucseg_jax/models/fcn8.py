@@ -46,10 +46,10 @@ class FCN(nnx.Module):
         self.encoder = VGG16(width=width, dtype=dtype, rngs=rngs)
         sizes = [*self.encoder.channels[::-1], layers.scaled(32, width)]
         self.up = nnx.List(Up(a, b, dtype=dtype, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False))
-        self.classifier = layers.Conv(sizes[-1], num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(sizes[-1], num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         layers.check_images(images, 32, f"fcn{min(self.skips, default=32)}")
         pooled = self.encoder(images)
         features = {2 ** (i + 1): x for i, x in enumerate(pooled)}

@@ -1,7 +1,7 @@
 """Layers that every network shares: NHWC, explicit padding, align-corners resizing, as in PyTorch.
 
-All arrays are [batch, height, width, channels]. `dtype` is the compute dtype; parameters and batch
-statistics stay float32.
+All arrays are [batch, height, width, channels]. `dtype` is the compute dtype; parameters, their gradients
+and batch statistics are float32.
 """
 
 import math
@@ -81,17 +81,43 @@ class Conv(nnx.Conv):
 
     def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
         """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
-        x, kernel, bias = self._operands(inputs)
-        return _add_bias(convolve(x, kernel, self.window), bias)
-
-    def _operands(self, inputs: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """The inputs, the kernel [k,k,in,out] and the bias in the compute dtype."""
-        bias = None if self.bias is None else self.bias[...]
-        return self.promote_dtype((inputs, self.kernel[...], bias), dtype=self.dtype)
+        y = convolve(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
+        return y if self.bias is None else _add_bias(y, self.bias[...])
 
 
-def _add_bias(y: jax.Array, bias: jax.Array | None) -> jax.Array:
-    return y if bias is None else y + _per_channel(bias)
+@jax.custom_vjp
+def _add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """[B,H,W,C] + [C], in the dtype of `y`; the bias's gradient is summed in at least float32."""
+    return y + _per_channel(bias.astype(y.dtype))
+
+
+def _bias_gradients(bias: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    wide = jnp.promote_types(dy.dtype, jnp.float32)
+    return dy, dy.sum((0, 1, 2), dtype=wide).astype(bias.dtype)
+
+
+_add_bias.defvjp(lambda y, bias: (_add_bias(y, bias), bias), _bias_gradients)
+
+
+class Classifier(Conv):
+    """The convolution that makes logits: in at least float32, whatever the network computes in.
+
+    bfloat16 has 8 bits: logits of two classes that are nearly as likely would be equal, and those of a sure
+    decision would be off by several hundredths.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        kernel_init: nnx.Initializer = torch_uniform,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        wide = jnp.promote_types(dtype, jnp.float32)
+        super().__init__(in_channels, out_channels, kernel, kernel_init=kernel_init, dtype=wide, rngs=rngs)
 
 
 class ConvOfUpsampled(Conv):
@@ -105,15 +131,22 @@ class ConvOfUpsampled(Conv):
     def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
         """inputs: [B,h,w,in] → [B,2h,2w,out] in the compute dtype."""
         batch, height, width, _ = inputs.shape
-        kernel = jnp.einsum("pui,qvj,ijcd->uvcpqd", _ROW_OF_TAP, _ROW_OF_TAP, self.kernel[...])
-        bias = None if self.bias is None else self.bias[...]
-        x, kernel, bias = self.promote_dtype((inputs, kernel, bias), dtype=self.dtype)
+        # The highest precision: GPUs would round the taps, and in the gradient their sums, to TF32.
+        kernel = jnp.einsum(
+            "pui,qvj,ijcd->uvcpqd",
+            _ROW_OF_TAP,
+            _ROW_OF_TAP,
+            self.kernel[...],
+            precision=jax.lax.Precision.HIGHEST,
+        )
+        x = jnp.asarray(inputs, self.dtype)
         y = convolve(x, kernel.reshape(2, 2, kernel.shape[2], -1), Window(padding=(1, 1)))
         y = y.reshape(batch, height + 1, width + 1, 2, 2, self.out_features)
         rows = [
             jnp.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], axis=3) for p in (0, 1)
         ]
-        return _add_bias(jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1), bias)
+        y = jnp.stack(rows, axis=2).reshape(batch, 2 * height, 2 * width, -1)
+        return y if self.bias is None else _add_bias(y, self.bias[...])
 
 
 _ROW_OF_TAP = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
@@ -155,9 +188,8 @@ class TransposedConv(nnx.ConvTranspose):
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """inputs: [B,h,w,in] → [B,2h,2w,out] in the compute dtype."""
         assert self.bias is not None
-        operands = (inputs, self.kernel[...], self.bias[...])
-        x, kernel, bias = self.promote_dtype(operands, dtype=self.dtype)
-        return _add_bias(convolve_transposed(x, kernel, self.zeros_before), bias)
+        y = convolve_transposed(jnp.asarray(inputs, self.dtype), self.kernel[...], self.zeros_before)
+        return _add_bias(y, self.bias[...])
 
 
 class Moments(NamedTuple):

@@ -27,8 +27,8 @@ class Merge(layers.Conv):
         kernels = jnp.split(self.kernel[...], starts, axis=2)
         resized = []
         for part, kernel in zip(parts, kernels, strict=True):
-            part, kernel = self.promote_dtype((part, kernel), dtype=self.dtype)
-            resized.append(layers.resize_bilinear(convolve(part, kernel, self.window), size))
+            y = convolve(jnp.asarray(part, self.dtype), kernel, self.window)
+            resized.append(layers.resize_bilinear(y, size))
         return sum(resized[1:], start=resized[0])
 
 
@@ -76,11 +76,11 @@ class PSPSegNet(nnx.Module):
         sizes = [stage4, stage3, stage2, stem, stem, last]
         self.up = nnx.List(Up(a, b, dtype=dtype, rngs=rngs) for a, b in zip(sizes, sizes[1:], strict=False))
         self.fuse = nnx.List(Fuse(c, dtype=dtype, rngs=rngs) for c in sizes[1:5])
-        self.classifier = layers.Conv(last, num_classes, 1, dtype=dtype, rngs=rngs)
-        self.smooth = layers.Conv(num_classes, num_classes, 3, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(last, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.smooth = layers.Classifier(num_classes, num_classes, 3, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         layers.check_images(images, 32, "psp_segnet")
         features = self.encoder(images)
         size = features.stage2.shape[1:3]

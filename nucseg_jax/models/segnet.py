@@ -63,12 +63,12 @@ class SegNet(nnx.Module):
             Block(step, dropout=rate, dtype=dtype, rngs=rngs)
             for step, rate in zip(steps, rates[::-1], strict=True)
         )
-        self.classifier = layers.Conv(
+        self.classifier = layers.Classifier(
             sizes[0], num_classes, kernel_init=layers.he_normal, dtype=dtype, rngs=rngs
         )
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         layers.check_images(images, 32, "segnet")
         x, positions = images, []
         for block in self.encoder:

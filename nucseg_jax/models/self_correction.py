@@ -21,7 +21,7 @@ EDGE_CLASSES = 2
 
 
 class Branches(NamedTuple):
-    """Logits at the images' size; the fusion's are the network's result."""
+    """float32 logits at the images' size; the fusion's are the network's result."""
 
     parsing: jax.Array  # [B,H,W,C]
     edge: jax.Array  # [B,H,W,2]: no edge, edge
@@ -72,7 +72,7 @@ class Parsing(nnx.Module):
         self.conv_fine = norm(fine, fine_out)
         self.conv1 = norm(out_channels + fine_out, out_channels)
         self.conv2 = norm(out_channels, out_channels)
-        self.classifier = layers.Conv(out_channels, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(out_channels, num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, context: jax.Array, fine: jax.Array) -> tuple[jax.Array, jax.Array]:
         context = layers.resize_bilinear(self.conv_context(context), fine.shape[1:3])
@@ -88,8 +88,8 @@ class Edge(nnx.Module):
 
     def __init__(self, in_channels: Sequence[int], out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.convs = nnx.List(ConvNorm(c, out_channels, dtype=dtype, rngs=rngs) for c in in_channels)
-        self.shared = layers.Conv(out_channels, EDGE_CLASSES, dtype=dtype, rngs=rngs)
-        self.classifier = layers.Conv(
+        self.shared = layers.Classifier(out_channels, EDGE_CLASSES, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(
             len(in_channels) * EDGE_CLASSES, EDGE_CLASSES, 1, dtype=dtype, rngs=rngs
         )
 
@@ -109,7 +109,7 @@ class Fusion(nnx.Module):
     ):
         self.conv = ConvNorm(in_channels, channels, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(0.1, broadcast_dims=(1, 2), rngs=rngs)
-        self.classifier = layers.Conv(channels, num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(channels, num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.classifier(self.dropout(self.conv(x)))
@@ -144,11 +144,11 @@ class SelfCorrection(nnx.Module):
         self.fusion = Fusion(4 * features, features, num_classes, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         return self.branches(images).fusion
 
     def branches(self, images: jax.Array) -> Branches:
-        """images: float[B,H,W,3] in [0, 1] → the logits of all three branches."""
+        """images: float[B,H,W,3] in [0, 1] → the float32 logits of all three branches."""
         layers.check_images(images, 16, "self_correction")
         x = self.encoder(images)
         parsing, parsing_features = self.parsing(self.context(x.stage4), x.stage1)

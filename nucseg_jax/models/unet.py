@@ -54,10 +54,10 @@ class UNet(nnx.Module):
         steps = list(zip(sizes[:0:-1], sizes[-2::-1], strict=True))
         self.up = nnx.List(UpConv(a, b, dtype=dtype, rngs=rngs) for a, b in steps)
         self.decoder = nnx.List(DoubleConv(2 * b, b, dtype=dtype, rngs=rngs) for _, b in steps)
-        self.classifier = layers.Conv(sizes[0], num_classes, 1, dtype=dtype, rngs=rngs)
+        self.classifier = layers.Classifier(sizes[0], num_classes, 1, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """images: float[B,H,W,3] in [0, 1] → logits [B,H,W,C] in the compute dtype."""
+        """images: float[B,H,W,3] in [0, 1] → float32 logits [B,H,W,C]."""
         layers.check_images(images, 16, "unet")
         skips = []
         x = images

@@ -123,16 +123,46 @@ def imagenet_file(network: str, path: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize("name", ["fcn8", "psp_segnet", "self_correction"])
-def test_imagenet_encoder(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "trained_on"), [("fcn8", "RGB"), ("psp_segnet", "RGB"), ("self_correction", "BGR")]
+)
+@pytest.mark.parametrize("fed_with", ["RGB", "BGR"])
+def test_imagenet_encoder(name: str, trained_on: str, fed_with: str, tmp_path: Path) -> None:
+    """The file's weights, the first kernel's input channels in the order of the network's images."""
     expected = imagenet_file(name, tmp_path / "imagenet.pth")
     model = create_model(name, width=WIDTH, rngs=nnx.Rngs(0))
-    load_encoder(model, tmp_path / "imagenet.pth")
+    message = load_encoder(model, tmp_path / "imagenet.pth", fed_with)
     loaded = state_arrays(model)
     encoder = [k for k in expected if k.startswith(("pretrained_net", "conv1.", "bn0", "layer"))]
     assert len(encoder) > 20
+    first = "pretrained_net.features.0.weight" if name == "fcn8" else "conv1.weight"
+    assert first in encoder
+    if trained_on != fed_with:
+        expected[first] = expected[first].flip(1)
     for key in encoder:
         assert np.array_equal(loaded[key], expected[key].numpy()), key
+    assert f"trained on {trained_on} images" in message
+    assert ("reversed" in message) == (trained_on != fed_with)
+
+
+def test_training_says_how_it_loads_the_bgr_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fed with RGB, the encoder answers as the file's own network does to the same images in BGR."""
+    file = tmp_path / "imagenet.pth"
+    kernel = imagenet_file("self_correction", file)["conv1.weight"].numpy().transpose(2, 3, 1, 0)
+    config = default.get_config()
+    config.model.name, config.model.width = "self_correction", WIDTH
+    optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
+    _, state = train.create_state(config, sharding.make_mesh(), optimizer, str(file))
+    found = np.asarray(state.params["encoder"]["stem"]["conv1"]["kernel"][...])
+    rgb = np.random.default_rng(0).random((3, 3, 3), np.float32)
+    np.testing.assert_allclose(
+        np.einsum("ijc,ijco->o", rgb, found), np.einsum("ijc,ijco->o", rgb[..., ::-1], kernel), rtol=1e-5
+    )
+    assert "trained on BGR images; the input channels of its first convolution are reversed for RGB" in (
+        capsys.readouterr().out
+    )
 
 
 def test_imagenet_encoder_of_another_network(tmp_path: Path) -> None:
