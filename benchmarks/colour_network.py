@@ -23,7 +23,7 @@ class RedIsNucleus:
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
         self.estimated_from = pixels
-        return SlideStain(None, jnp.zeros((2, 3)), True)
+        return SlideStain(None, np.zeros((2, 3), np.float32), True)
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:
         assert tiles.shape == (self._batch_size, *[self.tilings[0].tile] * 2, 3)

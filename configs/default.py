@@ -88,7 +88,7 @@ def get_config() -> ConfigDict:
     config.checkpoint.best_by = config_dict.placeholder(str)
 
     config.eval = ConfigDict()
-    config.eval.batch_size = 4  # as many pixels at once as so many patches have, at least a tile
+    config.eval.batch_size = 4  # pixels worked on at once, counted in training patches; at least one tile
     # Side of the tiles that images are looked at in, and what neighbours share and blend, in pixels of the
     # network. None: what suits the network (inference/layout.py). The paper's tiles are as large as the
     # patches and do not overlap: overlap_px = 0.

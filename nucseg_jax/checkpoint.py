@@ -3,10 +3,11 @@
 A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
 stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of
-self-correction, where `model` is an average, `training`: the weights that training goes on from. Where images
-are held out,
-`metrics` has their scores: those of SCORES and, under `score`, the one that the best checkpoint is chosen by
-(`checkpoint.best_by` of the config in `info`). Releases before this one wrote the Dice alone, as `f1`.
+self-correction, where `model` is an average, `training`: the weights that training goes on from.
+
+Where images are held out, `metrics` has their scores: those of SCORES and, under `score`, the one that the best
+checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Earlier releases wrote the Dice alone, as
+`f1`.
 """
 
 import hashlib
@@ -156,8 +157,8 @@ def describe(
       config: the experiment.
       dataset_metadata: how the training images were prepared, and which they are.
       stain: that of `stain.experiment.describe`.
-      resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees them,
-        and `source`, how that is known; None where nothing says so.
+      resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees
+        them, and `source`, how that is known; None where nothing says so.
     """
     return {
         "config": json.loads(config.to_json_best_effort()),

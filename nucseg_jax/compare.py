@@ -93,13 +93,14 @@ def compare(request: Request) -> Comparison:
     }
     for note in dict.fromkeys(note for member in members.values() for note in member.scored.notes):
         say(f"note: {note}")
+    mpp = datasets[names[0]].mpp
     contenders = [
         *_networks(members),
-        *([_ensemble(Ensemble(expression, members, mesh))] if expression else ()),
-        _baseline(),
+        *([_ensemble(Ensemble(expression, members, mesh, request.overrides))] if expression else ()),
+        _baseline(mpp),
         *_externals(tools, request.tools),
     ]
-    min_area_um2, mpp = first.config.eval.min_area_um2, datasets[names[0]].mpp
+    min_area_um2 = first.config.eval.min_area_um2
     scored: dict[str, list[ScoredImage]] = {contender.name: [] for contender in contenders}
     for i, example in enumerate(tqdm(examples, desc="compare", unit="image")):
         # Each run sees the image as its own dataset has it, normalised or not.
@@ -159,6 +160,11 @@ def _same_images(datasets: Mapping[str, Dataset], split: str) -> Sequence[Exampl
         found[name] = scored[split]
     (first, examples), *others = found.items()
     for name, other in others:
+        if not datasets[first].mpp / 1.01 < datasets[name].mpp < datasets[first].mpp * 1.01:
+            raise DataError(
+                f"runs {first} and {name} have datasets that say {datasets[first].mpp:g} and "
+                f"{datasets[name].mpp:g} µm a pixel of the same images. Prepare both with the same --mpp"
+            )
         if [e.id for e in other] != [e.id for e in examples] or any(
             not np.array_equal(a.original_label_map, b.original_label_map)
             for a, b in zip(examples, other, strict=True)
@@ -184,9 +190,9 @@ def _ensemble(combined: Ensemble) -> _Contender:
     return _Contender(str(combined.expression), "ensemble", combined.nuclei, combined.facts())
 
 
-def _baseline() -> _Contender:
+def _baseline(mpp: float) -> _Contender:
     facts = {"method": "colour deconvolution, Otsu's threshold, watershed"}
-    return _Contender(CLASSICAL, CLASSICAL, lambda e, _: classical.nuclei(e.scored_image()), facts)
+    return _Contender(CLASSICAL, CLASSICAL, lambda e, _: classical.nuclei(e.scored_image(), mpp), facts)
 
 
 def _externals(files: Mapping[str, Mapping[str, Path]], folders: Mapping[str, Path]) -> list[_Contender]:

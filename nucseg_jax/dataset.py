@@ -80,10 +80,21 @@ class Dataset:
     def prepared_mpp(self) -> float:
         """µm a pixel of the prepared images, which the network sees: `mpp`, changed as `--size` changed them.
 
-        The first image stands for all: preparation refuses originals of different sides with `--size`.
+        Raises:
+          DataError: an earlier release rescaled the images by different factors.
         """
-        first = next(e for examples in self.splits.values() for e in examples)
-        return self.mpp * first.original_label_map.shape[0] / first.image.shape[0]
+        factors = {
+            e.id: e.original_label_map.shape[0] / e.image.shape[0]
+            for examples in self.splits.values()
+            for e in examples
+        }
+        smallest, largest = min(factors, key=factors.__getitem__), max(factors, key=factors.__getitem__)
+        if factors[largest] > 1.01 * factors[smallest]:
+            raise DataError(
+                f"{self.name}: {smallest} and {largest} were rescaled by different factors, and so have "
+                "different µm a pixel. Prepare them apart, or without --size"
+            )
+        return self.mpp * next(iter(factors.values()))
 
     def check_sizes(self, tile: int) -> None:
         """Raise DataError unless every image is at least a tile of `tile` pixels high and wide."""

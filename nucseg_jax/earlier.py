@@ -1,6 +1,6 @@
 """What earlier releases wrote, in today's terms.
 
-Releases before this one kept no resolution, and had sizes in pixels: of nuclei in those of the original images.
+Releases before this one kept no resolution, and had the sizes of nuclei in pixels of the original images.
 """
 
 from collections.abc import Mapping
@@ -49,8 +49,8 @@ def resolution(info: Mapping[str, Any]) -> tuple[float, float, str, bool]:
     size = dataset.get("size", data.get("size"))
     if data["dataset"] == "monuseg" and "converted_from" not in info:
         size = size or _PREPARED_PX
-        source = f"an earlier release's run: taken at {TYPICAL_MPP:g}, rescaled {_SIDE_PX} → {size}"
-        return TYPICAL_MPP, TYPICAL_MPP * _SIDE_PX / size, source, False
+        source = f"an earlier release's run: images of {TYPICAL_MPP:g}, rescaled {_SIDE_PX} → {size} px"
+        return TYPICAL_MPP, TYPICAL_MPP * _SIDE_PX / size, source, True
     if size is not None:
         raise UserError(
             f"the run was trained on images rescaled to {size} × {size} pixels, and does not say at what "

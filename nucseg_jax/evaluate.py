@@ -32,8 +32,8 @@ def evaluate(config: ConfigDict, workdir: Path, given: Mapping[str, Any] | None 
     Args:
       config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
       workdir: the run's folder.
-      given: dotted keys of `config` that a command line names → values: `instances` that are given come before
-        tuning.json, which comes before those of the config.
+      given: dotted keys of `config` that a command line names → values. `instances` that are given come
+        before tuning.json, and that before those of the config.
 
     Returns:
       For each split the summary of the network's scores (see `metrics.score`).
@@ -85,7 +85,7 @@ def _score_split(
         print(scoring.table(f"{name} on {dataset.name} {split}", groups, min_area_um2))
         s = result[NETWORK]
         print(f"pooled over all pixels: Dice {s['dice_pooled']:.3f}, macro F1 {s['f1_macro_pooled']:.3f}")
-        print(f"nuclei are made as {scoring.shown_settings(result['settings'])}")
+        print(f"nuclei were made {scoring.shown_settings(result['settings'])}")
         print(f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
     return result
 
@@ -107,7 +107,7 @@ def _score_images(
         tissue = example.scored_image()
         found = scoring.score_image(example, network_nuclei(example), min_area_um2, mpp)
         rows[NETWORK].append(found)
-        baseline = classical.nuclei(tissue)
+        baseline = classical.nuclei(tissue, mpp)
         rows[BASELINE].append(scoring.score_image(example, baseline, min_area_um2, mpp))
         if first:
             drawing = (tissue, example.original_label_map, found.label_map)

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from nucseg_jax import checkpoint, compilation_cache, evaluate, sharding, train
+from nucseg_jax import checkpoint, compilation_cache, evaluate, runs, sharding, train
 from nucseg_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, such as configs/psp.py.")
@@ -38,10 +38,11 @@ def run() -> None:
     config = _CONFIG.value
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(_WORKDIR.value or f"runs/{name}")
+    given = config_flags.get_override_values(flags.FLAGS["config"])
+    runs.check_effect(workdir, config, given, "--config")
     digest = None
     if _MODE.value == "train":
         digest = checkpoint.parameter_digest(train.train(config, workdir).params)
-    given = config_flags.get_override_values(flags.FLAGS["config"])
     scores = evaluate.evaluate(config, workdir, given)
     if not sharding.is_first_process():
         return

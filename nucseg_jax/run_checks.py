@@ -181,6 +181,9 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
     for key, meaning in PREPARED_BY.items():
         if saved["dataset"].get(key) != now["dataset"].get(key):
             different.append(f"the prepared dataset itself ({meaning})")
+    before, after = (info["dataset"].get("mpp") for info in (saved, now))
+    if None not in (before, after) and before != after:
+        different.append(f"the prepared dataset itself (µm a pixel: {before:g} → {after:g})")
     if different:
         raise UserError(
             f"{workdir} holds a run of another config:\n  "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -30,8 +30,8 @@ class Run:
       workdir: the run's folder.
       model: as loaded.
       config: the experiment, with the choices of evaluation that were made.
-      instances_from: where `config.instances` comes from: "config", TUNING, "given", or TUNING with some
-        parameters given.
+      instances_from: where `config.instances` comes from: "the config", TUNING, "the command line", or the
+        last two together.
       notes: what a user should be told of it.
     """
 
@@ -119,10 +119,12 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
             )
     model = checkpoint.load_model(workdir, mesh, overrides.get("eval.step"))
     config, converted = experiment_of(model.info)
-    return _with_choices(workdir, model, config, overrides, "--set", converted)
+    return _with_choices(workdir, model, config, overrides, "--set", converted, with_tuning=True)
 
 
-def open_as(config: ConfigDict, workdir: Path, mesh: Mesh, given: Mapping[str, Any]) -> Run:
+def open_as(
+    config: ConfigDict, workdir: Path, mesh: Mesh, given: Mapping[str, Any], *, with_tuning: bool = True
+) -> Run:
     """Load a run's checkpoint to be evaluated with the config of a command.
 
     Args:
@@ -130,20 +132,21 @@ def open_as(config: ConfigDict, workdir: Path, mesh: Mesh, given: Mapping[str, A
       workdir: the run's folder.
       mesh: where the weights go.
       given: dotted keys that the command line names → values, which are in `config` already.
+      with_tuning: TUNING holds; not where it is about to be made.
 
     Raises:
       CheckpointError: no checkpoint.
       UserError: the checkpoint was trained with another network, stain normalisation or patch size; a value
         that is out of its range; or TUNING is damaged.
     """
-    instances.check(config.instances)
     model = checkpoint.load_model(workdir, mesh, config.eval.step)
     check_same_input(model.info["config"], json.loads(config.to_json_best_effort()), workdir)
     config = config.copy_and_resolve_references()
     # Channel order and scale of the images are the checkpoint's own, whatever the config says.
     config.model.channel_order = model.info["config"]["model"]["channel_order"]
     config.model.input_scale = model.info["config"]["model"].get("input_scale", 1.0)
-    return _with_choices(workdir, model, config, given, "--config", {})
+    choices = {key: value for key, value in given.items() if key.startswith(("eval.", "instances."))}
+    return _with_choices(workdir, model, config, choices, "--config", {}, with_tuning)
 
 
 def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
@@ -159,8 +162,8 @@ def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
 
     config = default.get_config()
     values, converted = earlier.physical(_flat(info["config"]), mpp_of(info))
-    if converted:  # tiles without overlap were then what nobody had asked for
-        values.pop("eval.overlap_px", None)
+    if converted and values.get("eval.overlap_px") == 0:  # then what nobody had asked for
+        del values["eval.overlap_px"]
     known = set(_flat(config.to_dict()))
     config.update_from_flattened_dict(
         {key: value for key, value in values.items() if key in known and value is not None}
@@ -180,22 +183,28 @@ def _with_choices(
     given: Mapping[str, Any],
     where: str,
     converted: Mapping[str, str],
+    with_tuning: bool,
 ) -> Run:
     """The run with nuclei made as what comes first says: `given`, TUNING, the config.
 
-    TUNING holds unless a method is given; single parameters that are given hold beside it.
+    TUNING has the best parameters of each method: those of the method that is given, else of the best.
     """
     mpp = mpp_of(model.info)
-    source = "config"
-    if (workdir / TUNING).exists() and "instances.method" not in given:
-        values, of_tuning = earlier.physical(_read_tuning(workdir / TUNING), mpp)
+    source, notes = "the config", []
+    tuning = _read_tuning(workdir / TUNING) if with_tuning and (workdir / TUNING).exists() else None
+    method = given.get("instances.method", tuning and tuning.best)
+    if tuning is not None and method in tuning.parameters:
+        values, of_tuning = earlier.physical(tuning.parameters[method], mpp)
         converted = {**converted, **of_tuning}
-        _apply(config, values, str(workdir / TUNING))
+        _apply(config, {"instances.method": method, **values}, str(workdir / TUNING))
         source = TUNING
+        if tuning.params_sha256 not in (None, checkpoint.parameter_digest(model.params)):
+            notes.append(f"{workdir / TUNING}: was tuned on other weights ({tuning.model}) than those taken")
     if any(key.startswith("instances.") for key in given):
-        source = "given" if source == "config" else f"{TUNING}, {where}"
+        source = "the command line" if source == "the config" else f"{TUNING} and the command line"
     _apply(config, given, where)
-    _check_choices(workdir, config, given, where)
+    _check_choices(workdir, config)
+    check_effect(workdir, config, given, where)
     pixels = [
         was for key, was in converted.items() if key.startswith(f"instances.{config.instances.method}.")
     ]
@@ -203,7 +212,7 @@ def _with_choices(
         f"{workdir}: is of an earlier release, whose sizes are in pixels: {', '.join(pixels)} are taken at "
         f"{mpp:g} µm a pixel"
     )
-    return Run(workdir, model, config, source, (note,) if pixels else ())
+    return Run(workdir, model, config, source, (*notes, note) if pixels else tuple(notes))
 
 
 def _apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
@@ -213,34 +222,57 @@ def _apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
         raise UserError(f"{where}: {' '.join(str(error).split())}") from error
 
 
-def _check_choices(workdir: Path, config: ConfigDict, given: Mapping[str, Any], where: str) -> None:
-    """Raise UserError unless the choices of evaluation can be met, and all that are given matter."""
-    chosen = config.instances
-    instances.check(chosen)
+def check_effect(workdir: Path, config: ConfigDict, given: Mapping[str, Any], where: str) -> None:
+    """Raise UserError for a parameter that is given of a method that is not taken."""
+    method = config.instances.method
     for key in given:
         group = key.split(".")[1:-1]
-        if key.startswith("instances.") and group and group[0] != chosen.method:
+        if key.startswith("instances.") and group and group[0] != method:
             raise UserError(
-                f"{where} {key}: has no effect on {workdir}, whose nuclei are made by {chosen.method}. Add "
+                f"{where} {key}: has no effect on {workdir}, whose nuclei are made by {method}. Add "
                 f"instances.method={group[0]}"
             )
+
+
+def _check_choices(workdir: Path, config: ConfigDict) -> None:
+    """Raise UserError unless the choices of evaluation can be met."""
+    chosen = config.instances
+    instances.check(chosen)
     if chosen.method == "boundary" and config.model.num_classes < 3:
         raise UserError(f"{workdir}: {instances.NEEDS_BOUNDARY}")
     if config.eval.batch_size < 1:
         raise UserError(f"eval.batch_size must be at least 1, got {config.eval.batch_size}")
 
 
-def _read_tuning(path: Path) -> dict[str, Any]:
-    """The best method and its parameters, as dotted keys of a config."""
+class _Tuning(NamedTuple):
+    """What TUNING says.
+
+    Attributes:
+      best: the best method.
+      parameters: by method the best parameters, as dotted keys of a config.
+      model, params_sha256: what was tuned; the latter is None of an earlier release.
+    """
+
+    best: str
+    parameters: Mapping[str, Mapping[str, Any]]
+    model: str
+    params_sha256: str | None
+
+
+def _read_tuning(path: Path) -> _Tuning:
     try:
-        best = json.loads(path.read_text())["best"]
-        method = next(iter(best))  # the best comes first
-        found = {f"instances.{method}.{key}": value for key, value in best[method]["parameters"].items()}
+        content = json.loads(path.read_text())
+        best = content["best"]
+        parameters = {
+            method: {f"instances.{method}.{key}": value for key, value in found["parameters"].items()}
+            for method, found in best.items()
+        }
+        first = next(iter(best))  # the best comes first
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(
             f"{path}: cannot be read ({error!r}). Delete it, or run python -m nucseg_jax.tune again"
         ) from error
-    return {"instances.method": method, **found}
+    return _Tuning(first, parameters, content.get("model", ""), content.get("params_sha256"))
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -75,11 +75,11 @@ def table(title: str, groups: Mapping[str, Sequence[ScoredImage]], min_area_um2:
 
 
 def shown_settings(settings: Mapping[str, Any]) -> str:
-    """A line that says how nuclei were made, of `ScoredRun.settings`."""
+    """How nuclei were made, as the end of a sentence; of `ScoredRun.settings`."""
     chosen = dict(settings["instances"])
     method, source = chosen.pop("method"), chosen.pop("from")
     parameters = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
-    return f"{source} says: {method}, {parameters}; of {settings['pixels']}"
+    return f"by {method} ({parameters}), as {source} says, of {settings['pixels']}"
 
 
 def to_csv(entries: Mapping[str, Sequence[ScoredImage]]) -> str:

@@ -17,6 +17,7 @@ from nucseg_jax.checkpoint import Checkpoints, describe
 from nucseg_jax.dataset import Example, rasters
 from nucseg_jax.errors import UserError
 from nucseg_jax.geometry import Geometry
+from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.logs import RunLog, say
 from nucseg_jax.loop import Loop
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
@@ -80,6 +81,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     mesh = sharding.make_mesh()
     check_values(config, mesh.devices.size)
     check_classes(config.model.num_classes)
+    tilings_of(config)  # what evaluation cannot do is found now
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size)
     examples, held_out = dataset.training(config.data.validation)

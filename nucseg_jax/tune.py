@@ -66,7 +66,7 @@ def tune(config: ConfigDict, workdir: Path) -> dict[str, Any]:
 def _predict(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], list[Scene]]:
     """What is tuned on what, for the record; the validation images and what the network says of them."""
     mesh = sharding.make_mesh()
-    run = runs.open_as(config, workdir, mesh, {})
+    run = runs.open_as(config, workdir, mesh, {}, with_tuning=False)
     dataset = data.load(config.data)
     _, examples = dataset.training(config.data.validation)
     scored = ScoredRun(run, mesh, dataset, examples, keep_boundary=True)

@@ -52,18 +52,23 @@ def check_unseen(
     trained = trained_on(info)
     if trained is None:
         return (
-            f"{workdir}: does not record which images it was trained on. If these are among them, the scores "
-            "say nothing"
+            f"{workdir}: does not record which images it was trained on. Its scores on such images are too "
+            "high"
         )
     seen = [e.id for e in examples if _is_among(e, dataset, trained)]
     if not seen:
         return None
+    start = (
+        f"{workdir} was trained on {len(seen)} of these {len(examples)} images of {dataset.name}: "
+        f"{', '.join(seen)}. "
+    )
+    if dataset.metadata.get("manifest") == info["dataset"]["manifest"] and not set(seen) & set(trained):
+        raise UserError(f"{start}Their pixels are in both splits of it: prepare it with each image once")
     own = {key: info["config"]["data"].get(key.removeprefix("data.")) for key in _DATASET_KEYS}
     flags = " ".join(f"--config.{key}={value}" for key, value in own.items() if value is not None)
     held_out = tuple(info["config"]["data"]["validation"])
     raise UserError(
-        f"{workdir} was trained on {len(seen)} of these {len(examples)} images of {dataset.name}: "
-        f"{', '.join(seen)}. It has not seen the test images of its own dataset ({flags})"
+        f"{start}It has not seen the test images of its own dataset ({flags})"
         + (f" and those that it held out (data.validation = {held_out})" if held_out else "")
     )
 

@@ -44,9 +44,7 @@ def validator(
     """
     normalizer = experiment.before_network(stain)
     needs_target = config.stain.where == "prepare" and config.data.stain != "none"
-    source = ExampleSource.of(
-        dataset, examples, has_target=normalizer is not None or not needs_target
-    )
+    source = ExampleSource.of(dataset, examples, has_target=normalizer is not None or not needs_target)
     magnification = Magnification(dataset.mpp, dataset.prepared_mpp, dataset.mpp_source)
 
     def segmenter(weights: Weights) -> Segmenter:

@@ -9,25 +9,30 @@ import pytest
 from PIL import Image
 
 from configs import demo
-from nucseg_jax import data, metrics, runs, train
+from nucseg_jax import data, metrics, runs
 from nucseg_jax.compare import Request, compare
+from nucseg_jax.ensemble import of_runs
 from nucseg_jax.errors import UserError
 from nucseg_jax.report.__main__ import _parser, main
+from tests.untrained import write_run
 
 
 @pytest.fixture(scope="module")
 def trained(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two runs of one step, `a` and `b`, of the tiny experiment; `b` has a class for boundaries."""
+    """Two untrained runs, `a` and `b`, that held one image out; `b` has a class for boundaries."""
     folder = tmp_path_factory.mktemp("runs")
+    config = demo.get_config()
+    config.data.dir = str(tiny_dataset)
+    dataset = data.load(config.data)
+    held_out = (dataset.splits["train"][0].id,)
     for name, classes in (("a", 2), ("b", 3)):
-        config = demo.get_config()
-        config.data.dir = str(tiny_dataset)
-        config.batch_size = 8
-        config.num_steps = 1
-        config.model.width = 1 / 16
-        config.model.num_classes = classes
-        config.data.crop_size = 32
-        train.train(config, folder / name)
+        write_run(
+            folder / name,
+            dataset=dataset,
+            data__dir=str(tiny_dataset),
+            data__validation=held_out,
+            model__num_classes=classes,
+        )
     return [folder / "a", folder / "b"]
 
 
@@ -71,6 +76,26 @@ def test_options_keep_all_their_values(option, first, second):
     assert [str(x) for x in joined[option.removeprefix("--")]] == [first, second]
 
 
+def test_an_ensemble_has_each_members_threshold_and_is_tuned_on_what_all_held_out(trained, monkeypatch):
+    grid = {"components": {"threshold": (0.5,), "min_area_um2": (0.0, 1.0)}}
+    monkeypatch.setattr(of_runs, "GRIDS", grid)
+    found = compare(Request(tuple(trained), "or(a, and(a, b))", {}, "test", {}))
+    a, b, both, _ = found.entries
+    thresholds = {e.name: e.facts["instances"]["threshold"] for e in (a, b)}
+    assert both.facts["thresholds"] == thresholds == {"a": 0.2, "b": 0.5}
+    assert both.facts["instances"]["from"] == "1 held-out images"
+    assert both.facts["instances"]["min_area_um2"] in (0.0, 1.0)
+    # or(a, …) has all of a's pixels, at a's threshold; and(a, b) adds none.
+    pixels = [np.concatenate([i.label_map.ravel() > 0 for i in entry.images]) for entry in (a, both)]
+    assert pixels[0].any() and (pixels[0] != pixels[1]).mean() < 0.02
+    given = {"instances.method": "components", "instances.components.min_area_um2": 3.0}
+    told = compare(Request(tuple(trained), "or(a, b)", {}, "test", given)).entries[2].facts["instances"]
+    assert (told["method"], told["threshold"], told["min_area_um2"]) == ("components", 0.5, 3.0)
+    alone = compare(Request(tuple(trained), "vote(a, b)", {}, "test", {})).entries[2]
+    assert alone.facts["instances"]["from"] == "the settings of a"
+    assert alone.facts["instances"]["threshold"] == 0.5  # of maps whose own threshold was moved there
+
+
 def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, tmp_path):
     best = {
         "watershed": {
@@ -85,7 +110,7 @@ def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, t
         assert found.config.instances.watershed.h_um == 0.5
         assert found.facts()["instances"]["from"] == found.instances_from == runs.TUNING
         told = runs.open_run(trained[0], one_device, {"instances.method": "components"})
-        assert told.instances_from == "given" and told.config.instances.method == "components"
+        assert told.instances_from == "the command line" and told.config.instances.method == "components"
         tuning.write_text("{}")
         with pytest.raises(UserError, match=r"tuning\.json: cannot be read"):
             runs.open_run(trained[0], one_device, {})

@@ -103,7 +103,9 @@ import sys
 import nucseg_jax.data, nucseg_jax.main, nucseg_jax.models
 import numpy as np
 from flax import nnx
-from nucseg_jax import checkpoint, compilation_cache, inference, sharding
+from nucseg_jax import checkpoint, compilation_cache, sharding
+from nucseg_jax.inference.class_probabilities import ClassProbabilities
+from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models import create_model
 from nucseg_jax.models.functional import Weights, split_network
 
@@ -116,8 +118,9 @@ network, params, batch_stats = split_network(create_model(**{k: config["model"][
 with checkpoint.Checkpoints(workdir, keep=1) as checkpoints:
     checkpoints.save(1, sharding.replicate(mesh, Weights(params, batch_stats)), {"config": config})
 model = checkpoint.load_model(workdir, mesh)
-tiled = inference.TiledInference(model.network.probabilities, mesh, tile=32, batch_size=1)
-tiled.probabilities(model.params, model.batch_stats, np.zeros((32, 48, 3), np.uint8)).block_until_ready()
+said = ClassProbabilities(lambda weights, tiles: model.network.probabilities(*weights, tiles), mesh,
+    tilings=[Tiling(32)], batch_px=1)
+assert said(model.weights, np.zeros((32, 48, 3), np.uint8)).shape == (32, 48, 2)
 found = {"tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)
 assert not found, found
 """

@@ -1,4 +1,4 @@
-"""Evaluation scores what a user gets: the same nuclei, the settings it says, images that were not trained on."""
+"""Evaluation scores what a user gets, with the settings it says, on images that were not trained on."""
 
 import csv
 import json
@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import pytest
 import tifffile
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 from PIL import Image
@@ -103,7 +102,7 @@ def test_the_score_is_of_what_a_user_gets(
         "method": "components",
         "threshold": given["instances.components.threshold"],
         "min_area_um2": 0.0,
-        "from": "given",
+        "from": "the command line",
     }
     assert saved["settings"]["pixels"] == "original images"
     assert saved["settings"]["mpp"] == pytest.approx(0.25)
@@ -115,7 +114,7 @@ def test_the_score_is_of_what_a_user_gets(
     assert (folder / "panels" / f"{rows[0]['id']}.png").exists()
     printed = capsys.readouterr().out
     assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
-    assert "nuclei are made as given says: components" in printed
+    assert "nuclei were made by components (min_area_um2 0, threshold" in printed
 
 
 def test_the_papers_protocol(config: ConfigDict, workdir: Path, test_image: Example) -> None:
@@ -152,9 +151,25 @@ def test_tuned_parameters_are_taken_and_said(config: ConfigDict, workdir: Path) 
     given = {"instances.watershed.h_um": 1.0}
     chosen = evaluated(config, workdir, given)["settings"]["instances"]
     assert chosen["h_um"] == 1.0 and chosen["threshold"] == 0.4
-    assert chosen["from"] == "tuning.json, --config"
+    assert chosen["from"] == "tuning.json and the command line"
+    # It has the best of each method; of one that it has not, the config's.
+    given = {"instances.method": "watershed"}
+    chosen = evaluated(config, workdir, given)["settings"]["instances"]
+    assert chosen["h_um"] == 0.25 and chosen["from"] == "tuning.json and the command line"
     given = {"instances.method": "components"}
-    assert evaluated(config, workdir, given)["settings"]["instances"]["from"] == "given"
+    assert evaluated(config, workdir, given)["settings"]["instances"]["from"] == "the command line"
+    with pytest.raises(UserError, match=r"--config instances\.boundary\.threshold: has no effect on"):
+        evaluate.evaluate(config, workdir, {"instances.boundary.threshold": 0.5})
+
+
+def test_a_tuning_of_other_weights_is_said(
+    config: ConfigDict, workdir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = {"components": {"parameters": {"threshold": 0.4, "min_area_um2": 2.0}}}
+    about = {"best": best, "model": "unet, step 7", "params_sha256": "0" * 64}
+    (workdir / runs.TUNING).write_text(json.dumps(about))
+    evaluate.evaluate(config, workdir)
+    assert "was tuned on other weights (unet, step 7) than those taken" in capsys.readouterr().out
 
 
 def test_sizes_of_an_earlier_release_are_converted_and_said(

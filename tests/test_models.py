@@ -9,10 +9,10 @@ import pytest
 from flax import nnx
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import NETWORKS, count_parameters, create_model
+from nucseg_jax.models import NETWORKS, REACH_PX, count_parameters, create_model
 from nucseg_jax.models.functional import InputFormat, network_input, split_network
 from nucseg_jax.models.ppm import PyramidPooling
-from tests.networks import QUICK, all_logits, empty_network
+from tests.networks import QUICK, all_logits, empty_network, filled_network
 
 PARAMETERS = {
     "fcn8": 18_643_746,
@@ -148,3 +148,20 @@ def test_dropout_is_a_function_of_the_key() -> None:
     assert np.array_equal(network.predict(params, statistics, images), images / 255.0)
     with pytest.raises(ValueError, match="dropout="):
         split_network(Dropped(nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("name", REACH_PX)
+def test_how_far_a_network_sees(name: str) -> None:
+    """A pixel that is no number makes all that see it no numbers."""
+    draw, side = np.random.default_rng(0), 384
+    model = filled_network(name, lambda shape: draw.uniform(0.1, 1.0, shape).astype(np.float32), width=WIDTH)
+    model.eval()
+    predict = jax.jit(model, compiler_options=QUICK)
+    reached = 0
+    for phase in (0, 1, 7, 8, 15):  # of the pooling windows
+        place = side // 2 + phase
+        image = np.full((1, side, side, 3), 0.5, np.float32)
+        image[0, place, place, 0] = np.nan
+        seen = np.argwhere(np.isnan(np.asarray(predict(image))[0, ..., 0]))
+        reached = max(reached, int(np.abs(seen - place).max()))
+    assert reached == REACH_PX[name]

@@ -214,7 +214,7 @@ def test_outcomes_of_empty_maps(truth, prediction):
 def test_scores_on_the_page_are_those_of_the_entries(compared, html):
     table = Document(html).tables[0]
     heads = [" ".join(head.split()) for head in table[0]]
-    assert heads[1:9] == ["AJI", "AJI ≥ 100 px", "AJI+", "PQ", "DQ", "SQ", "F1 (Dice)", "macro F1"]
+    assert heads[1:9] == ["AJI", "AJI ≥ 100 µm²", "AJI+", "PQ", "DQ", "SQ", "Dice", "macro F1"]
     keys = ["aji", "aji_min_area", "aji_plus", "pq", "dq", "sq", "dice", "f1_macro"]
     for one in compared.entries:
         cells = row(table, one.name)

@@ -252,7 +252,13 @@ def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> N
 def test_the_resolution_of_training(data: dict, dataset: dict | None, expected: float) -> None:
     found = of_run({"config": {"data": data}, "dataset": dataset})
     assert found.network_mpp == pytest.approx(expected) and found.image_mpp == 0.25
-    assert found.assumed == (data["dataset"] == "folder")
+    assert found.assumed
+
+
+def test_a_checkpoint_carries_its_resolution() -> None:
+    known = {"image_mpp": 0.23, "network_mpp": 0.46, "source": "TIFF resolution tags"}
+    assert of_run({"resolution": known}) == Magnification(0.23, 0.46, "TIFF resolution tags")
+    assert of_run({"resolution": known | {"source": "assumed: 40×"}}).assumed
 
 
 def test_what_a_user_should_know_of_a_run(tmp_path: Path, one_device: Mesh) -> None:

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import UserError
 from nucseg_jax.inference.tile_store import TilesInMemory, TilesOnDisk, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, TileGrid, Tiling, cheapest_grid, squares_with_tissue
 from nucseg_jax.nuclei import Frame
@@ -24,7 +23,7 @@ def store_of(image: NDArray[np.uint8], tiling: Tiling) -> TileStore:
     """What tiles of an image keep of it, as its one plane."""
     frame = Frame(image.shape[:2], 1.0, 1.0)
     squares = np.ones([-(-side // TISSUE_PX) for side in frame.size], bool)
-    grid, places = cheapest_grid(frame, [tiling], squares)
+    grid, places = cheapest_grid(frame, [tiling], squares, lambda _: 1)
     tiles = TilesInMemory()
     keep = slice(tiling.margin, tiling.tile - tiling.margin)
     with slide_of_array(image, 1.0) as slide:
@@ -86,10 +85,12 @@ def test_squares_without_tissue_are_not_looked_at() -> None:
     squares = squares_with_tissue(tissue, frame.network_size)
     assert np.argwhere(squares).tolist() == [[0, 0], [2, 5], [3, 5]]
     large, small = Tiling(1024 + 256, 128), Tiling(256 + 256, 128)
-    grid, places = cheapest_grid(frame, [large, small], squares)
+    grid, places = cheapest_grid(frame, [large, small], squares, lambda _: 1)
     assert grid == TileGrid(frame, small) and places == [(0, 0), (2, 5), (3, 5)]
     everywhere = np.ones_like(squares)
-    assert cheapest_grid(frame, [small, large], everywhere)[0].tiling == large
+    assert cheapest_grid(frame, [small, large], everywhere, lambda _: 1)[0].tiling == large
+    assert cheapest_grid(frame, [small, large], squares, lambda t: 8 if t == small else 1)[0].tiling == small
+    assert cheapest_grid(frame, [small, large], squares, lambda t: 99 if t == small else 1)[0].tiling == large
     tiles = TilesInMemory()
     for place in places:
         tiles.put(*place, np.full((1, 256, 256), 7, np.uint8))
@@ -100,5 +101,5 @@ def test_squares_without_tissue_are_not_looked_at() -> None:
 
 @pytest.mark.parametrize(("tile", "margin", "blend"), [(8, 4, 0), (8, 0, 5), (8, -1, 0)])
 def test_tilings_that_cannot_be(tile: int, margin: int, blend: int) -> None:
-    with pytest.raises(UserError, match=f"tiles of {tile} px cannot overlap by"):
+    with pytest.raises(ValueError, match=f"tiles of {tile} px cannot have a margin of {margin} px"):
         Tiling(tile, margin, blend)

@@ -1,7 +1,7 @@
 """Ensembles of models as small expressions over their names: `or(unet, and(psp, self_correction))`.
 
-`parse` reads one, `combine` applies it to what the models say of one image. A model's own threshold is moved
-to 0.5 before (`calibrated`). With p_i the i-th argument's probability of nucleus then, m_i = p_i > 0.5 its mask
+`parse` reads one, `combine` applies it to what the models say of one image, after each model's own threshold
+was moved to 0.5 (`calibrated`). With p_i the i-th argument's probability of nucleus, m_i = p_i > 0.5 its mask
 and K ≥ 2 the number of arguments:
 
   or, and     a pixel is nucleus where any m_i is, where every m_i is

@@ -17,7 +17,7 @@ Split = Callable[[Expression, NucleusMap], NDArray[np.int32]]
 
 
 def calibrated(nucleus_map: NucleusMap, threshold: float) -> NucleusMap:
-    """A model's map with its threshold moved to 0.5: 0 … threshold … 1 becomes 0 … 0.5 … 1, both parts evenly.
+    """A model's map with its threshold moved to 0.5: 0 … threshold … 1 becomes 0 … 0.5 … 1, evenly.
 
     So that models whose thresholds differ can be combined: their masks stay as they are.
 

@@ -17,7 +17,7 @@ from nucseg_jax.logs import say
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.runs import Run
-from nucseg_jax.tuning import Scene, best_of_methods, search
+from nucseg_jax.tuning import GRIDS, Grid, Scene, best_of_methods, search
 
 
 class Member(NamedTuple):
@@ -38,19 +38,26 @@ class Ensemble:
     """An expression of runs as a segmenter of a dataset's images.
 
     Each run has a mask by its own threshold. How nuclei are made of what comes of the masks is tuned on the
-    images that all runs held out; where there are none, it is as the run makes them that is best on its own.
+    images that all runs held out. Where there are none, and within a vote, it is as the best run makes them.
 
     Args:
       expression: of the runs' names.
       members: by name.
       mesh: where their weights are.
+      given: dotted keys of a config → values that a command line names: `instances.…` are not tuned.
 
     Raises:
       EnsembleError: `weighted` without a validation score of one of its runs.
     """
 
-    def __init__(self, expression: Expression, members: Mapping[str, Member], mesh: Mesh):
-        self.expression = expression
+    def __init__(
+        self,
+        expression: Expression,
+        members: Mapping[str, Member],
+        mesh: Mesh,
+        given: Mapping[str, Any],
+    ):
+        self.expression, self._given = expression, given
         self._members = {name: members[name] for name in expression.models}
         self._mesh = mesh
         found = {name: member.run.validation_dice() for name, member in self._members.items()}
@@ -98,10 +105,12 @@ class Ensemble:
 
     def _tuned(self) -> tuple[ConfigDict, str]:
         """How nuclei are made, and how that was found."""
-        best = max(self._members, key=lambda name: self._scores.get(name, 0.0))
         held_out = self._held_out
         if not held_out or not self._has_pixels:
-            return self._members[best].run.config.instances, f"the settings of {best}"
+            best = max(self._members, key=lambda name: self._scores.get(name, 0.0))
+            chosen = self._members[best].run.config.instances.copy_and_resolve_references()
+            chosen[chosen.method].threshold = 0.5  # each run's own threshold was moved there
+            return chosen, f"the settings of {best}"
         say(f"{self.expression}: tuned on {len(held_out)} held-out images")
         scored = {
             name: ScoredRun(m.run, self._mesh, m.dataset, self._images(m.dataset), keep_boundary=True)
@@ -115,8 +124,19 @@ class Ensemble:
             }
             frame = self._finest.scored.frame(example)
             scenes.append(Scene(self._map(frame, maps), frame, example.original_label_map))
-        setting = next(iter(best_of_methods(search(scenes)).values()))
+        setting = next(iter(best_of_methods(search(scenes, self._grids())).values()))
         return setting.config, f"{len(held_out)} held-out images"
+
+    def _grids(self) -> dict[str, Grid]:
+        """What is tried: what the command line leaves open."""
+        method = self._given.get("instances.method")
+        grids = {key: dict(grid) for key, grid in GRIDS.items() if method in (None, key)}
+        for key, value in self._given.items():
+            _, *path = key.split(".")
+            # A threshold that is given is the members' own, and was moved to 0.5.
+            if len(path) == 2 and path[0] in grids:
+                grids[path[0]][path[1]] = (0.5 if path[1] == "threshold" else value,)
+        return dict(grids)
 
     def _map(self, frame: Frame, maps: Mapping[str, NucleusMap]) -> NucleusMap:
         """What the pixel operators make of the runs' maps."""
@@ -133,10 +153,17 @@ class Ensemble:
 
     @cached_property
     def _held_out(self) -> tuple[str, ...]:
-        """Ids of the images that no member was trained on though they are of its training split."""
-        ids = [set(member.run.config.data.validation) for member in self._members.values()]
-        known = [{e.id for e in member.dataset.splits[TRAIN]} for member in self._members.values()]
-        return tuple(sorted(set.intersection(*ids, *known)))
+        """Ids of the images that all members held out."""
+        ids = set.intersection(*(set(m.run.config.data.validation) for m in self._members.values()))
+        truths = [
+            {e.id: e.original_label_map for e in member.dataset.splits[TRAIN]}
+            for member in self._members.values()
+        ]
+        return tuple(
+            i
+            for i in sorted(ids)
+            if all(i in known and np.array_equal(known[i], truths[0][i]) for known in truths)
+        )
 
     def _images(self, dataset: Dataset) -> list[Example]:
         return [e for e in dataset.splits[TRAIN] if e.id in self._held_out]

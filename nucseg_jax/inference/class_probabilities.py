@@ -43,9 +43,8 @@ class ClassProbabilities:
         height, width = image.shape[:2]
         everywhere = np.ones((-(-height // TISSUE_PX), -(-width // TISSUE_PX)), bool)
         frame = Frame((height, width), _MPP, _MPP)
-        grid, places = cheapest_grid(frame, self._tilings, everywhere)
-        tiling = grid.tiling
-        size = tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)
+        grid, places = cheapest_grid(frame, self._tilings, everywhere, self._batch_size)
+        tiling, size = grid.tiling, self._batch_size(grid.tiling)
         tiles, planes = TilesInMemory(), 0
         with slide_of_array(image, _MPP) as slide:
             for first in range(0, len(places), size):
@@ -59,3 +58,6 @@ class ClassProbabilities:
                     tiles.put(*place, np.moveaxis(values[i, keep, keep], -1, 0))
         store = TileStore(tiles, tiling, (height, width), planes, everywhere)
         return np.ascontiguousarray(np.moveaxis(store.read(0, 0, height, width), 0, -1))
+
+    def _batch_size(self, tiling: Tiling) -> int:
+        return tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)

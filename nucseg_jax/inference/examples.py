@@ -1,4 +1,4 @@
-"""How the images of a prepared dataset reach a run's engine: as they came, as a user's do, where that is possible."""
+"""How the images of a prepared dataset reach a run's engine: as they came, where that is possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The nuclei of a large slide, while it is being read: all stages at once, none far ahead.
 
 Threads read tiles; one thread feeds the device and stores what comes back; as soon as all that a block needs
-is stored, other threads or processes cut it. Queues are bounded, so that memory is, whatever the slide's size.
+is stored, other threads or processes cut it. Queues are bounded, and so is memory, whatever the slide's size.
 """
 
 import queue

@@ -8,8 +8,9 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models import REACH_PX, STRIDE_PX, WHOLE_IMAGE_NETWORKS
 
-KEPT_PX = (64, 128, 256, 512, 1024, 2048)
-"""What may be kept of a tile where that changes nothing: small images need no large tiles."""
+KEPT_PX = (64, 128, 256, 512, 1024)
+"""What may be kept of a tile where that changes nothing: small images need no large tiles, and more than the
+largest takes gigabytes of a full-width network."""
 
 _BLENDED_PART = 4  # of a training patch's side is shared by neighbours
 
@@ -40,11 +41,11 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
     if overlap is not None:
         if overlap < 0:
             raise UserError(f"eval.overlap_px must be 0 or more, got {overlap}")
-        return (Tiling(tile or crop, blend=overlap),)
+        return (_blended(tile or crop, overlap),)
     margin = exact_margin(config)
     if margin is None:
         sees_all = config.model.name in WHOLE_IMAGE_NETWORKS or config.stain.where == "model"
-        return (Tiling(tile or crop * (1 if sees_all else 2), blend=crop // _BLENDED_PART),)
+        return (_blended(tile or crop * (1 if sees_all else 2), crop // _BLENDED_PART),)
     if tile is None:
         return tuple(Tiling(kept + 2 * margin, margin) for kept in KEPT_PX)
     if tile <= 2 * margin:
@@ -53,6 +54,16 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
             f"that tiles must be larger than {2 * margin} px. Or set eval.overlap_px, too"
         )
     return (Tiling(tile, margin),)
+
+
+def _blended(tile: int, overlap: int) -> Tiling:
+    if 2 * overlap > tile:
+        raise UserError(
+            f"tiles of {tile} px (eval.tile_px, or those of data.crop_size) cannot share {overlap} px "
+            "(eval.overlap_px, or a quarter of data.crop_size): set a larger eval.tile_px, or an "
+            "eval.overlap_px of at most half of it"
+        )
+    return Tiling(tile, blend=overlap)
 
 
 def exact_margin(config: ConfigDict) -> int | None:

@@ -40,7 +40,8 @@ def of_run(info: Mapping[str, Any], network_mpp: float | None = None) -> Magnifi
             raise UserError(
                 f"--network-mpp {network_mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel"
             )
-        return Magnification(network_mpp, network_mpp, "given")
+        image_mpp = (info.get("resolution") or {}).get("image_mpp", network_mpp)
+        return Magnification(image_mpp, network_mpp, "given")
     found = info.get("resolution")
     if found is None:
         return Magnification(*earlier.resolution(info))

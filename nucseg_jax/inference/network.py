@@ -26,12 +26,13 @@ class SlideStain(NamedTuple):
 
     Attributes:
       style: of the run's normaliser; None where the run needs none.
-      matrix: float32 [2, 3], hematoxylin and eosin of this slide, or the reference's where that is not known.
+      matrix: float32 [2, 3], hematoxylin and eosin of this slide, or the reference's where that is not known;
+        NumPy's, as those of the style, so that several processes can share them.
       found: the slide shows stains; where it does not, it is taken to have the target's.
     """
 
     style: Any
-    matrix: jax.Array
+    matrix: NDArray[np.float32]
     found: bool
 
 
@@ -97,11 +98,11 @@ class TileNetwork:
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
         """How a slide is stained, from pixels uint8 [N, 3] of its tissue."""
-        reference = unit_rows(REFERENCE, jnp.float32)
+        reference = np.asarray(unit_rows(REFERENCE, jnp.float32))
         if self._stain is None:
             return SlideStain(None, reference, True)
         style, found = self._stain.estimate(pixels)
-        matrix = jnp.asarray(style.matrix) if isinstance(style, Stains) else reference
+        matrix = np.asarray(style.matrix) if isinstance(style, Stains) else reference
         return SlideStain(style, matrix, found)
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:

@@ -67,7 +67,7 @@ class Scan:
             longest_um = max(frame.size) * frame.mpp
             self.tissue = tissue_mask(slide.thumbnail(max(1, round(longest_um / MASK_MPP))))
             self.squares = squares_with_tissue(self.tissue, frame.network_size)
-            self.grid, self.places = cheapest_grid(frame, network.tilings, self.squares)
+            self.grid, self.places = cheapest_grid(frame, network.tilings, self.squares, network.batch_size)
             self.batch_size = network.batch_size(self.grid.tiling)
 
     @property
@@ -112,11 +112,12 @@ class Scan:
 
     def at_once(self) -> NDArray[np.uint8]:
         """The planes of the whole slide: uint8 [planes, h, w]; no threads, nothing on disk."""
+        if not self.places:
+            return np.zeros((self.network.planes, *self.frame.network_size), np.uint8)
         store = TileStore(
             TilesInMemory(), self.grid.tiling, self.frame.network_size, self.network.planes, self.squares
         )
-        if self.places:
-            self.estimate()
+        self.estimate()
         for first in range(0, len(self.places), self.batch_size):
             places = self.places[first : first + self.batch_size]
             tiles = [self.read(place) for place in places]
@@ -127,8 +128,6 @@ class Scan:
                 values = np.asarray(kept)
             for place, planes in zip(places, values, strict=False):  # the last batch is padded
                 store.tiles.put(*place, planes)
-        if not self.places:
-            return np.zeros((self.network.planes, *self.frame.network_size), np.uint8)
         return store.read(0, 0, *self.frame.network_size)
 
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from nucseg_jax.data import dataset_name
 from nucseg_jax.dataset import Dataset, Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.inference.examples import ExampleSource
@@ -14,7 +15,7 @@ from nucseg_jax.inference.magnification import of_run
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.maps import NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import Run
+from nucseg_jax.runs import Run, experiment_of
 from nucseg_jax.unseen import check_unseen
 
 
@@ -50,8 +51,10 @@ class ScoredRun:
         self._source = ExampleSource.of(dataset, examples, has_target=not run.lacks_target)
         if self._source.prepared:
             _check_same_stains(run, dataset)
-        recorded = run.model.info.get("resolution")
-        magnification = self._source.magnification(of_run(run.model.info) if recorded else None)
+        own = _own_dataset(run)
+        # A run that records no resolution has that of the dataset it was trained on.
+        known = run.model.info.get("resolution") or own not in (None, dataset.name)
+        magnification = self._source.magnification(of_run(run.model.info) if known else None)
         self._run, self._dataset = run, dataset
         self._segmenter = Segmenter.of_run(
             run, mesh, magnification, prepared=self._source.prepared, keep_boundary=keep_boundary
@@ -59,6 +62,10 @@ class ScoredRun:
         self.network_mpp = magnification.network_mpp
         assumed = f"{dataset.name}: {dataset.mpp:g} µm a pixel ({dataset.mpp_source})"
         notes = [*run.notes, unknown, assumed if dataset.mpp_assumed else None]
+        if own not in (None, dataset.name):
+            notes.append(f"{run.workdir}: was trained on {own}, and is scored on {dataset.name}")
+        if self._source.prepared and not run.lacks_target:
+            notes.append(f"{dataset.name}: is packed without these originals: prepared images are taken")
         self.notes = tuple(note for note in notes if note is not None)
 
     def label_map(self, example: Example) -> NDArray[np.int32]:
@@ -93,6 +100,13 @@ class ScoredRun:
         }
 
 
+def _own_dataset(run: Run) -> str | None:
+    """The name of the dataset that a run was trained on; None for one that was converted."""
+    if "converted_from" in run.model.info:
+        return None
+    return dataset_name(experiment_of(run.model.info)[0].data)
+
+
 def _check_same_stains(run: Run, dataset: Dataset) -> None:
     """Raise DataError where prepared images have other stains than those that were trained on."""
     trained = run.model.info.get("dataset") or {}
@@ -100,6 +114,6 @@ def _check_same_stains(run: Run, dataset: Dataset) -> None:
         before, now = trained.get(key), dataset.metadata.get(key)
         if before is not None and before != now:
             raise DataError(
-                f"{dataset.name}: its stains were normalised with another {what} than those that {run.workdir} "
-                "was trained on. Prepare it as the training images were"
+                f"{dataset.name}: its stains were normalised with another {what} than those that "
+                f"{run.workdir} was trained on. Prepare it as the training images were"
             )

@@ -143,8 +143,8 @@ class Segmenter:
             )
         if not prepared and run.lacks_target:
             notes.append(
-                f"{run.workdir}: was trained on images with normalised stains ({config.data.stain}), but holds "
-                "no target for that: images are taken as they are, which costs accuracy"
+                f"{run.workdir}: was trained on images with normalised stains ({config.data.stain}), but "
+                "holds no target for that: images are taken as they are, which costs accuracy"
             )
         facts = {
             "workdir": str(run.workdir),

@@ -139,7 +139,7 @@ class TileStore:
         return parts
 
     def _spans(self, start: int, length: int, side: int) -> list[tuple[int, slice, slice]]:
-        """Of each row (or column) of tiles that `length` pixels meet: where in these, and where in the tile."""
+        """Of each row (or column) of tiles that `length` pixels meet: where in these and in the tile."""
         spans = []
         for index in range(self.tiling.count(side)):
             first = self.tiling.first_kept(index)

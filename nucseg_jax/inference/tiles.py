@@ -1,7 +1,7 @@
 """Where the network looks: square tiles on a grid that is fixed on the slide, whatever order they come in."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import UserError
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import Slide
 
@@ -34,7 +33,7 @@ class Tiling:
       blend: ≥ 0, at most half of what is kept.
 
     Raises:
-      UserError: nothing is kept, or too much is shared.
+      ValueError: nothing is kept, or too much is shared.
     """
 
     tile: int
@@ -43,9 +42,8 @@ class Tiling:
 
     def __post_init__(self) -> None:
         if self.margin < 0 or self.blend < 0 or self.kept <= 0 or 2 * self.blend > self.kept:
-            raise UserError(
-                f"tiles of {self.tile} px cannot overlap by {2 * self.margin + self.blend} px: an overlap is "
-                "at most half of a tile"
+            raise ValueError(
+                f"tiles of {self.tile} px cannot have a margin of {self.margin} px and share {self.blend} px"
             )
 
     @property
@@ -59,7 +57,7 @@ class Tiling:
         return self.kept - self.blend
 
     def first_kept(self, index: Any) -> Any:
-        """The first pixel that is kept of a row (or column) of tiles; below 0 for the first where they blend.
+        """The first pixel that is kept of a row (or column) of tiles; negative for the first where tiles blend.
 
         Args:
           index: of the row, an integer or an array of them.
@@ -72,7 +70,7 @@ class Tiling:
 
     @cached_property
     def weights(self) -> NDArray[np.uint32]:
-        """uint32 [kept]: weights along one side, from 1 at the border to blend + 1; those that meet add up to it."""
+        """uint32 [kept]: weights along one side, 1 at the border; those of two tiles add up to blend + 1."""
         from_border = np.minimum(np.arange(self.kept), np.arange(self.kept)[::-1]) + 1
         return np.minimum(from_border, self.blend + 1).astype(np.uint32)
 
@@ -162,7 +160,10 @@ def squares_with_tissue(tissue: NDArray[np.bool_], size: tuple[int, int]) -> NDA
 
 
 def cheapest_grid(
-    frame: Frame, tilings: Sequence[Tiling], squares: NDArray[np.bool_]
+    frame: Frame,
+    tilings: Sequence[Tiling],
+    squares: NDArray[np.bool_],
+    batch_size: Callable[[Tiling], int],
 ) -> tuple[TileGrid, list[TilePlace]]:
     """Of tilings that give the same result the one with which the network looks at the fewest pixels.
 
@@ -170,13 +171,19 @@ def cheapest_grid(
       frame: the slide.
       tilings: one or more.
       squares: of `squares_with_tissue`.
+      batch_size: tiles that are looked at together, whether there are so many or not.
 
     Returns:
       The grid and its tiles with tissue, row by row.
     """
     grids = [TileGrid(frame, tiling) for tiling in tilings]
     needed = [grid.needed(squares) for grid in grids]
-    best = min(range(len(grids)), key=lambda i: (needed[i].sum() * tilings[i].tile ** 2, -tilings[i].tile))
+
+    def pixels(i: int) -> int:
+        size = batch_size(tilings[i])
+        return -(-int(needed[i].sum()) // size) * size * tilings[i].tile ** 2
+
+    best = min(range(len(grids)), key=lambda i: (pixels(i), -tilings[i].tile))
     return grids[best], [(row, column) for row, column in np.argwhere(needed[best]).tolist()]
 
 

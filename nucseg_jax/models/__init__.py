@@ -37,8 +37,8 @@ WHOLE_IMAGE_NETWORKS = ("psp_segnet", "self_correction")
 REACH_PX = {"unet": 117}
 """How far from a pixel a network sees: what is farther away changes nothing of what it says there.
 
-Only networks that see little more than a nucleus's surroundings; the others see further than is worth computing
-around each tile. `tests/test_models.py` measures it.
+Only networks that see little more than a nucleus's surroundings: the others see further than is worth
+computing around each tile. `tests/test_models.py` measures it.
 """
 
 STRIDE_PX = 32

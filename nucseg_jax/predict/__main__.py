@@ -106,6 +106,7 @@ def _run(args: argparse.Namespace) -> list[tuple[Job, str]]:
             print(note)
         request = {
             **{key: segmenter.facts[key] for key in _DECISIVE},
+            "instances": {k: v for k, v in segmenter.facts["instances"].items() if k != "from"},
             "mpp": args.mpp,
             "network_mpp": segmenter.magnification.network_mpp,
             "formats": args.formats and sorted(set(args.formats)),
@@ -161,8 +162,8 @@ def _segment_all(
     return failed
 
 
-_DECISIVE = ("params_sha256", "instances", "augment", "tile_px", "overlap_px")
-"""Facts of the run that decide which nuclei are found."""
+_DECISIVE = ("params_sha256", "augment", "tile_px", "overlap_px")
+"""Facts of the run that decide which nuclei are found, beside how they are cut."""
 
 _BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
 

@@ -36,7 +36,7 @@ def _organs(comparison: Comparison, figures: Figures) -> str:
 
 def _boxes(comparison: Comparison, figures: Figures) -> str:
     html = ""
-    for key, name in (("dice", "F1"), ("aji", "AJI")):
+    for key, name in (("dice", "Dice"), ("aji", "AJI")):
         rows = [
             charts.BoxRow(e.name, e.kind, numbers.values(e, key), [i.id for i in e.images])
             for e in comparison.entries

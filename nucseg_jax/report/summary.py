@@ -41,11 +41,11 @@ def _name(entry: Entry) -> str:
 
 
 def _scores(entry: Entry) -> str:
-    """Its AJI with the interval, and its F1."""
+    """Its AJI with the interval, and its Dice."""
     limits = numbers.interval(numbers.values(entry, "aji"))
     within = f" (95&nbsp;% interval {score(limits[0])} to {score(limits[1])})" if limits else ""
-    aji, f1 = (score(numbers.mean(entry, key)) for key in ("aji", "dice"))
-    return f"a mean AJI of {aji}{within} and F1 of {f1}"
+    aji, dice = (score(numbers.mean(entry, key)) for key in ("aji", "dice"))
+    return f"a mean AJI of {aji}{within} and Dice of {dice}"
 
 
 def _one_of(entries: tuple[Entry, ...], kind: str, word: str) -> str:

@@ -213,7 +213,7 @@ def definitions(min_area_um2: float) -> Mapping[str, str]:
         "AJI": "Aggregated Jaccard Index of the MoNuSeg challenge (Kumar et al., IEEE TMI 36(7), 2017): "
         "every true nucleus takes the prediction of highest IoU; the sum of intersections over the sum of "
         "unions and of all predictions that nobody took.",
-        f"AJI ≥ {min_area_um2:.3g} µm²": f"AJI after predictions of less than {min_area_um2:g} µm² are dropped.",
+        f"AJI ≥ {min_area_um2:.3g} µm²": f"AJI without predictions of less than {min_area_um2:g} µm².",
         "AJI+": "AJI with the one-to-one assignment of highest total IoU (Graham et al., HoVer-Net, 2019).",
         "PQ, DQ, SQ": "Panoptic quality is detection quality (F1 of nuclei found at IoU > 0.5) times "
         "segmentation quality (mean IoU of those) (Kirillov et al., CVPR 2019).",
