@@ -26,6 +26,7 @@ from data_prep.annotations import AnnotationWarning
 from data_prep.manifest import Manifest
 from nucseg_jax.data import import_tensorflow
 from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import resolution
 
 try:
@@ -185,7 +186,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="UM",
         help="µm a pixel of the images as they are in --source (default: as their files state it, else "
-        f"{resolution.TYPICAL_MPP:g}, which is 40×)",
+        f"{TYPICAL_MPP:g}, which is 40×)",
     )
     parser.add_argument("--stain-target", metavar="ID", help="training image whose stains the others get")
     parser.add_argument(
@@ -224,7 +225,7 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
         if "mpp" not in builder.info.metadata:
             print(
                 f"{builder.data_path}: an earlier release prepared it and recorded no µm a pixel, so "
-                f"{resolution.TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
+                f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
             )
         return
     # The commonest error, found before the slow import of TensorFlow and before anything is deleted.

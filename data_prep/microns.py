@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nucseg_jax.errors import DataError
+from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import resolution
 from nucseg_jax.slides.image_file import read_resolution
 from nucseg_jax.slides.readers import Resolution
@@ -38,7 +39,7 @@ def of_images(paths: Sequence[Path], given: float | None) -> Resolution:
         if found.mpp is not None:
             stated.append((resolution.check(found.mpp, found.source, str(path)), found.source, path))
     if not stated:
-        return Resolution(resolution.TYPICAL_MPP, "assumed: 40×, since no image file states another")
+        return Resolution(TYPICAL_MPP, "assumed: 40×, since no image file states another")
     finest, coarsest = min(stated), max(stated)
     if coarsest[0] > SAME * finest[0]:
         raise DataError(

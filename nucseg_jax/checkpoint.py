@@ -5,9 +5,9 @@ that inference needs), `optimizer`, `info`, a JSON with the config, the classes,
 stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of
 self-correction, where `model` is an average, `training`: the weights that training goes on from.
 
-Where images are held out, `metrics` has their scores: those of SCORES and, under `score`, the one that the best
-checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Earlier releases wrote the Dice alone, as
-`f1`.
+Where images are held out, `metrics` has their scores: those of SCORES and, under `score`, the one that the
+best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Earlier releases wrote the Dice
+alone, as `f1`.
 """
 
 import hashlib

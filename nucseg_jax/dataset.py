@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides.resolution import TYPICAL_MPP
+from nucseg_jax.nuclei import TYPICAL_MPP
 
 Batch = dict[str, np.ndarray]
 """Patches: `image` uint8[B,S,S,3] RGB, `label_map` int32[B,S,S] with 0 = background, and what else the

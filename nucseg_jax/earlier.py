@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.slides.resolution import TYPICAL_MPP
+from nucseg_jax.nuclei import TYPICAL_MPP
 
 _SIDE_PX, _PREPARED_PX = 1000, 1024
 """Sides of the one dataset that was rescaled by default, before and after."""

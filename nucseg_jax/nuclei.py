@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+TYPICAL_MPP = 0.25
+"""µm a pixel at 40×, which images are taken to have where nothing says what they have."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Nucleus:

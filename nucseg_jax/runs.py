@@ -15,8 +15,8 @@ from nucseg_jax.checkpoint import LoadedModel
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.functional import forward_flops
+from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.run_checks import check_same_input
-from nucseg_jax.slides.resolution import TYPICAL_MPP
 
 TUNING = "tuning.json"
 """In a run's folder: what `python -m nucseg_jax.tune` found best on its validation images."""

@@ -217,6 +217,8 @@ def prepared_run(workdir: Path, dataset: Dataset, **changes: Any) -> tuple[runs.
     write_run(workdir, data__stain="vahadane", data__dataset="folder", data__split="synthetic", **changes)
     mesh = sharding.make_mesh()
     run = runs.open_run(workdir, mesh, {})
+    if changes:
+        run.model.info["converted_from"] = {"file": "a.pth"}
     return run, ScoredRun(run, mesh, dataset, dataset.splits["test"])
 
 
@@ -229,7 +231,8 @@ def shifted(dataset: Dataset) -> Dataset:
         return replace(example, image=image, label_map=enlarge(example.label_map))
 
     splits = {split: [prepared(e) for e in examples] for split, examples in dataset.splits.items()}
-    return Dataset(dataset.name, splits, {"mpp": 0.25, "mpp_source": "test", "stain_backend": "staintools"})
+    facts = {"mpp": 0.25, "mpp_source": "test", "stain_backend": "staintools"}
+    return Dataset("folder/synthetic_vahadane", splits, facts)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +259,25 @@ def test_without_a_target_the_engine_takes_the_prepared_pixels(
     expected = np.asarray(said)[0, around:-around, around:-around, 1]
     assert np.abs(found - expected).max() < 1.5 / 255
     assert scored.label_map(example).shape == example.original_label_map.shape == (96, 96)
+
+
+def test_a_run_keeps_its_resolution_on_images_of_another(config: ConfigDict, tmp_path: Path) -> None:
+    """One that records none: on its own dataset it has that dataset's, on another one's the usual."""
+    write_run(tmp_path, data__dataset="folder", data__split="synthetic")
+    mesh = sharding.make_mesh()
+    run = runs.open_run(tmp_path, mesh, {})
+    loaded = data.load(config.data)
+    own = Dataset(loaded.name, loaded.splits, {"mpp": 0.5, "mpp_source": "test"})
+    other = Dataset("folder/other_none", loaded.splits, {"mpp": 0.5, "mpp_source": "test"})
+    of_own, of_other = (ScoredRun(run, mesh, d, d.splits["test"]) for d in (own, other))
+    assert (of_own.network_mpp, of_other.network_mpp) == (0.5, 0.25)
+    (example,) = other.splits["test"]
+    assert of_own.nucleus_map(example).nucleus.shape == (96, 96)
+    assert of_other.nucleus_map(example).nucleus.shape == (192, 192)
+    assert of_other.label_map(example).shape == (96, 96)
+    note = "was trained on folder/synthetic_none, and is scored on folder/other_none"
+    assert any(note in line for line in of_other.notes)
+    assert not any(note in line for line in of_own.notes)
 
 
 def test_prepared_pixels_of_other_stains_are_refused(config: ConfigDict, tmp_path: Path) -> None:

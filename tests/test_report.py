@@ -308,7 +308,7 @@ def test_every_link_leads_somewhere(page, html):
     files = {link for link in links if link.startswith("figures/")}
     assert files == {f"figures/{path.name}" for path in (page.parent / "figures").iterdir()}
     stems = {Path(file).stem for file in files}
-    assert {"box_f1", "box_aji", "counts", "parameters", "aji_gflops", "masks"} < stems
+    assert {"box_dice", "box_aji", "counts", "parameters", "aji_gflops", "masks"} < stems
     assert {"curves_unet_i_small_i", "panel_breast", "panel_liver_b", "panel_colon"} < stems
 
 
@@ -435,7 +435,7 @@ def test_agreement_of_counts():
 
 
 def counted(true, found):
-    scored = scoring.score_image(EXAMPLES[0], EMPTY, AREA)
+    scored = scoring.score_image(EXAMPLES[0], EMPTY, AREA, 1.0)
     return dataclasses.replace(scored, scores={"count_true": float(true), "count_pred": float(found)})
 
 

@@ -16,6 +16,7 @@ from configs import self_correction as paper
 from nucseg_jax import checkpoint, data, optim, refined_labels, run_checks, sharding, train
 from nucseg_jax.checkpoint import load_model, parameter_digest
 from nucseg_jax.errors import UserError
+from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.functional import Weights
 from nucseg_jax.self_correction import Cycles, StatisticsEstimator, average
 from tests.killed import keep_until
@@ -180,8 +181,8 @@ def test_statistics_and_labels_of_eight_devices_equal_those_of_one(
                 mesh,
                 num_classes=2,
                 names=("soft_classes", "soft_edges"),
-                tile=32,
-                batch_size=8,
+                tilings=[Tiling(32, blend=8)],
+                batch_px=8 * 32**2,
             )
             results.append((statistics, predict(Weights(weights.params, statistics), images[0])))
     for many, one in zip(*(jax.tree.leaves(r) for r in results), strict=True):

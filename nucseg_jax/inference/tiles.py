@@ -57,7 +57,7 @@ class Tiling:
         return self.kept - self.blend
 
     def first_kept(self, index: Any) -> Any:
-        """The first pixel that is kept of a row (or column) of tiles; negative for the first where tiles blend.
+        """The first pixel that is kept of a row (or column) of tiles; below 0 for the first if tiles blend.
 
         Args:
           index: of the row, an integer or an array of them.
