@@ -114,7 +114,8 @@ def test_a_region_does_not_depend_on_what_is_read_with_it(data: st.DataObject) -
     top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     rows, columns = data.draw(st.integers(1, height - top)), data.draw(st.integers(1, width - left))
     part = slide.region(top, left, rows, columns, mpp)
-    assert np.abs(part.astype(int) - whole[top : top + rows, left : left + columns]).max() <= 1
+    # Pillow rounds twice, along each axis once.
+    assert np.abs(part.astype(int) - whole[top : top + rows, left : left + columns]).max() <= 2
 
 
 def test_scaling_is_that_of_the_training_images() -> None:

@@ -54,7 +54,7 @@ class Slide:
 
         Read from the coarsest level that is fine enough, and scaled by Pillow's bilinear filter, as training
         images are. A pixel is a function of its place, whatever rectangle it is read with; but for a grey
-        level, where rounding is a near thing.
+        level or two, where rounding, once along each axis, is a near thing.
 
         Args:
           top, left, height, width: in pixels of `mpp`; any part may lie outside of the slide.
