@@ -2,7 +2,7 @@
 
 python -m nucseg_jax.main --config configs/psp_small.py
 
-1,000 steps of 0.86 s on free cores; on the 7 test images, tuned: mean AJI 0.438, F1 0.772.
+1,000 steps. By release 0.1.0's engine, on the 7 test images, tuned: mean AJI 0.438, Dice 0.772.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,8 @@
 
 python -m nucseg_jax.main --config configs/self_correction_small.py
 
-1,000 steps of 0.71 s on free cores, and the cycles' labels; on the 7 test images: mean AJI 0.444, F1 0.753.
+1,000 steps, and the cycles' labels. By release 0.1.0's engine, on the 7 test images: mean AJI 0.444, Dice
+0.753.
 """
 
 from ml_collections import ConfigDict
