@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
@@ -88,6 +88,7 @@ def test_values_and_gradients_are_the_plain_convolutions(
 
 
 @settings(max_examples=8, deadline=None)  # each compiles
+@example(size=4, height=5, channels=(1, 1), before=0, after=0, values=1)  # a result of two rows
 @given(
     size=st.integers(1, 4),
     height=st.integers(5, 12),

@@ -11,9 +11,14 @@ SIDES = st.integers(30, 120)
 
 
 def sampled(frame: Frame, labels: np.ndarray) -> np.ndarray:
-    """What a label map of the network's level shows at the centre of each base pixel."""
-    rows, columns = (np.floor((np.arange(side) + 0.5) / frame.scale).astype(int) for side in frame.size)
-    labels = np.pad(labels, ((0, len(rows)), (0, len(columns))))  # by rounding, the last one may be beyond
+    """What a label map of the network's level shows at the centre of each base pixel.
+
+    A centre between two pixels is of the later one; one beyond the last, by rounding, is of the last.
+    """
+    rows, columns = (
+        np.minimum(np.floor((np.arange(side) + 0.5) / frame.scale + 1e-6).astype(int), last - 1)
+        for side, last in zip(frame.size, labels.shape, strict=True)
+    )
     return labels[np.ix_(rows, columns)]
 
 

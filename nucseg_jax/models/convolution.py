@@ -281,7 +281,7 @@ def _kernel_gradient_by_blocks(x: jax.Array, dy: jax.Array, *, size: int, window
     # Blocks of rows of the side that is not shifted along the height.
     height = dy.shape[1] if rows_on_x else x.shape[1]
     wanted = max(BLOCK_PIXELS, BLOCK_VALUES / values_a_pixel[layout]) / (x.shape[0] * x.shape[2])
-    rows = _block_rows(height, reach, wanted)
+    rows = _block_rows(height, min(x.shape[1], dy.shape[1]), reach, wanted)
     wide = _wide(x)
 
     def block_gradient(top: jax.Array | int) -> jax.Array:
@@ -330,12 +330,12 @@ def _pad_columns(x: jax.Array, before: int, after: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (0, 0), (before, after), (0, 0)))
 
 
-def _block_rows(height: int, reach: int, wanted: float) -> int:
+def _block_rows(height: int, smaller: int, reach: int, wanted: float) -> int:
     """The divisor of `height` that is nearest to `wanted`, by their ratio.
 
-    A block and the `reach` of its shifts fit into the image, unless it is the whole image.
+    A block and the `reach` of its shifts fit into the `smaller` of both images, unless it is all of `height`.
     """
-    divisors = [r for r in range(1, height + 1) if height % r == 0 and (r + reach <= height or r == height)]
+    divisors = [r for r in range(1, height + 1) if height % r == 0 and (r + reach <= smaller or r == height)]
     return min(divisors, key=lambda r: abs(math.log(r / wanted)))
 
 
