@@ -39,9 +39,9 @@ def run() -> None:
     name = Path(config_flags.get_config_filename(flags.FLAGS["config"])).stem
     workdir = Path(_WORKDIR.value or f"runs/{name}")
     given = config_flags.get_override_values(flags.FLAGS["config"])
-    runs.check_effect(workdir, config, given, "--config")
     digest = None
     if _MODE.value == "train":
+        runs.check_effect(workdir, config, given, "--config")  # evaluation would find it after the training
         digest = checkpoint.parameter_digest(train.train(config, workdir).params)
     scores = evaluate.evaluate(config, workdir, given)
     if not sharding.is_first_process():

@@ -159,7 +159,7 @@ def best_by(config: ConfigDict, saved: dict[str, Any] | None) -> str:
     """
     given = config.checkpoint.best_by
     if given is None and saved is not None:
-        given = (EARLIER | _flatten(saved["config"]))["checkpoint.best_by"]
+        given = (EARLIER | flatten(saved["config"]))["checkpoint.best_by"]
     if given is not None:
         return str(given)
     # AJI says how well nuclei are cut, which components do not do.
@@ -253,7 +253,7 @@ def _prefixes(keys: Iterable[str]) -> tuple[str, ...]:
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """`key: before → after` for each key that both have; a key of another version says nothing."""
-    before, after = EARLIER | _flatten(saved), _flatten(now)
+    before, after = EARLIER | flatten(saved), flatten(now)
     return [
         f"{key}: {before[key]!r} → {after[key]!r}"
         for key in sorted(before.keys() & after.keys())
@@ -261,12 +261,12 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dicts → one dict with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

@@ -16,7 +16,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.functional import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
-from nucseg_jax.run_checks import check_same_input
+from nucseg_jax.run_checks import check_same_input, flatten
 
 TUNING = "tuning.json"
 """In a run's folder: what `python -m nucseg_jax.tune` found best on its validation images."""
@@ -161,10 +161,10 @@ def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
     from configs import default
 
     config = default.get_config()
-    values, converted = earlier.physical(_flat(info["config"]), mpp_of(info))
+    values, converted = earlier.physical(flatten(info["config"]), mpp_of(info))
     if converted and values.get("eval.overlap_px") == 0:  # then what nobody had asked for
         del values["eval.overlap_px"]
-    known = set(_flat(config.to_dict()))
+    known = set(flatten(config.to_dict()))
     config.update_from_flattened_dict(
         {key: value for key, value in values.items() if key in known and value is not None}
     )
@@ -273,13 +273,6 @@ def _read_tuning(path: Path) -> _Tuning:
             f"{path}: cannot be read ({error!r}). Delete it, or run python -m nucseg_jax.tune again"
         ) from error
     return _Tuning(first, parameters, content.get("model", ""), content.get("params_sha256"))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
 
 
 def names_of(workdirs: Sequence[Path]) -> list[str]:

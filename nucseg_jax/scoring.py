@@ -79,7 +79,7 @@ def shown_settings(settings: Mapping[str, Any]) -> str:
     chosen = dict(settings["instances"])
     method, source = chosen.pop("method"), chosen.pop("from")
     parameters = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
-    return f"by {method} ({parameters}), as {source} says, of {settings['pixels']}"
+    return f"by {method} ({parameters}), according to {source}, of {settings['pixels']}"
 
 
 def to_csv(entries: Mapping[str, Sequence[ScoredImage]]) -> str:

@@ -10,8 +10,6 @@ from ml_collections import ConfigDict
 from nucseg_jax import metrics
 from nucseg_jax.dataset import Dataset, Example
 from nucseg_jax.inference.examples import ExampleSource
-from nucseg_jax.inference.layout import tilings_of
-from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.network import TileNetwork
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.metrics import PixelCounts
@@ -45,13 +43,12 @@ def validator(
     normalizer = experiment.before_network(stain)
     needs_target = config.stain.where == "prepare" and config.data.stain != "none"
     source = ExampleSource.of(dataset, examples, has_target=normalizer is not None or not needs_target)
-    magnification = Magnification(dataset.mpp, dataset.prepared_mpp, dataset.mpp_source)
 
     def segmenter(weights: Weights) -> Segmenter:
-        return Segmenter(tiles.with_weights(weights), config.instances, magnification)
+        return Segmenter(tiles.with_weights(weights), config.instances, source.magnification)
 
     def score(of: Segmenter, example: Example) -> tuple[float, float]:
-        truth, frame = example.original_label_map, source.frame(example, magnification.network_mpp)
+        truth, frame = example.original_label_map, source.frame(example, source.prepared_mpp)
         with source.slide(example) as slide:
             nucleus_map = of.nucleus_map(slide)
         nuclei, mask = of.cut(nucleus_map), nucleus_map.mask.astype(np.int32)
@@ -63,13 +60,13 @@ def validator(
         aji, dice = np.mean([score(of, example) for example in examples], axis=0)
         return {"aji": float(aji), "dice": float(dice)}
 
-    tiles = TileNetwork(
+    tiles = TileNetwork.of(
+        config,
         network,
         None,
         mesh,
-        tilings=tilings_of(config),
-        batch_px=config.eval.batch_size * config.data.crop_size**2,
         stain=None if source.prepared else normalizer,
+        augment=False,
         has_boundary=config.instances.method == "boundary",
     )
     return validate

@@ -88,16 +88,22 @@ class Ensemble:
 
     def _combine(self, frame: Frame, maps: Mapping[str, NucleusMap], chosen: ConfigDict) -> NDArray[np.int32]:
         """The nuclei at the finest network's level."""
-        own = {name: maps[name].resized(frame.network_size) for name in self._members}
-        moved = {name: ensemble.calibrated(m, self._threshold(name)) for name, m in own.items()}
 
         def split(expression: Expression, nucleus_map: NucleusMap) -> NDArray[np.int32]:
             if isinstance(expression, Model):
-                of_run = self._members[expression.name].run.config.instances
-                return instances.split(own[expression.name], of_run, frame.network_mpp)
+                name = expression.name
+                own, of_run = maps[name].resized(frame.network_size), self._members[name].run.config.instances
+                return instances.split(own, of_run, frame.network_mpp)
             return instances.split(nucleus_map, chosen, frame.network_mpp)
 
-        return ensemble.combine(self.expression, moved, split, self._scores)
+        return ensemble.combine(self.expression, self._moved(frame, maps), split, self._scores)
+
+    def _moved(self, frame: Frame, maps: Mapping[str, NucleusMap]) -> dict[str, NucleusMap]:
+        """The maps at the finest network's level, each with its run's threshold at 0.5."""
+        return {
+            name: ensemble.calibrated(maps[name].resized(frame.network_size), self._threshold(name))
+            for name in self._members
+        }
 
     def _threshold(self, name: str) -> float:
         chosen = self._members[name].run.config.instances
@@ -123,7 +129,8 @@ class Ensemble:
                 for name, member in self._members.items()
             }
             frame = self._finest.scored.frame(example)
-            scenes.append(Scene(self._map(frame, maps), frame, example.original_label_map))
+            said = ensemble.combined_map(self.expression, self._moved(frame, maps), self._scores)
+            scenes.append(Scene(said, frame, example.original_label_map))
         setting = next(iter(best_of_methods(search(scenes, self._grids())).values()))
         return setting.config, f"{len(held_out)} held-out images"
 
@@ -137,14 +144,6 @@ class Ensemble:
             if len(path) == 2 and path[0] in grids:
                 grids[path[0]][path[1]] = (0.5 if path[1] == "threshold" else value,)
         return dict(grids)
-
-    def _map(self, frame: Frame, maps: Mapping[str, NucleusMap]) -> NucleusMap:
-        """What the pixel operators make of the runs' maps."""
-        moved = {
-            name: ensemble.calibrated(maps[name].resized(frame.network_size), self._threshold(name))
-            for name in self._members
-        }
-        return ensemble.combined_map(self.expression, moved, self._scores)
 
     @property
     def _has_pixels(self) -> bool:
@@ -166,4 +165,6 @@ class Ensemble:
         )
 
     def _images(self, dataset: Dataset) -> list[Example]:
-        return [e for e in dataset.splits[TRAIN] if e.id in self._held_out]
+        """Those that all held out, in the same order for all datasets."""
+        by_id = {e.id: e for e in dataset.splits[TRAIN]}
+        return [by_id[i] for i in self._held_out]

@@ -47,8 +47,7 @@ class ExampleSource:
         height, width = example.original_label_map.shape
         return Frame((height, width), self.mpp, network_mpp)
 
-    def magnification(self, known: Magnification | None) -> Magnification:
-        """A run's, or the dataset's where the run does not know its own."""
-        if known is not None:
-            return known
+    @property
+    def magnification(self) -> Magnification:
+        """That of a network which was trained on the dataset."""
         return Magnification(self.mpp, self.prepared_mpp, "the dataset's")

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from nucseg_jax import sharding
+from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.inference.tiles import Tiling, tiles_a_batch
 from nucseg_jax.models.functional import FunctionalNetwork, Weights
@@ -80,6 +82,30 @@ class TileNetwork:
 
         # Replicated, since every process cuts nuclei out of all tiles.
         self._kept = jax.jit(kept, static_argnums=3, out_shardings=sharding.replicated(mesh))
+
+    @classmethod
+    def of(
+        cls,
+        config: ConfigDict,
+        network: FunctionalNetwork,
+        weights: Weights | None,
+        mesh: Mesh,
+        *,
+        stain: StainNormalizer | None,
+        augment: bool,
+        has_boundary: bool,
+    ) -> Self:
+        """With the tiles and the batches of an experiment; the arguments are those of the class."""
+        return cls(
+            network,
+            weights,
+            mesh,
+            tilings=tilings_of(config),
+            batch_px=config.eval.batch_size * config.data.crop_size**2,
+            stain=stain,
+            augment=augment,
+            has_boundary=has_boundary,
+        )
 
     def with_weights(self, weights: Weights) -> Self:
         """The same network with other weights; nothing is compiled again."""

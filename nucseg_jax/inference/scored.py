@@ -54,7 +54,7 @@ class ScoredRun:
         own = _own_dataset(run)
         # A run that records no resolution has that of the dataset it was trained on.
         known = run.model.info.get("resolution") or own not in (None, dataset.name)
-        magnification = self._source.magnification(of_run(run.model.info) if known else None)
+        magnification = of_run(run.model.info) if known else self._source.magnification
         self._run, self._dataset = run, dataset
         self._segmenter = Segmenter.of_run(
             run, mesh, magnification, prepared=self._source.prepared, keep_boundary=keep_boundary

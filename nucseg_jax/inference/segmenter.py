@@ -15,7 +15,6 @@ from nucseg_jax import checkpoint, instances, sharding
 from nucseg_jax.errors import UserError
 from nucseg_jax.images import check_image
 from nucseg_jax.inference.blocks import map_of_planes
-from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.inference.magnification import Magnification, of_run
 from nucseg_jax.inference.network import TileNetwork
 from nucseg_jax.inference.scan import Network, Scan
@@ -125,12 +124,11 @@ class Segmenter:
         config, model = run.config, run.model
         if keep_boundary is None:
             keep_boundary = config.instances.method == "boundary"
-        network = TileNetwork(
+        network = TileNetwork.of(
+            config,
             model.network,
             model.weights,
             mesh,
-            tilings=tilings_of(config),
-            batch_px=config.eval.batch_size * config.data.crop_size**2,
             stain=None if prepared else model.stain,
             augment=config.eval.augment,
             has_boundary=keep_boundary and config.model.num_classes > 2,
