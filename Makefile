@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := runs/demo
 
-.PHONY: setup demo test parity lint
+.PHONY: setup demo test slow parity lint
 
 setup: .venv/setup
 
@@ -35,7 +35,12 @@ test: .venv/dev
 parity: .venv/torch
 	$(PY) -m pytest tests/parity
 
+# What takes minutes: the wheel in a fresh environment.
+slow: .venv/dev
+	$(PY) -m pytest -m slow
+
 lint: .venv/dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	.venv/bin/lint-imports

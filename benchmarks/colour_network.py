@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.inference.network import SlideStain
+from nucseg_jax.inference.tile_network import SlideStain
 from nucseg_jax.inference.tiles import Tiling
 
 
 class RedIsNucleus:
-    """See `inference.network.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
+    """See `inference.tile_network.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
 
     has_boundary, planes = True, 3
 

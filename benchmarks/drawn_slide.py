@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucseg_jax.slides import Slide
-from nucseg_jax.slides.readers import Level, Resolution
+from nucseg_jax.slides.reader import Level, Resolution
 
 MPP = 0.25
 BLOCK_PX, PITCH_PX = 1024, 56
@@ -47,7 +47,7 @@ def drawn_block() -> NDArray[np.bool_]:
 
 
 class DrawnReader:
-    """One drawn block again and again; see `slides.readers.Reader`.
+    """One drawn block again and again; see `slides.reader.Reader`.
 
     Args:
       blocks: along each side.

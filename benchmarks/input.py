@@ -22,11 +22,13 @@ import numpy as np
 from benchmarks import measure, ours, peers
 from benchmarks.measure import Sampling, Side, shown_ratio, shown_seconds
 from benchmarks.ours import Case
-from nucseg_jax import resident, sharding
-from nucseg_jax.dataset import Example, rasters
-from nucseg_jax.geometry import FLIP, IMAGE, LEFT, TOP, TURNS, Geometry
-from nucseg_jax.models.functional import InputFormat
-from nucseg_jax.step import initial_state, train_step
+from nucseg_jax import devices
+from nucseg_jax.data import feed_device
+from nucseg_jax.data.dataset import Example, rasters
+from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
+from nucseg_jax.models.network import InputFormat
+from nucseg_jax.training import feeds
+from nucseg_jax.training.step import initial_state, train_step
 
 ENDLESS = 1 << 30
 """Steps that a pipeline is asked for."""
@@ -64,7 +66,7 @@ class Patches:
     Attributes:
       images: uint8[N,H,W,3] tensor.
       label_maps: int32[N,H,W] tensor.
-      rows: int32[P,5], see `nucseg_jax.geometry`.
+      rows: int32[P,5], see `nucseg_jax.data.patches`.
       crop: side of the patches in pixels.
     """
 
@@ -99,20 +101,20 @@ def draw(count: int, side: int) -> list[Example]:
     return examples
 
 
-def make_plan(examples: Sequence[Example], crop: int) -> Geometry:
+def make_plan(examples: Sequence[Example], crop: int) -> PatchPlan:
     """The paper's patches: 200 random ones an image beside its tiles, turned and flipped."""
     sizes = tuple((e.image.shape[0], e.image.shape[1]) for e in examples)
-    return Geometry(0, sizes, crop, random_crops=200, turns=True, flips=True)
+    return PatchPlan(0, sizes, crop, random_crops=200, turns=True, flips=True)
 
 
 def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.ExitStack) -> Pipeline:
     plan, mesh = make_plan(examples, case.size), ours.one_device()
-    store = resident.place(mesh, rasters(examples))
-    cut = jax.jit(functools.partial(resident.cut, crop=case.size))
+    store = feed_device.place(mesh, rasters(examples))
+    cut = jax.jit(functools.partial(feed_device.cut, crop=case.size))
     optimizer = ours.make_optimizer()
     network, state = initial_state(mesh, ours.build(case), optimizer, InputFormat())
     step = functools.partial(train_step, network=network, optimizer=optimizer, **ours.STEP_OPTIONS)
-    compiled = resident.compile_steps(mesh, step, crop=case.size)
+    compiled = feeds.compile_steps(mesh, step, crop=case.size)
     numbers = iter(range(ENDLESS))
     latest: list[Any] = [state, None]
 
@@ -120,13 +122,13 @@ def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib
         first = next(numbers)
         steps = range(first, first + 1)
         cuts = slice(0, case.batch)
-        return resident.rows_of(plan, steps, batch_size=case.batch, rows=cuts, steps_per_dispatch=1)
+        return feed_device.rows_of(plan, steps, batch_size=case.batch, rows=cuts, steps_per_dispatch=1)
 
     def batch() -> None:
         latest[1] = cut(store, rows()[:, 0])
 
     def full() -> None:
-        latest[:] = compiled(latest[0], store, sharding.gather_shares(mesh, rows()), np.int32(1))
+        latest[:] = compiled(latest[0], store, devices.gather_shares(mesh, rows()), np.int32(1))
 
     def wait() -> None:
         jax.block_until_ready(latest)
@@ -135,19 +137,21 @@ def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib
 
 
 def tfdata_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.ExitStack) -> Pipeline:
-    from nucseg_jax import data  # needs more than JAX
+    from nucseg_jax.data import feed_host  # needs more than JAX
 
     plan, mesh = make_plan(examples, case.size), ours.one_device()
     cuts = slice(0, case.batch)
-    batches = data.batches(rasters(examples), plan, batch_size=case.batch, rows=cuts, first=0, last=ENDLESS)
+    batches = feed_host.batches(
+        rasters(examples), plan, batch_size=case.batch, rows=cuts, first=0, last=ENDLESS
+    )
     step, state = ours.start(case)
     latest: list[Any] = [state, None]
 
     def batch() -> None:
-        latest[1] = sharding.gather_shares(mesh, next(batches))
+        latest[1] = devices.gather_shares(mesh, next(batches))
 
     def full() -> None:
-        latest[:] = step(latest[0], sharding.gather_shares(mesh, next(batches)))
+        latest[:] = step(latest[0], devices.gather_shares(mesh, next(batches)))
 
     def wait() -> None:
         jax.block_until_ready(latest)

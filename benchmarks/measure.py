@@ -21,8 +21,8 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 
-from nucseg_jax import compilation_cache
-from nucseg_jax.files import write_text
+from nucseg_jax.devices import compilation_cache
+from nucseg_jax.io.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 DTYPES = ("float32", "tf32", "bfloat16")

@@ -12,11 +12,12 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh
 
 from benchmarks.measure import Side, array_dtype, use_precision
-from nucseg_jax import optim, sharding
-from nucseg_jax.models import create_model, functional
-from nucseg_jax.models.functional import FunctionalNetwork, InputFormat, split_network
-from nucseg_jax.objectives import OBJECTIVES
-from nucseg_jax.step import TrainState, compile_step, initial_state, train_step
+from nucseg_jax import devices
+from nucseg_jax.models import create_model, network
+from nucseg_jax.models.network import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.training import optim
+from nucseg_jax.training.objectives import OBJECTIVES
+from nucseg_jax.training.step import TrainState, compile_step, initial_state, train_step
 
 # The paper's, except for the rate: so small that nothing diverges on random images.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
@@ -104,10 +105,10 @@ def make_step(network: FunctionalNetwork, optimizer: optax.GradientTransformatio
 
 
 def training(case: Case) -> Ours:
-    """The training step of nucseg_jax.step on a batch that stays on the device."""
+    """The training step of nucseg_jax.training.step on a batch that stays on the device."""
     use_precision(case.dtype)
     step, state = start(case)
-    batch = sharding.split_batch(one_device(), case.arrays())
+    batch = devices.split_batch(one_device(), case.arrays())
     plan = step.lower(state, batch).compile().memory_analysis()
     latest = list(step(state, batch))
 
@@ -148,8 +149,8 @@ def plan_bytes(plan: Any) -> int:
 
 
 def forward_flops(case: Case) -> float:
-    """FLOPs of one forward pass in inference mode; see `functional.forward_flops`."""
-    return functional.forward_flops(*abstract(case), (case.batch, case.size, case.size, 3))
+    """FLOPs of one forward pass in inference mode; see `models.network.forward_flops`."""
+    return network.forward_flops(*abstract(case), (case.batch, case.size, case.size, 3))
 
 
 def lower_step(case: Case) -> jax.stages.Lowered:

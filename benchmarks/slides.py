@@ -29,11 +29,11 @@ from benchmarks import measure
 from benchmarks.colour_network import RedIsNucleus
 from benchmarks.drawn_slide import MPP, NUCLEI_A_BLOCK, drawn_slide
 from benchmarks.measure import shown, shown_bytes, shown_seconds
-from configs import default
+from nucseg_jax.config import get_config
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.segmenter import Segmenter
-from nucseg_jax.predict import work
+from nucseg_jax.predict import one_slide
 from nucseg_jax.slides import Slide, open_slide, slide_of_array
 
 CLOCK = "all, by the clock"
@@ -55,7 +55,7 @@ def segment(segmenter: Segmenter, slide: Slide, folder: Path) -> list[dict[str, 
     scratch.mkdir()
     start = time.perf_counter()
     nuclei = segmenter.stream(slide, scratch=scratch)
-    count = work.write(nuclei, folder, source=slide.path, config={"run": segmenter.facts})
+    count = one_slide.write(nuclei, folder, source=slide.path, config={"run": segmenter.facts})
     clock = time.perf_counter() - start
     workers = [measure.held_bytes("VmHWM", child.pid) or 0 for child in active_children()]
     memory = {
@@ -84,7 +84,7 @@ def _completed(row: dict[str, Any], nuclei: int, megapixels: float) -> dict[str,
 
 def colour_segmenter(workers: int) -> Segmenter:
     """Nuclei by their colour, then cut by a watershed."""
-    config = default.get_config().instances
+    config = get_config().instances
     config.method = "watershed"
     network = RedIsNucleus(tile=256, margin=32, batch_size=16)
     return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers, small_px=0)

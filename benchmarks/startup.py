@@ -23,7 +23,7 @@ from benchmarks import measure
 from benchmarks.compare import PUBLISHED
 from benchmarks.measure import shown, shown_seconds
 
-IMPORTS = ("nucseg_jax", "nucseg_jax.models", "nucseg_jax.main")
+IMPORTS = ("nucseg_jax", "nucseg_jax.models", "nucseg_jax.training.train")
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "start": lambda r: f"`{r['start']}`",

@@ -28,14 +28,15 @@ def start_jax(values: list[str]) -> dict[str, float]:
     import jax
 
     from benchmarks import measure, ours
-    from nucseg_jax import compilation_cache, sharding
+    from nucseg_jax import devices
+    from nucseg_jax.devices import compilation_cache
 
     compilation_cache.enable()
     stages.end("import")
     case = _case(values)
     measure.use_precision(case.dtype)
     step, state = ours.start(case)
-    batch = sharding.split_batch(ours.one_device(), case.arrays())
+    batch = devices.split_batch(ours.one_device(), case.arrays())
     stages.end("state")
     compiled = step.lower(state, batch).compile()
     stages.end("compile")

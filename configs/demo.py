@@ -11,11 +11,11 @@ Otsu 0.808.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import small
 
 
 def get_config() -> ConfigDict:
-    config = default.get_small("unet", width=0.125)
+    config = small.get_small("unet", width=0.125)
     config.num_epochs = 3
     config.data.dir = "runs/demo/data"
     config.data.dataset = "folder"

@@ -9,10 +9,10 @@ project has not yet trained it to the end. The authors' script showed it the pat
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = defaults.get_config()
     config.model.name = "fc_densenet"
     return config

@@ -8,10 +8,10 @@ project has not yet trained it to the end.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = defaults.get_config()
     config.model.name = "fcn8"
     return config

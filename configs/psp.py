@@ -11,8 +11,8 @@ On N GPUs the batch must be a multiple of N: --config.batch_size=N.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    return default.get_config()
+    return defaults.get_config()

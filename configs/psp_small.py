@@ -2,13 +2,13 @@
 
 python -m nucseg_jax.main --config configs/psp_small.py
 
-1,000 steps. By release 0.1.0's engine, on the 7 test images, tuned: mean AJI 0.438, Dice 0.772.
+1,000 steps; on the 7 test images, tuned: mean AJI 0.472, Dice 0.775.
 """
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import small
 
 
 def get_config() -> ConfigDict:
-    return default.get_small_monuseg("psp_segnet")
+    return small.get_small_monuseg("psp_segnet")

@@ -7,10 +7,10 @@ Made for a GPU. The paper describes SegNet but gives it no row in its table of r
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = defaults.get_config()
     config.model.name = "segnet"
     return config

@@ -15,11 +15,11 @@ has not yet trained it to the end.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import defaults
 
 
 def get_config() -> ConfigDict:
-    config = default.get_config()
+    config = defaults.get_config()
     config.num_epochs = 100  # 50 and five cycles of 10
     config.model.name = "self_correction"
     config.optim.loss = "ce2p"

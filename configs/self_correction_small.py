@@ -2,17 +2,16 @@
 
 python -m nucseg_jax.main --config configs/self_correction_small.py
 
-1,000 steps, and the cycles' labels. By release 0.1.0's engine, on the 7 test images: mean AJI 0.444, Dice
-0.753.
+1,000 steps, and the cycles' labels; on the 7 test images, tuned: mean AJI 0.440, Dice 0.751.
 """
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import small
 
 
 def get_config() -> ConfigDict:
-    config = default.get_small_monuseg("self_correction")
+    config = small.get_small_monuseg("self_correction")
     config.optim.loss = "ce2p"
     config.optim.learning_rate = 0.02  # the losses of three branches add up to more than one cross-entropy
     config.self_correction.cycles = 3

@@ -7,8 +7,8 @@ python -m nucseg_jax.main --config configs/unet_small.py
 
 from ml_collections import ConfigDict
 
-from configs import default
+from nucseg_jax.config import small
 
 
 def get_config() -> ConfigDict:
-    return default.get_small_monuseg("unet")
+    return small.get_small_monuseg("unet")

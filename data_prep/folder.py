@@ -5,65 +5,82 @@ folder); without one they are all that the folder holds (layouts: `data_prep.sou
 ``--test`` in the test split, the others in the train split.
 """
 
-import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from data_prep import manifest, sources
-from data_prep.builder import NucleiBuilder, add_arguments, build, make_config, positive, run
-from data_prep.manifest import ImageEntry, Manifest
-from data_prep.normalize import METHODS
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, UserError
+
+from . import manifest, sources
+from .builder import make_config
+from .datasets import Folder
+from .manifest import ImageEntry, Manifest
+from .on_disk import build
+from .plain_warnings import plain_warnings
 
 
-class Folder(NucleiBuilder):
-    """H&E images with every nucleus labelled, from a folder. Configs are made by the command."""
+def prepare(
+    source: Path,
+    out: Path | None,
+    *,
+    name: str,
+    test: Sequence[str],
+    manifest_file: Path | None,
+    stain: str,
+    size: int | None,
+    mpp: float | None,
+    stain_target: str | None,
+    stain_backend: str,
+    overwrite: bool,
+) -> None:
+    """Prepare a folder of images, unless it is prepared; prints what was made.
 
-    MANUAL_DOWNLOAD_INSTRUCTIONS = "Give the folder with images and annotations; see data_prep.sources."
+    Args:
+      source: folder with images and annotations.
+      out: folder for prepared datasets; None: TFDS's.
+      name: of the dataset.
+      test: ids of the test images; empty with a manifest.
+      manifest_file: says which images are in which split; None: manifest.json in `source`, if there.
+      stain: one of `normalize.METHODS`.
+      size: side of the prepared images in pixels; None: each keeps its own.
+      mpp: µm a pixel of the images as they are in `source`; None: as their files say.
+      stain_target: training image whose stains the others get; None: the manifest's.
+      stain_backend: one of `normalize.BACKENDS`.
+      overwrite: do it again.
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; see ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="data_prep.folder",
-        description=__doc__.partition("\n\n")[2],
+    Raises:
+      UserError: a name that is none; files are missing or damaged; see `images_of`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UserError(f"--name {name!r}: is no name. Use letters, digits, - and _, since a folder gets it")
+    config = make_config(
+        images_of(source, manifest_file, test, name, stain_target),
+        stain=stain,
+        stain_backend=stain_backend,
+        size=size,
+        default_size=None,
+        mpp=mpp,
     )
-    add_arguments(parser)
-    parser.add_argument("--name", type=_name, required=True, help="of the dataset")
-    parser.add_argument(
-        "--manifest", type=Path, help="a JSON file (default: manifest.json in --source, if there)"
-    )
-    parser.add_argument(
-        "--test",
-        action="extend",
-        nargs="+",
-        metavar="ID",
-        default=[],
-        help="test images (without a manifest)",
-    )
-    parser.add_argument("--stain", choices=METHODS, default="none")
-    parser.add_argument(
-        "--size", type=positive, help="side of the images in pixels (default: keep each one's own)"
-    )
-    args = parser.parse_args(arguments)
-    run(lambda: _prepare(args))
+    with plain_warnings():
+        build(lambda: Folder(config=config, data_dir=out), source, overwrite=overwrite)
 
 
-def images_of(args: argparse.Namespace) -> Manifest:
+def images_of(
+    source: Path, manifest_file: Path | None, test: Sequence[str], name: str, stain_target: str | None
+) -> Manifest:
     """The manifest the options ask for: a file's, or one made of what the source folder holds.
 
     Raises:
       DataError: see `manifest.load`; --test with a manifest, or naming no image; an empty split.
     """
-    found = args.source / "manifest.json"
-    path = args.manifest or (found if found.exists() else None)
-    if path and args.test:
+    found = source / "manifest.json"
+    path = manifest_file or (found if found.exists() else None)
+    if path and test:
         raise DataError(f"{path}: says which images are in the test split, so --test cannot. Omit one")
-    images = manifest.load(path) if path else _all_images(args.source, args.test)
-    images = replace(images, name=args.name, stain_target=args.stain_target or images.stain_target)
-    manifest.check(images, str(path or args.source))
+    images = manifest.load(path) if path else _all_images(source, test)
+    images = replace(images, name=name, stain_target=stain_target or images.stain_target)
+    manifest.check(images, str(path or source))
     return images
 
 
@@ -90,24 +107,11 @@ def _all_images(folder: Path, test: Sequence[str]) -> Manifest:
     )
 
 
-def _prepare(args: argparse.Namespace) -> None:
-    config = make_config(
-        images_of(args),
-        stain=args.stain,
-        stain_backend=args.stain_backend,
-        size=args.size,
-        default_size=None,
-        mpp=args.mpp,
-    )
-    build(lambda: Folder(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`nucseg prepare folder`."""
+    from nucseg_jax.cli import door
 
-
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no name: use letters, digits, - and _, since a folder gets it"
-        )
-    return text
+    door("prepare", "folder", arguments=arguments)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Wrong training labels, on purpose: ``python -m data_prep.label_noise --source DIR --out DIR --rate 0.2``.
 
-Writes a copy of a packed dataset (`nucseg_jax.packed`) in which a share of the training nuclei is
-annotated wrongly, to measure how training copes with it (`--config.data.dir=DIR`). Three kinds of
+Writes a copy of a packed dataset (`nucseg_jax.data.packed`) in which a share of the training nuclei is
+annotated wrongly, to measure how training copes with it (`data.dir=DIR`). Three kinds of
 error, each with the share --rate of all nuclei:
 
   dropped   the nucleus is background
@@ -12,10 +12,8 @@ Only `label_map`, which is what training sees, changes. `original_label_map`, wh
 against, stays the true annotation; images named by --clean and all other splits stay as they are.
 """
 
-import argparse
 import dataclasses
 import hashlib
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +24,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage import morphology
 
-from data_prep.normalize import METHODS
-from nucseg_jax import data, packed
-from nucseg_jax.dataset import TRAIN, Dataset
+from nucseg_jax import data
+from nucseg_jax.data import packed
+from nucseg_jax.data.dataset import TRAIN, Dataset
 from nucseg_jax.errors import DataError, UserError
 
 KINDS = ("dropped", "shifted", "dilated")
@@ -185,75 +183,64 @@ def _paint(
     label_map[rows[free], columns[free]] = nucleus
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; see ``--help``."""
-    parser = argparse.ArgumentParser(
-        prog="data_prep.label_noise",
-        description=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--source", type=Path, required=True, help="folder of packed datasets to copy from")
-    parser.add_argument("--out", type=Path, required=True, help="another one, for the copy")
-    parser.add_argument("--dataset", choices=data.COMMANDS, default="monuseg", help="(default: %(default)s)")
-    parser.add_argument("--split", default="paper", help="as it was packed (default: %(default)s)")
-    parser.add_argument(
-        "--stain", choices=METHODS, default="vahadane", help="as it was packed (default: %(default)s)"
-    )
-    parser.add_argument("--size", type=int, help="as it was packed, where --size was given")
-    parser.add_argument("--rate", type=float, required=True, help="share of each kind of error, 0 to 1/3")
-    parser.add_argument(
-        "--shift-px", type=int, default=6, help="pixels that nuclei are shifted by (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--dilate-px", type=int, default=3, help="pixels that nuclei grow by (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="another one, other errors (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--clean",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="ID",
-        help="training images that stay as they are, such as those of data.validation",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="make it again even if it is there")
-    args = parser.parse_args(arguments)
-    try:
-        _make(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+def copy_with_errors(
+    source_dir: Path,
+    out: Path,
+    *,
+    dataset: str,
+    split: str,
+    stain: str,
+    size: int | None,
+    rate: float,
+    shift_px: int,
+    dilate_px: int,
+    seed: int,
+    clean: Sequence[str],
+    overwrite: bool,
+) -> None:
+    """Copy a packed dataset with errors in its training labels; prints what was made.
 
+    Args:
+      source_dir: folder of packed datasets.
+      out: another one, for the copy.
+      dataset, split, stain, size: as it was packed.
+      rate, shift_px, dilate_px, seed, clean: as for `add_noise`.
+      overwrite: do it again.
 
-def _make(args: argparse.Namespace) -> None:
-    name = data.dataset_name(
-        ConfigDict({"dataset": args.dataset, "split": args.split, "stain": args.stain, "size": args.size})
-    )
-    source, folder = args.source / name, args.out / name
+    Raises:
+      UserError: no such packed dataset, a number out of its range, or the copy is there.
+    """
+    name = data.dataset_name(ConfigDict({"dataset": dataset, "split": split, "stain": stain, "size": size}))
+    source, folder = source_dir / name, out / name
     if not packed.is_packed(source):
         raise DataError(
-            f"{source}: no packed dataset. Make it with `python -m data_prep.pack`, or give the folder that "
+            f"{source}: no packed dataset. Make it with `nucseg prepare pack`, or give the folder that "
             "was its --out by --source"
         )
     if source.resolve().is_relative_to(folder.resolve()):  # whatever --overwrite says
         raise UserError(f"{folder}: is the source, or holds it. Give another --out")
-    dataset, counts = add_noise(
+    noisy, counts = add_noise(
         packed.read(source),
-        rate=args.rate,
-        shift_px=args.shift_px,
-        dilate_px=args.dilate_px,
-        seed=args.seed,
-        clean=args.clean,
+        rate=rate,
+        shift_px=shift_px,
+        dilate_px=dilate_px,
+        seed=seed,
+        clean=clean,
     )
-    packed.write(dataset, folder, overwrite=args.overwrite)
-    images, clean = len(dataset.splits[TRAIN]), len(set(args.clean))
+    packed.write(noisy, folder, overwrite=overwrite)
+    images, sound = len(noisy.splits[TRAIN]), len(set(clean))
     print(f"wrote {folder}")
-    print(f"  {images - clean} of {images} training images changed, with {counts['nuclei']} nuclei:")
+    print(f"  {images - sound} of {images} training images changed, with {counts['nuclei']} nuclei:")
     for kind in KINDS:
         hidden = f" ({counts['hidden']} of them with nothing left)" if kind == "shifted" else ""
         print(f"  {counts[kind]} {kind}{hidden}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`nucseg prepare label-noise`."""
+    from nucseg_jax.cli import door
+
+    door("prepare", "label-noise", arguments=arguments)
 
 
 if __name__ == "__main__":

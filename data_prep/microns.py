@@ -8,7 +8,7 @@ from nucseg_jax.errors import DataError
 from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import resolution
 from nucseg_jax.slides.image_file import read_resolution
-from nucseg_jax.slides.readers import Resolution
+from nucseg_jax.slides.reader import Resolution
 
 SAME = 1.01
 """Resolutions, and sides of images, that differ by a smaller factor count as the same."""

@@ -4,68 +4,66 @@ Importing this module also registers it with TFDS:
 ``tfds.load("monuseg/paper_none", download_and_prepare_kwargs=...)`` with the source as manual folder.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from data_prep import manifest
-from data_prep.builder import NucleiBuilder, add_arguments, build, make_config, positive, run
-from data_prep.normalize import METHODS
+from nucseg_jax.errors import UserError
 
-SIZE = 1024  # the paper's: four 512 x 512 tiles an image
+from . import manifest
+from .builder import make_config
+from .datasets import SIZE, MonusegAsAsked
+from .datasets import Monuseg as Monuseg
+from .on_disk import build
+from .plain_warnings import plain_warnings
 
 
-class Monuseg(NucleiBuilder):
-    """H&E images of seven organs with every nucleus outlined (Kumar et al., IEEE TMI 36(7), 2017).
+def prepare(
+    source: Path,
+    out: Path | None,
+    *,
+    split: str,
+    stain: str,
+    size: int,
+    mpp: float | None,
+    stain_target: str | None,
+    stain_backend: str,
+    overwrite: bool,
+) -> None:
+    """Prepare MoNuSeg, unless it is prepared; prints what was made.
 
-    Configs are named SPLIT_STAIN: a manifest of `data_prep/splits` and a stain normalisation.
+    Args:
+      source: folder with MoNuSeg's files.
+      out: folder for prepared datasets; None: TFDS's.
+      split: one of `manifest.committed`.
+      stain: one of `normalize.METHODS`.
+      size: side of the prepared images in pixels.
+      mpp: µm a pixel of the images as they are in `source`; None: as their files say.
+      stain_target: training image whose stains the others get; None: the split's.
+      stain_backend: one of `normalize.BACKENDS`.
+      overwrite: do it again.
+
+    Raises:
+      UserError: no such split or image, or files are missing or damaged.
     """
-
-    MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Download MoNuSeg from https://monuseg.grand-challenge.org/Data/ and give the folder that holds "
-        "'Tissue Images' and 'Annotations'. Licence of the data: CC BY-NC-SA 4.0."
+    if split not in manifest.committed():
+        raise UserError(f"--split must be one of {', '.join(manifest.committed())}, got {split!r}")
+    images = manifest.load(manifest.committed()[split])
+    if stain_target:
+        images = replace(images, stain_target=stain_target)
+        manifest.check(images, f"--stain-target {stain_target}")
+    config = make_config(
+        images, stain=stain, stain_backend=stain_backend, size=size, default_size=SIZE, mpp=mpp
     )
-    BUILDER_CONFIGS = [
-        make_config(manifest.load(path), stain=stain, size=SIZE, default_size=SIZE)
-        for path in manifest.committed().values()
-        for stain in METHODS
-    ]
-
-
-class _AsAsked(Monuseg, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
-    """Monuseg with any target and backend: TFDS takes no other config under the name of a listed one."""
-
-    name = "monuseg"
-    BUILDER_CONFIGS = []
+    with plain_warnings():
+        build(lambda: MonusegAsAsked(config=config, data_dir=out), source, overwrite=overwrite)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; see ``--help``."""
-    parser = argparse.ArgumentParser(prog="data_prep.monuseg", description="Prepare MoNuSeg.")
-    add_arguments(parser)
-    parser.add_argument("--split", choices=manifest.committed(), default="paper")
-    parser.add_argument("--stain", choices=METHODS, default="vahadane")
-    parser.add_argument(
-        "--size", type=positive, default=SIZE, help=f"side of the images in pixels (default: {SIZE})"
-    )
-    args = parser.parse_args(arguments)
-    run(lambda: _prepare(args))
+    """`nucseg prepare monuseg`."""
+    from nucseg_jax.cli import door
 
-
-def _prepare(args: argparse.Namespace) -> None:
-    images = manifest.load(manifest.committed()[args.split])
-    if args.stain_target:
-        images = replace(images, stain_target=args.stain_target)
-        manifest.check(images, f"--stain-target {args.stain_target}")
-    config = make_config(
-        images,
-        stain=args.stain,
-        stain_backend=args.stain_backend,
-        size=args.size,
-        default_size=SIZE,
-        mpp=args.mpp,
-    )
-    build(lambda: _AsAsked(config=config, data_dir=args.out), args.source, overwrite=args.overwrite)
+    door("prepare", "monuseg", arguments=arguments)
 
 
 if __name__ == "__main__":

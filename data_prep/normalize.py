@@ -51,7 +51,7 @@ def fit(method: str, backend: str, target: np.ndarray, name: str, cache: Path) -
     """
     if backend == "jax":
         return JaxNormalizer(method, target, name)
-    from data_prep.staintools_backend import StaintoolsNormalizer
+    from .staintools_backend import StaintoolsNormalizer
 
     if method != "vahadane":
         raise DataError(f"--stain-backend staintools does vahadane only, not {method}: leave it out")

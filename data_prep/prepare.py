@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data_prep import microns, normalize, sources
-from data_prep.annotations import rasterize
-from data_prep.manifest import ImageEntry, Manifest
-from data_prep.normalize import Normalizer
-from data_prep.sources import Pair
-from nucseg_jax.dataset import Example
+from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
-from nucseg_jax.images import pixel_sha256, read_image
-from nucseg_jax.label_maps import read_label_map
-from nucseg_jax.slides.readers import Resolution
+from nucseg_jax.io.images import pixel_sha256, read_image
+from nucseg_jax.io.label_maps import read_label_map
+from nucseg_jax.slides.reader import Resolution
+
+from . import microns, normalize, sources
+from .annotations import rasterize
+from .manifest import ImageEntry, Manifest
+from .normalize import Normalizer
+from .sources import Pair
 
 
 @dataclass

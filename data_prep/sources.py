@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.images import IMAGE_SUFFIXES
-from nucseg_jax.label_maps import LABEL_SUFFIXES
+from nucseg_jax.io.images import IMAGE_SUFFIXES
+from nucseg_jax.io.label_maps import LABEL_SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"

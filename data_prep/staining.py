@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from data_prep.tissue import Array, Nucleus, Patch, Section, locate, outline, sigmoid
+from .tissue import Array, Nucleus, Patch, Section, locate, outline, sigmoid
 
 RED_CELL = (0.22, 0.72, 0.66)
 PIGMENT = (0.38, 0.58, 0.72)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from nucseg_jax.errors import DataError, MissingExtraError
-from nucseg_jax.files import replacing
-from nucseg_jax.images import pixel_sha256, read_image
+from nucseg_jax.io.files import replacing
+from nucseg_jax.io.images import pixel_sha256, read_image
 
 # staintools lets the dictionary learning run for one second of wall time: another result on another
 # machine, or on the same one when it is busy. A fixed number of steps (about that second) on one thread

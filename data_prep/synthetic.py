@@ -7,10 +7,9 @@ makes the official layout (`Tissue Images/ID.tif`, `Annotations/ID.xml`) and a s
 the code works, not how well a network segments real tissue.
 """
 
-import argparse
 import json
 import re
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,10 +18,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from data_prep.staining import Stains, photograph
-from data_prep.tissue import Organ, Section
-from nucseg_jax.files import replacing
-from nucseg_jax.images import pixel_sha256
+from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import replacing
+from nucseg_jax.io.images import pixel_sha256
+
+from .staining import Stains, photograph
+from .tissue import Organ, Section
 
 NAME = "synthetic"
 MICRONS_PER_PIXEL = 0.25
@@ -214,28 +215,28 @@ def _is_ours(out: Path, path: Path) -> bool:
     return isinstance(manifest, dict) and manifest.get("name") == NAME
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status, 2 where it refuses."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.synthetic", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--out", type=Path, required=True, help="folder to make")
-    parser.add_argument("--images", type=int, default=14, help="how many (default: 14)")
-    parser.add_argument("--test", type=int, default=4, help="how many of them test (default: 4)")
-    parser.add_argument("--size", type=int, default=1000, help="side in px (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other tissue (default: 0)")
-    options = vars(parser.parse_args(arguments))
+def draw(out: Path, *, images: int, test: int, size: int, seed: int) -> None:
+    """`write_dataset` as a command: prints what was made.
+
+    Raises:
+      UserError: a number out of its range, or the folder holds something else.
+    """
     try:
-        manifest = write_dataset(options.pop("out"), **options)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    train = options["images"] - options["test"]
+        manifest = write_dataset(out, images=images, test=test, size=size, seed=seed)
+    except (ValueError, FileExistsError) as error:
+        raise UserError(str(error)) from error
     print(
-        f"wrote {train} train and {options['test']} test images of "
-        f"{options['size']}x{options['size']} px, seed {options['seed']}, to {manifest.parent}"
+        f"wrote {images - test} train and {test} test images of {size}x{size} px, seed {seed}, to "
+        f"{manifest.parent}"
     )
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`nucseg prepare synthetic`."""
+    from nucseg_jax.cli import door
+
+    door("prepare", "synthetic", arguments=arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,8 +1,14 @@
 """What a user can mend: commands print the message alone, without a traceback."""
 
+from pathlib import Path
+
 
 class UserError(ValueError):
     """A bad value, file or set-up; the message names it and says what to do."""
+
+
+class FailedError(UserError):
+    """The work began, and some of it could not be done."""
 
 
 class DataError(UserError):
@@ -19,7 +25,9 @@ class MissingExtraError(UserError, ImportError):
     """
 
     def __init__(self, extra: str, cause: ImportError, instead: str = ""):
+        in_checkout = (Path(__file__).parents[1] / "constraints.txt").exists()
+        what = f'-e ".[{extra}]" -c constraints.txt' if in_checkout else f'"nucseg_jax[{extra}]"'
         super().__init__(
             f"this needs the extra `{extra}` ({cause}); install it with:\n"
-            f'  pip install -e ".[{extra}]" -c constraints.txt' + (f"\n{instead}" if instead else "")
+            f"  pip install {what}" + (f"\n{instead}" if instead else "")
         )

@@ -19,8 +19,9 @@ from ml_collections import ConfigDict
 from configs import demo
 from data_prep import folder, synthetic
 from nucseg_jax import data
-from nucseg_jax.dataset import Batch, rasters
-from nucseg_jax.geometry import Geometry
+from nucseg_jax.data import feed_host
+from nucseg_jax.data.dataset import Batch, rasters
+from nucseg_jax.data.patches import PatchPlan
 
 # The first example of a test compiles; a deadline would measure that.
 settings.register_profile("default", deadline=None)
@@ -58,5 +59,5 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tissue_batch(tiny_config: ConfigDict) -> Batch:
     """Eight 32-pixel patches of the tiny dataset."""
     examples = data.load(tiny_config.data).splits["train"]
-    plan = Geometry(0, tuple(e.label_map.shape for e in examples), crop=32, random_crops=8)
-    return next(data.batches(rasters(examples), plan, batch_size=8, rows=slice(0, 8), first=0, last=1))
+    plan = PatchPlan(0, tuple(e.label_map.shape for e in examples), crop=32, random_crops=8)
+    return next(feed_host.batches(rasters(examples), plan, batch_size=8, rows=slice(0, 8), first=0, last=1))

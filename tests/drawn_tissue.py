@@ -5,17 +5,17 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from benchmarks.colour_network import RedIsNucleus
-from configs import default
 from nucseg_jax import Segmenter, instances, metrics
+from nucseg_jax.config import get_config
 from nucseg_jax.inference.magnification import Magnification
-from nucseg_jax.maps import NucleusMap
+from nucseg_jax.instances import NucleusMap
 
 MPP = 0.25
 EOSIN = (230, 170, 190)
 
 
 def config_of(method: str) -> ConfigDict:
-    config = default.get_config().instances
+    config = get_config().instances
     config.method = method
     config[method].min_area_um2 = 4 * MPP**2
     return config

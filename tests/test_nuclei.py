@@ -5,21 +5,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.test_export_nuclei import label_map_of, many
+from tests.export.drawn_nuclei import label_map_of, many, sampled
 
 SIDES = st.integers(30, 120)
-
-
-def sampled(frame: Frame, labels: np.ndarray) -> np.ndarray:
-    """What a label map of the network's level shows at the centre of each base pixel.
-
-    A centre between two pixels is of the later one; one beyond the last, by rounding, is of the last.
-    """
-    rows, columns = (
-        np.minimum(np.floor((np.arange(side) + 0.5) / frame.scale + 1e-6).astype(int), last - 1)
-        for side, last in zip(frame.size, labels.shape, strict=True)
-    )
-    return labels[np.ix_(rows, columns)]
 
 
 @given(st.tuples(SIDES, SIDES), st.floats(0.1, 1.0), st.floats(0.15, 0.6), st.integers(0, 1000))

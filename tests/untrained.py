@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from configs import demo
-from nucseg_jax import checkpoint
-from nucseg_jax.dataset import Dataset
-from nucseg_jax.models.functional import Weights, split_network
+from nucseg_jax.data.dataset import Dataset
+from nucseg_jax.models.network import Weights, split_network
+from nucseg_jax.runs import checkpoint
 from tests.networks import filled_network
 
 

@@ -15,7 +15,7 @@ from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.label_map import import_tifffile, resolution
 from nucseg_jax.export.measurements import centroids
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.files import replacing
+from nucseg_jax.io.files import replacing
 from nucseg_jax.nuclei import Frame
 
 CELL_UM = 50.0
@@ -24,10 +24,8 @@ CELL_UM = 50.0
 SMOOTHING_UM = 50.0
 """Standard deviation of the Gaussian that lessens this noise."""
 
-_LEAST_SIDE, _MOST_SIDE = (
-    768,
-    1536,
-)  # px, of the heat map in the picture; whole pixels for a square if it can be
+# Pixels of the heat map in the picture; a square is a whole number of them if it can be.
+_LEAST_SIDE, _MOST_SIDE = 768, 1536
 
 
 class DensityMap(Sink):
@@ -67,7 +65,7 @@ class DensityMap(Sink):
         self._temporary = stack.enter_context(replacing(tiff)), stack.enter_context(replacing(png))
 
     def _write(self, batch: Batch) -> None:
-        x, y = centroids(batch)
+        x, y = centroids(batch.canvas)
         row, column = (y / self._cell_px).astype(np.int64), (x / self._cell_px).astype(np.int64)
         np.add.at(self._counts, (row, column), 1)
 
@@ -117,8 +115,7 @@ def _density(counts: NDArray[np.int64], areas_mm2: NDArray[np.float64]) -> NDArr
     return density
 
 
-# matplotlib's "viridis" (CC0) at nine even steps: lightness grows with the value, for colour-blind eyes too.
-_COLOURS = np.array(
+COLOURS = np.array(
     [
         (68, 1, 84),
         (71, 44, 122),
@@ -131,7 +128,13 @@ _COLOURS = np.array(
         (253, 231, 37),
     ]
 )
-_INK, _PAPER, _NO_TISSUE = (0, 0, 0), (255, 255, 255), (235, 235, 235)
+"""From 0 to the end of the scale at nine even steps: matplotlib's "viridis" (CC0). Lightness grows with the
+value, for colour-blind eyes too."""
+
+NO_TISSUE = (235, 235, 235)
+"""The colour of squares without tissue."""
+
+_INK, _PAPER = (0, 0, 0), (255, 255, 255)
 _MARGIN, _BAR, _GAP, _LINE = 16, 20, 12, 22  # px
 _TICKS = 5
 
@@ -146,7 +149,7 @@ def draw(density: NDArray[np.float32], *, extent: tuple[float, float]) -> Image.
     longest = max(extent)
     zoom = _MOST_SIDE / longest if longest > _MOST_SIDE else float(max(1, _LEAST_SIDE // math.ceil(longest)))
     height, width = (max(1, round(side * zoom)) for side in extent)
-    top = _nice_top(float(np.nanmax(density)) if np.isfinite(density).any() else 0.0)
+    top = nice_top(float(np.nanmax(density)) if np.isfinite(density).any() else 0.0)
     size = math.ceil(density.shape[1] * zoom), math.ceil(density.shape[0] * zoom)
     heat = Image.fromarray(_coloured(density, top)).resize(size, Image.Resampling.NEAREST)
     tall = max(height, 8 * _LINE)  # room for the scale beside a flat map
@@ -169,20 +172,20 @@ def _draw_scale(picture: Image.Image, left: int, height: int, top: float) -> Non
         pen.line((left + _BAR, y, left + _BAR + 4, y), fill=_INK)
         pen.text((left + _BAR + 8, y), f"{top * tick / _TICKS:,.0f}", fill=_INK, font=font, anchor="lm")
     y = last + _LINE
-    pen.rectangle((left, y - 7, left + _BAR - 1, y + 7), fill=_NO_TISSUE, outline=_INK)
+    pen.rectangle((left, y - 7, left + _BAR - 1, y + 7), fill=NO_TISSUE, outline=_INK)
     pen.text((left + _BAR + 8, y), "no tissue", fill=_INK, font=font, anchor="lm")
 
 
 def _coloured(density: NDArray[np.float32], top: float) -> NDArray[np.uint8]:
     """uint8 `[rows, columns, 3]`: colours from 0 to `top`."""
     position = np.clip(np.nan_to_num(density) / top, 0, 1)
-    steps = np.linspace(0, 1, len(_COLOURS))
-    colours = np.stack([np.interp(position, steps, _COLOURS[:, channel]) for channel in range(3)], axis=-1)
-    colours[np.isnan(density)] = _NO_TISSUE
+    steps = np.linspace(0, 1, len(COLOURS))
+    colours = np.stack([np.interp(position, steps, COLOURS[:, channel]) for channel in range(3)], axis=-1)
+    colours[np.isnan(density)] = NO_TISSUE
     return np.rint(colours).astype(np.uint8)
 
 
-def _nice_top(largest: float) -> float:
+def nice_top(largest: float) -> float:
     """The end of the scale: the next 1, 1.5, 2, 3, 4, 5, 6 or 8 times a power of ten, at least 100."""
     largest = max(largest, 100.0)
     power = 10.0 ** math.floor(math.log10(largest))

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.files import replacing
+from nucseg_jax.io.files import replacing
 from nucseg_jax.nuclei import Frame
 
 CLASSIFICATION = {"name": "Nucleus", "color": [0, 229, 255]}
-"""QuPath's class and its colour: the cyan of `figures.PREDICTION`, far from the stains."""
+"""QuPath's class and its colour: the cyan of `drawing.PREDICTION`, far from the stains."""
 
 MEASUREMENTS = {
     "Nucleus number": "id",

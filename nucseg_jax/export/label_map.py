@@ -17,9 +17,10 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, MissingExtraError, UserError
 from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
+from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.export.tiles import TILE_PX, TileStore
-from nucseg_jax.files import replacing
+from nucseg_jax.io.files import replacing
 from nucseg_jax.nuclei import Frame
 
 if TYPE_CHECKING:
@@ -28,16 +29,21 @@ if TYPE_CHECKING:
 _CM_PER_UM = 1e-4
 
 
-def label_map(path: Path, frame: Frame) -> Sink:
+def label_map(path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> Sink:
     """The label map that a path's ending says: `.ome.tif` a pyramid, `.tif`, `.tiff` or `.png` one array.
+
+    Args:
+        path: of the file.
+        frame: the slide.
+        limits: how much it holds in memory, besides the one array.
 
     Raises:
         UserError: another ending.
         MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        return PyramidLabelMap(path, frame)
-    return ImageLabelMap(path, frame)
+        return PyramidLabelMap(path, frame, limits)
+    return ImageLabelMap(path, frame, limits)
 
 
 class PyramidLabelMap(Sink):
@@ -45,38 +51,39 @@ class PyramidLabelMap(Sink):
 
     Each level is every second pixel of the one above, so labels are never mixed, down to one tile; the levels
     are SubIFDs of the one image, as OME-TIFF 6 wants. Nuclei are painted as they come, on compressed tiles in
-    a scratch file beside the result (`TileStore`): memory is bounded, whatever the slide's size.
+    a scratch file beside the result (`LabelPyramid`): memory is bounded, whatever the slide's size.
 
     Args:
         path: of the file; `.ome.tif`, by which readers know it.
         frame: the slide.
+        limits: how much it holds in memory.
 
     Raises:
         MissingExtraError: tifffile is not installed.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
-        super().__init__(frame)
+    def __init__(self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
+        super().__init__(frame, limits)
         import_tifffile()
         self._path = path
         self._temporary: Path
-        self._store: TileStore
+        self._pyramid: LabelPyramid
 
     def _open(self, stack: ExitStack) -> None:
         self._temporary = stack.enter_context(replacing(self._path))
         # Beside the result and not in /tmp, which may be memory; unnamed, so that nothing is left of it.
         scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._path.parent))
-        self._store = TileStore(self._frame.size, scratch)
+        self._pyramid = LabelPyramid(self._frame.size, scratch, self._limits.label_bytes)
 
     def _write(self, batch: Batch) -> None:
         for nucleus in batch.nuclei:
             top, left, mask = self._frame.on_slide(nucleus)
             if mask.any():
-                self._store.paint(top, left, mask, nucleus.id)
+                self._pyramid.paint(top, left, mask, nucleus.id)
 
     def _finish(self) -> None:
         tifffile = import_tifffile()
-        shapes = self._store.levels()
+        shapes = self._pyramid.levels()
         mpp = self._frame.mpp
         metadata = {
             "axes": "YX",
@@ -96,7 +103,7 @@ class PyramidLabelMap(Sink):
         self, writer: tifffile.TiffWriter, level: int, shape: tuple[int, int], **options: Any
     ) -> None:
         writer.write(
-            self._store.compressed(level),
+            self._pyramid.compressed(level),
             shape=shape,
             dtype="int32",
             tile=(TILE_PX, TILE_PX),
@@ -114,6 +121,7 @@ class ImageLabelMap(Sink):
     Args:
         path: `.tif`, `.tiff` or `.png`.
         frame: the image.
+        limits: how much it holds in memory besides the array.
 
     Raises:
         UserError: another ending.
@@ -121,8 +129,8 @@ class ImageLabelMap(Sink):
         MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
-        super().__init__(frame)
+    def __init__(self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
+        super().__init__(frame, limits)
         if path.suffix.lower() not in (".tif", ".tiff", ".png"):
             raise UserError(f"{path}: label maps are written as .tif, .tiff or .png, not {path.suffix!r}")
         if path.suffix.lower() != ".png":

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import MissingExtraError
-
-if TYPE_CHECKING:
-    from nucseg_jax.export.batches import Batch, Runs
+from nucseg_jax.export.canvas import Canvas
+from nucseg_jax.export.outlines import Outlines
 
 
 @dataclass(frozen=True)
@@ -66,23 +64,26 @@ class Measurements:
     touches_border: NDArray[np.bool_]
 
 
-def measure(batch: Batch) -> Measurements:
+def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
     """Measure nuclei.
 
+    Args:
+        canvas: their pixels.
+        outlines: of the same nuclei.
+
     Raises:
-        ValueError: a mask is not 4-connected.
         MissingExtraError: shapely is not installed.
     """
-    frame = batch.frame
+    frame = canvas.frame
     mpp = frame.network_mpp
-    area, x, y, major, minor = _moments(batch)
-    perimeter = _perimeters(batch)
+    area, x, y, major, minor = _moments(canvas)
+    perimeter = _perimeters(canvas)
     height, width = frame.network_size
-    touches = (batch.top == 0) | (batch.top + batch.height == height)
-    touches |= (batch.left == 0) | (batch.left + batch.width == width)
-    hematoxylin = [math.nan if n.hematoxylin is None else n.hematoxylin for n in batch.nuclei]
+    touches = (canvas.top == 0) | (canvas.top + canvas.height == height)
+    touches |= (canvas.left == 0) | (canvas.left + canvas.width == width)
+    hematoxylin = [math.nan if n.hematoxylin is None else n.hematoxylin for n in canvas.nuclei]
     return Measurements(
-        id=batch.ids,
+        id=canvas.ids,
         centroid_x_px=x * frame.scale,
         centroid_y_px=y * frame.scale,
         centroid_x_um=x * mpp,
@@ -91,33 +92,33 @@ def measure(batch: Batch) -> Measurements:
         perimeter_um=perimeter * mpp,
         circularity=np.minimum(1, 4 * np.pi * area / perimeter**2),
         # The division rounds: a convex nucleus is 1, not a bit more.
-        solidity=np.minimum(1, area / _hull_areas(batch)),
+        solidity=np.minimum(1, area / _hull_areas(outlines)),
         major_axis_um=major * mpp,
         minor_axis_um=minor * mpp,
         eccentricity=np.sqrt(np.maximum(0, 1 - (minor / major) ** 2)),
         hematoxylin_density=np.array(hematoxylin, dtype=np.float64),
-        probability=np.array([nucleus.probability for nucleus in batch.nuclei], dtype=np.float64),
+        probability=np.array([nucleus.probability for nucleus in canvas.nuclei], dtype=np.float64),
         touches_border=touches,
     )
 
 
-def centroids(batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def centroids(canvas: Canvas) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """x and y of the centroids, float64 `[M]`, in pixels of the network's level."""
-    _, x, y, _, _ = _moments(batch)
+    _, x, y, _, _ = _moments(canvas)
     return x, y
 
 
-def _moments(batch: Batch) -> tuple[NDArray[np.float64], ...]:
+def _moments(canvas: Canvas) -> tuple[NDArray[np.float64], ...]:
     """Area, centroid x and y, major and minor axis, in pixels of the network's level."""
-    runs: Runs = batch.runs
+    runs = canvas.runs
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(runs.nucleus, values, minlength=len(batch)).astype(np.float64)
+        return np.bincount(runs.nucleus, values, minlength=len(canvas)).astype(np.float64)
 
     # From the mask's own corner, so that the differences of large squares below lose no digits.
-    start = (runs.start - batch.left[runs.nucleus]).astype(np.float64)
-    stop = (runs.stop - batch.left[runs.nucleus]).astype(np.float64)
-    row = (runs.y - batch.top[runs.nucleus]).astype(np.float64)
+    start = (runs.start - canvas.left[runs.nucleus]).astype(np.float64)
+    stop = (runs.stop - canvas.left[runs.nucleus]).astype(np.float64)
+    row = (runs.y - canvas.top[runs.nucleus]).astype(np.float64)
     # Integrals over the rectangle of each run.
     length = stop - start
     along = (stop**2 - start**2) / 2
@@ -130,20 +131,20 @@ def _moments(batch: Batch) -> tuple[NDArray[np.float64], ...]:
     # The eigenvalues of [[xx, xy], [xy, yy]]; an axis is 4 times the standard deviation along it.
     middle, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     major, minor = 4 * np.sqrt(middle + spread), 4 * np.sqrt(middle - spread)
-    return area, x + batch.left, y + batch.top, major, minor
+    return area, x + canvas.left, y + canvas.top, major, minor
 
 
-def _perimeters(batch: Batch) -> NDArray[np.float64]:
+def _perimeters(canvas: Canvas) -> NDArray[np.float64]:
     """By Crofton's formula, in pixels of the network's level."""
-    quads = batch.quads
+    quads = canvas.quads
     places = np.flatnonzero((quads > 0) & (quads < 15))  # the inside, most of it, adds nothing
-    nucleus = batch.owner[places // quads.shape[1]]
-    kinds = np.bincount(nucleus * 16 + quads.ravel()[places], minlength=16 * len(batch))
+    nucleus = canvas.owner[places // quads.shape[1]]
+    kinds = np.bincount(nucleus * 16 + quads.ravel()[places], minlength=16 * len(canvas))
     return kinds.reshape(-1, 16) @ _CROFTON
 
 
 def _crofton_weights() -> NDArray[np.float64]:
-    """What a quad (`Batch.quads`) adds to the perimeter, float64 `[16]`.
+    """What a quad (`Canvas.quads`) adds to the perimeter, float64 `[16]`.
 
     π/2 times the mean over directions of crossings times the distance of lines. A pair of neighbours is in
     two quads, a pair across a corner in one; lines are 1 px apart along rows and columns, 1/√2 px on
@@ -160,16 +161,15 @@ def _crofton_weights() -> NDArray[np.float64]:
 _CROFTON = _crofton_weights()
 
 
-def _hull_areas(batch: Batch) -> NDArray[np.float64]:
+def _hull_areas(outlines: Outlines) -> NDArray[np.float64]:
     """Of the convex hulls of the outlines, in pixels² of the network's level."""
     try:
         import shapely
     except ImportError as error:
         raise MissingExtraError("slides", error) from error
-    outlines = batch.outlines
     first, last = outlines.nucleus_start[:-1], outlines.nucleus_start[:-1] + 1
     counts = outlines.ring_start[last] - outlines.ring_start[first]
-    nucleus = np.repeat(np.arange(len(batch)), counts)
+    nucleus = np.repeat(np.arange(len(first)), counts)
     # The corners of exteriors alone: holes are inside.
     skipped = outlines.ring_start[first] - (np.cumsum(counts) - counts)
     corners = np.arange(counts.sum()) + skipped[nucleus]

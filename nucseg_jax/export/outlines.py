@@ -15,18 +15,16 @@ closed, would part the nucleus itself.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-if TYPE_CHECKING:
-    from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.canvas import Canvas
 
 _CORNERS = np.array([0, 1, 1, 0, 1, 0, 2, 1, 1, 2, 0, 1, 0, 1, 1, 0], dtype=np.uint8)
-"""Turns of the outline at a corner, by its quad (`Batch.quads`)."""
+"""Turns of the outline at a corner, by its quad (`Canvas.quads`)."""
 
 _ABOVE_LEFT_FREE = 6  # the quad of two pixels that touch at a corner: above right and below left
 
@@ -41,8 +39,8 @@ class Outlines:
         y: int64 `[N]`. With x to the right and y taken to go up, exteriors are counter-clockwise and holes
             clockwise; on an image, where y goes down, it looks the other way round.
         ring_start: int64 `[R + 1]`: ring r is `x[ring_start[r]:ring_start[r + 1]]`.
-        nucleus_start: int64 `[M + 1]`: nucleus i of the batch has the rings `nucleus_start[i]` (its exterior)
-            to `nucleus_start[i + 1] - 1`.
+        nucleus_start: int64 `[M + 1]`: nucleus i of the canvas has the rings `nucleus_start[i]` (its
+            exterior) to `nucleus_start[i + 1] - 1`.
     """
 
     x: NDArray[np.int64]
@@ -51,22 +49,22 @@ class Outlines:
     nucleus_start: NDArray[np.int64]
 
 
-def trace(batch: Batch) -> Outlines:
+def trace(canvas: Canvas) -> Outlines:
     """The outlines of nuclei.
 
     Args:
-        batch: the nuclei, each a 4-connected mask.
+        canvas: the pixels of the nuclei, each a 4-connected mask.
 
     Raises:
         ValueError: a mask is not 4-connected; the message names the first such nucleus.
     """
-    quads = batch.quads.ravel()
+    quads = canvas.quads.ravel()
     turning = np.flatnonzero(_CORNERS[quads])
     # Raster order: in each row the outline's edges begin and end in turns, so that 2k and 2k + 1 are the ends
     # of one horizontal edge. A corner passed twice ends the edge on its left and begins the one on its right.
     place = np.repeat(turning, _CORNERS[quads[turning]])
     quad = quads[place]
-    row, column = np.divmod(place, batch.quads.shape[1])
+    row, column = np.divmod(place, canvas.quads.shape[1])
     across = _other_ends(row, column, quad)
 
     # Along each horizontal edge with the nucleus on the side of greater y goes rightwards, else leftwards.
@@ -79,11 +77,11 @@ def trace(batch: Batch) -> Outlines:
 
     edges, ring_start = _cycles(following)
     corners = np.stack([begin[edges], end[edges]], axis=1).ravel()
-    nucleus, x, y = batch.corner_places(row[corners], column[corners])
+    nucleus, x, y = canvas.corner_places(row[corners], column[corners])
     ring_start *= 2
-    nucleus_start = np.searchsorted(nucleus[ring_start[:-1]], np.arange(len(batch) + 1))
+    nucleus_start = np.searchsorted(nucleus[ring_start[:-1]], np.arange(len(canvas) + 1))
     outlines = Outlines(x, y, ring_start, nucleus_start)
-    _check_connected(batch, place[corners], outlines)
+    _check_connected(canvas, place[corners], outlines)
     return outlines
 
 
@@ -138,7 +136,7 @@ def _cycles(following: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     return order, start
 
 
-def _check_connected(batch: Batch, place: NDArray[np.int64], outlines: Outlines) -> None:
+def _check_connected(canvas: Canvas, place: NDArray[np.int64], outlines: Outlines) -> None:
     """Raise ValueError unless the rings of each nucleus and the corners where they meet form one tree.
 
     One exterior, and every meeting of rings joins two that no others join: else a mask is not 4-connected.
@@ -158,11 +156,11 @@ def _check_connected(batch: Batch, place: NDArray[np.int64], outlines: Outlines)
     exteriors = np.add.reduceat((area > 0).astype(np.int64), outlines.nucleus_start[:-1])
     if pieces == rings - len(same) and (exteriors == 1).all():
         return
-    owner = np.repeat(np.arange(len(batch)), np.diff(outlines.nucleus_start))
-    meetings = np.bincount(owner[one], minlength=len(batch))
-    pieces_of = np.bincount(owner[np.unique(piece, return_index=True)[1]], minlength=len(batch))
+    owner = np.repeat(np.arange(len(canvas)), np.diff(outlines.nucleus_start))
+    meetings = np.bincount(owner[one], minlength=len(canvas))
+    pieces_of = np.bincount(owner[np.unique(piece, return_index=True)[1]], minlength=len(canvas))
     bad = (exteriors != 1) | (pieces_of != np.diff(outlines.nucleus_start) - meetings)
     raise ValueError(
-        f"the mask of nucleus {batch.ids[bad.argmax()]} is not one 4-connected piece, so that no single "
+        f"the mask of nucleus {canvas.ids[bad.argmax()]} is not one 4-connected piece, so that no single "
         "polygon is its outline: split it with scipy.ndimage.label"
     )

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.export.batches import Batch, Runs
+from nucseg_jax.drawing import PREDICTION
+from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.canvas import Runs
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.figures import PREDICTION
-from nucseg_jax.files import replacing
-from nucseg_jax.images import check_image
+from nucseg_jax.io.files import replacing
+from nucseg_jax.io.images import check_image
 from nucseg_jax.nuclei import Frame
 
 
@@ -52,8 +53,9 @@ class Overlay(Sink):
         self._temporary = stack.enter_context(replacing(self._path))
 
     def _write(self, batch: Batch) -> None:
-        inside = _eroded(batch.canvas, self._thickness_px)
-        self._coverage.add(batch.runs_of(batch.canvas & ~inside))
+        pixels = batch.canvas.pixels
+        inside = _eroded(pixels, self._thickness_px)
+        self._coverage.add(batch.canvas.runs_of(pixels & ~inside))
 
     def _finish(self) -> None:
         covered = np.minimum(1, self._coverage.total())
@@ -108,9 +110,9 @@ class Coverage:
         return np.maximum(0, sums, out=sums)
 
 
-def _eroded(canvas: NDArray[np.uint8], thickness_px: int) -> NDArray[np.uint8]:
+def _eroded(pixels: NDArray[np.uint8], thickness_px: int) -> NDArray[np.uint8]:
     """What is left of masks without an outline of some pixels, counted along rows and columns."""
-    left = canvas
+    left = pixels
     for _ in range(thickness_px):
         smaller = np.zeros_like(left)
         smaller[1:-1, 1:-1] = (

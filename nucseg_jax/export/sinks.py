@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from nucseg_jax.export.batches import Batch, Gathering
+from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.nuclei import Frame, Nucleus
 
 
@@ -19,11 +20,12 @@ class Sink(ABC):
 
     Args:
         frame: the slide that the nuclei are of.
+        limits: how much it holds in memory.
     """
 
-    def __init__(self, frame: Frame) -> None:
-        self._frame = frame
-        self._gathering = Gathering(frame)
+    def __init__(self, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
+        self._frame, self._limits = frame, limits
+        self._gathering: Gathering | None = None  # once a nucleus is added by itself
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -42,7 +44,8 @@ class Sink(ABC):
             self._stack.__exit__(kind, error, traceback)
             return
         with self._stack:
-            self._write_gathered(self._gathering.rest())
+            if self._gathering is not None:
+                self._write_if_any(self._gathering.rest())
             self._finish()
 
     def add(self, nucleus: Nucleus) -> None:
@@ -52,13 +55,15 @@ class Sink(ABC):
             ValueError: it is no 4-connected nucleus within the slide. It may be raised by a later call, or at
                 the end of the block; the message names the nucleus.
         """
-        self._write_gathered(self._gathering.add(nucleus))
+        if self._gathering is None:
+            self._gathering = Gathering(self._frame, self._limits)
+        self._write_if_any(self._gathering.add(nucleus))
 
     def add_batch(self, batch: Batch) -> None:
         """Take many nuclei at once, which other sinks may share; not together with `add`."""
         self._write(batch)
 
-    def _write_gathered(self, batch: Batch | None) -> None:
+    def _write_if_any(self, batch: Batch | None) -> None:
         if batch is not None:
             self._write(batch)
 

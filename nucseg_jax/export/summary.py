@@ -15,7 +15,7 @@ from typing import Any
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.files import printable, replacing
+from nucseg_jax.io.files import printable, replacing
 from nucseg_jax.nuclei import Frame
 
 FORMAT_VERSION = 1
@@ -73,7 +73,7 @@ class Summary(Sink):
 
     def _write(self, batch: Batch) -> None:
         self._count += len(batch)
-        self._pixels += int(batch.canvas.sum(dtype="int64"))
+        self._pixels += int(batch.canvas.pixels.sum(dtype="int64"))
 
     def _finish(self) -> None:
         text = json.dumps(self._content(), indent=2, ensure_ascii=False, allow_nan=False)

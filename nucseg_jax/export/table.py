@@ -15,7 +15,7 @@ from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.files import replacing
+from nucseg_jax.io.files import replacing
 from nucseg_jax.nuclei import Frame
 
 if TYPE_CHECKING:

@@ -4,17 +4,16 @@ The mask of nuclei falls into connected components. A component belongs to the b
 by row) lies in, and that block cuts it into nuclei, looking as far past its own border as the component
 reaches. What comes out is a function of the component and what lies around it, not of the block.
 
-A component that is more than LARGEST_PX high or wide (a smear, or a network that runs all nuclei together) is
-cut in windows on a fixed grid instead, and a nucleus belongs to the window that its first pixel lies in. Each
-is still found whole, unless it is more than WINDOW_REACH_PX long: then windows cut it where they meet. Where
-two windows see a nucleus differently, two may overlap there.
+A component that is very high or wide (a smear, or a network that runs all nuclei together) is cut in windows
+on a fixed grid instead, and a nucleus belongs to the window that its first pixel lies in. Each is still found
+whole, unless it is longer than a window looks past its border: then windows cut it where they meet. Where two
+windows see a nucleus differently, two may overlap there. `CutSizes` says what these sizes are.
 
 Works on NumPy arrays alone, so that other processes can do it while the device computes.
 """
 
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -24,28 +23,32 @@ from skimage import measure
 
 from nucseg_jax import instances
 from nucseg_jax.inference.box import Box
-from nucseg_jax.inference.tile_store import LARGEST_DENSITY, TileStore
-from nucseg_jax.maps import NucleusMap
+from nucseg_jax.inference.components import Components
+from nucseg_jax.inference.planes import Found, map_of_planes, measured, probability
+from nucseg_jax.inference.tile_store import TileStore
 
-LARGEST_PX = 2048
-"""Height and width up to which a component is cut whole."""
-
-WINDOW_PX, WINDOW_REACH_PX = 1024, 256
-"""The fixed grid for larger ones: side of a window, and how far past it the window looks."""
-
-_REACHES_PX = (96, 512, LARGEST_PX)  # past a block, one after the other until a component ends
 _SURROUNDINGS_PX = 64  # that the distance of a neighbour's pixels to the background is measured in
 _GAUSSIAN_REACH = 4  # standard deviations at which SciPy's filter ends
 
 
-class Found(NamedTuple):
-    """A nucleus before it has a number; see `nuclei.Nucleus`."""
+@dataclass(frozen=True)
+class CutSizes:
+    """How far a block looks past its border, and which components are too large to be cut whole.
 
-    top: int
-    left: int
-    mask: NDArray[np.bool_]
-    probability: float
-    hematoxylin: float
+    All are in pixels of the network's level.
+
+    Attributes:
+      reaches_px: how far past a block its components are followed, one after the other until a component
+        ends; `largest_px` comes last.
+      largest_px: height and width up to which a component is cut whole.
+      window_px: side of a window of the fixed grid for larger ones.
+      window_reach_px: how far past its border a window looks.
+    """
+
+    reaches_px: tuple[int, ...] = (96, 512)
+    largest_px: int = 2048
+    window_px: int = 1024
+    window_reach_px: int = 256
 
 
 @dataclass(frozen=True)
@@ -57,12 +60,14 @@ class BlockCutter:
       config: `config.instances`: how nuclei are made of probabilities.
       mpp: µm a pixel of the store.
       has_boundary: the network has a class for boundaries.
+      sizes: how far it looks, and what it cuts whole.
     """
 
     store: TileStore
     config: ConfigDict
     mpp: float
     has_boundary: bool
+    sizes: CutSizes = CutSizes()
 
     @property
     def surroundings(self) -> int:
@@ -79,9 +84,15 @@ class BlockCutter:
         return instances.parameters_px(self.config, self.mpp)
 
     @property
+    def _reaches(self) -> tuple[int, ...]:
+        return *self.sizes.reaches_px, self.sizes.largest_px
+
+    @property
     def reach(self) -> int:
         """Pixels around a block that must be in the store."""
-        return max(LARGEST_PX + self.surroundings, WINDOW_PX + WINDOW_REACH_PX)
+        return max(
+            self.sizes.largest_px + self.surroundings, self.sizes.window_px + self.sizes.window_reach_px
+        )
 
     def __call__(self, block: Box) -> tuple[list[Found], float]:
         """A block's nuclei, and the seconds that took."""
@@ -89,8 +100,8 @@ class BlockCutter:
         return self._nuclei(block), time.perf_counter() - start
 
     def _nuclei(self, block: Box) -> list[Found]:
-        window = block.grown(_REACHES_PX[0] + self.surroundings, self.store.shape)
-        components = _Components(self._mask(window), window)
+        window = block.grown(self._reaches[0] + self.surroundings, self.store.shape)
+        components = Components(self._mask(window), window)
         inner = components.labels[block.within(window).slices]
         own = np.unique(inner[inner > 0])
         whole = [i for i in own.tolist() if self._is_whole(components.box(i), window)]
@@ -104,11 +115,11 @@ class BlockCutter:
         """Nuclei of the components, at some of a block's pixels, that reach far past it."""
         found: list[Found] = []
         huge = np.zeros((block.bottom - block.top, block.right - block.left), bool)
-        for reach in _REACHES_PX[1:]:
+        for reach in self._reaches[1:]:
             if not pixels:
                 break
             window = block.grown(reach + self.surroundings, self.store.shape)
-            components = _Components(self._mask(window), window)
+            components = Components(self._mask(window), window)
             inner = components.labels[block.within(window).slices]
             ids = {components.labels[y - window.top, x - window.left]: (y, x) for y, x in pixels}
             pixels = []
@@ -117,7 +128,7 @@ class BlockCutter:
                 if self._is_whole(box, window):
                     if block.holds(*components.first_pixel(i)):
                         found += self._cut(components, [i])
-                elif box.longest > LARGEST_PX or reach == LARGEST_PX:
+                elif box.longest > self.sizes.largest_px or reach == self.sizes.largest_px:
                     huge |= inner == i  # as every block that has a part of it finds
                 else:
                     pixels.append(pixel)
@@ -131,13 +142,14 @@ class BlockCutter:
           huge: bool, the block's pixels of such components.
         """
         found: list[Found] = []
-        for top in range(block.top // WINDOW_PX * WINDOW_PX, block.bottom, WINDOW_PX):
-            for left in range(block.left // WINDOW_PX * WINDOW_PX, block.right, WINDOW_PX):
-                fixed = Box(top, left, top + WINDOW_PX, left + WINDOW_PX)
+        side = self.sizes.window_px
+        for top in range(block.top // side * side, block.bottom, side):
+            for left in range(block.left // side * side, block.right, side):
+                fixed = Box(top, left, top + side, left + side)
                 part = fixed.common(block)
                 if not huge[part.within(block).slices].any():
                     continue
-                nuclei = self._split(fixed.grown(WINDOW_REACH_PX, self.store.shape), cut_to=fixed)
+                nuclei = self._split(fixed.grown(self.sizes.window_reach_px, self.store.shape), cut_to=fixed)
                 found += [
                     nucleus
                     for nucleus, (y, x) in nuclei
@@ -145,7 +157,7 @@ class BlockCutter:
                 ]
         return found
 
-    def _cut(self, components: "_Components", ids: list[int]) -> list[Found]:
+    def _cut(self, components: Components, ids: list[int]) -> list[Found]:
         """The nuclei of some whole components."""
         if not ids:
             return []
@@ -173,7 +185,7 @@ class BlockCutter:
     def _is_whole(self, box: Box, window: Box) -> bool:
         """Whether a component of a window ends in it, with its surroundings."""
         around = box.grown(self.surroundings, self.store.shape)
-        return box.longest <= LARGEST_PX and around.common(window) == around
+        return box.longest <= self.sizes.largest_px and around.common(window) == around
 
     def _mask(self, window: Box) -> NDArray[np.bool_]:
         is_nucleus = probability(np.arange(256, dtype=np.uint8)) > self._parameters["threshold"]
@@ -200,7 +212,7 @@ class BlockCutter:
         label_map = instances.split(nucleus_map, self.config, self.mpp)
         if cut_to is not None:
             label_map = self._cut_down(label_map, window, cut_to)
-        return _measured(label_map, nucleus_map, planes[-1], (window.top, window.left))
+        return measured(label_map, nucleus_map, planes[-1], (window.top, window.left))
 
     def _cut_down(self, label_map: NDArray[np.int32], window: Box, to: Box) -> NDArray[np.int32]:
         """A window's nuclei, of which those that are cut have nothing outside of a smaller rectangle.
@@ -215,8 +227,9 @@ class BlockCutter:
         ends[:, -1] |= window.right < width
         is_cut = np.zeros(int(label_map.max(initial=0)) + 1, bool)
         is_cut[label_map[ends]] = True
+        reach = self.sizes.window_reach_px
         for i, (rows, columns) in enumerate(ndimage.find_objects(label_map), start=1):
-            is_cut[i] |= max(rows.stop - rows.start, columns.stop - columns.start) > WINDOW_REACH_PX
+            is_cut[i] |= max(rows.stop - rows.start, columns.stop - columns.start) > reach
         outside = np.ones(label_map.shape, bool)
         outside[to.common(window).within(window).slices] = False
         left = np.where(outside & is_cut[label_map], 0, label_map)
@@ -224,86 +237,3 @@ class BlockCutter:
         stays = np.bincount(pieces.ravel()) >= self._parameters["min_area_px"]
         stays[0] = False
         return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[pieces]
-
-
-class _Components:
-    """The 4-connected components of a mask, in the coordinates of the slide.
-
-    Attributes:
-      labels: int32 [h, w], of the window's pixels.
-      count: of components.
-      window: where the mask lies.
-    """
-
-    def __init__(self, mask: NDArray[np.bool_], window: Box):
-        self.labels, self.count = ndimage.label(mask, output=np.int32)
-        self.window = window
-        self._slices = ndimage.find_objects(self.labels)
-
-    def box(self, i: int) -> Box:
-        rows, columns = self._slices[i - 1]
-        top, left = self.window.top, self.window.left
-        return Box(rows.start + top, columns.start + left, rows.stop + top, columns.stop + left)
-
-    def first_pixel(self, i: int) -> tuple[int, int]:
-        """The first one row by row."""
-        rows, columns = self._slices[i - 1]
-        x = int(np.argmax(self.labels[rows.start, columns] == i))
-        return rows.start + self.window.top, columns.start + x + self.window.left
-
-    def pixel_in(self, i: int, block: Box) -> tuple[int, int]:
-        """Some pixel of it that a block holds."""
-        part = self.box(i).common(block)
-        inside = self.labels[part.within(self.window).slices] == i
-        y, x = np.unravel_index(int(np.argmax(inside)), inside.shape)
-        return int(y) + part.top, int(x) + part.left
-
-
-def whole(planes: NDArray[np.uint8], config: ConfigDict, mpp: float, has_boundary: bool) -> list[Found]:
-    """The nuclei of a whole image at once.
-
-    Args:
-      planes: uint8 [planes, H, W] of the image: what a store holds (`BlockCutter.store`).
-      config, mpp, has_boundary: as for `BlockCutter`.
-    """
-    nucleus_map = map_of_planes(planes, has_boundary)
-    label_map = instances.split(nucleus_map, config, mpp)
-    return [found for found, _ in _measured(label_map, nucleus_map, planes[-1], (0, 0))]
-
-
-def map_of_planes(planes: NDArray[np.uint8], has_boundary: bool) -> NucleusMap:
-    """Probabilities of what a store holds: uint8 [planes, H, W]."""
-    return NucleusMap(probability(planes[0]), probability(planes[1]) if has_boundary else None)
-
-
-def probability(plane: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Of stored values, of which 255 is 1."""
-    return plane.astype(np.float32) * np.float32(1 / 255)
-
-
-def _measured(
-    label_map: NDArray[np.int32], nucleus_map: NucleusMap, dye: NDArray[np.uint8], corner: tuple[int, int]
-) -> list[tuple[Found, tuple[int, int]]]:
-    """Each nucleus of a label map with its first pixel, row by row.
-
-    Args:
-      label_map: int32 [h, w], nuclei 1, 2, … without gaps.
-      nucleus_map: what the network says there.
-      dye: uint8 [h, w], density of hematoxylin.
-      corner: (top, left) of all that on the slide.
-    """
-    places = np.flatnonzero(label_map)
-    labels = label_map.ravel()[places]
-    count = int(labels.max(initial=0))
-    first = np.zeros(count + 1, np.int64)
-    first[labels[::-1]] = places[::-1]  # the last one that is written stays: each label's first place
-    area = np.maximum(np.bincount(labels, minlength=count + 1), 1)
-    likely = np.bincount(labels, nucleus_map.nucleus.ravel()[places], count + 1) / area
-    density = np.bincount(labels, dye.ravel()[places], count + 1) / area * (LARGEST_DENSITY / 255)
-    result = []
-    for i, slices in enumerate(ndimage.find_objects(label_map), start=1):
-        y, x = divmod(int(first[i]), label_map.shape[1])
-        top, left = slices[0].start + corner[0], slices[1].start + corner[1]
-        found = Found(top, left, label_map[slices] == i, float(likely[i]), float(density[i]))
-        result.append((found, (y + corner[0], x + corner[1])))
-    return result

@@ -7,10 +7,10 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from nucseg_jax import sharding
+from nucseg_jax import devices
 from nucseg_jax.inference.tile_store import TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, Tiling, cheapest_grid, tiles_a_batch
-from nucseg_jax.models.functional import Weights
+from nucseg_jax.models.network import Weights
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import slide_of_array
 
@@ -35,7 +35,7 @@ class ClassProbabilities:
         tilings: Sequence[Tiling],
         batch_px: int,
     ):
-        self._of_tiles = jax.jit(of_tiles, out_shardings=sharding.replicated(mesh))
+        self._of_tiles = jax.jit(of_tiles, out_shardings=devices.replicated(mesh))
         self._mesh, self._tilings, self._batch_px = mesh, tuple(tilings), batch_px
 
     def __call__(self, weights: Weights, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -51,7 +51,7 @@ class ClassProbabilities:
                 batch = np.zeros((size, tiling.tile, tiling.tile, 3), np.uint8)
                 for i, place in enumerate(places[first : first + size]):
                     batch[i] = grid.read(slide, place)
-                values = np.asarray(self._of_tiles(weights, sharding.split_batch(self._mesh, batch)))
+                values = np.asarray(self._of_tiles(weights, devices.split_batch(self._mesh, batch)))
                 keep = slice(tiling.margin, tiling.tile - tiling.margin)
                 planes = values.shape[-1]
                 for i, place in enumerate(places[first : first + size]):

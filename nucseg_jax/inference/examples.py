@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nucseg_jax.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import Slide, slide_of_array

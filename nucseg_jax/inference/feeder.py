@@ -15,8 +15,9 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.inference.blocks import BlockCutter, Found
+from nucseg_jax.inference.blocks import BlockCutter
 from nucseg_jax.inference.box import Box
+from nucseg_jax.inference.planes import Found
 from nucseg_jax.inference.scan import Scan
 from nucseg_jax.inference.tile_store import TileStore
 from nucseg_jax.inference.tiles import TilePlace

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from nucseg_jax import earlier
 from nucseg_jax.errors import UserError
+from nucseg_jax.runs import earlier
 from nucseg_jax.slides.resolution import COARSEST_MPP, FINEST_MPP
 
 

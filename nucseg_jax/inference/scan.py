@@ -7,13 +7,13 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.inference.network import SlideStain
+from nucseg_jax.inference.tile_network import SlideStain
 from nucseg_jax.inference.tile_store import TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, TilePlace, Tiling, cheapest_grid, squares_with_tissue
 from nucseg_jax.inference.timing import StageTimes
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import Slide
-from nucseg_jax.tissue_mask import MASK_MPP, tissue_mask
+from nucseg_jax.slides.tissue_mask import MASK_MPP, tissue_mask
 
 # Squares of tissue, evenly spaced, that a slide's stain is estimated from: with 16 concentrations vary by a
 # tenth, with these by 3 %.
@@ -21,7 +21,7 @@ _STAIN_SQUARES = 64
 
 
 class Network(Protocol):
-    """What is asked of `network.TileNetwork`, which says what these are."""
+    """What is asked of `tile_network.TileNetwork`, which says what these are."""
 
     has_boundary: bool
 

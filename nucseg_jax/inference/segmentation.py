@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from nucseg_jax.inference.blocks import BlockCutter, whole
+from nucseg_jax.inference.blocks import BlockCutter, CutSizes
 from nucseg_jax.inference.box import Box
 from nucseg_jax.inference.feeder import Feeder
+from nucseg_jax.inference.planes import whole
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.tile_store import TilesOnDisk, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX
@@ -34,6 +35,7 @@ class Setup:
       cutter_count: of them.
       readers: threads that read.
       small_px: pixels of the network's level up to which a slide is segmented at once.
+      cut_sizes: how far the blocks of large slides look past their borders.
     """
 
     network: Network
@@ -43,6 +45,7 @@ class Setup:
     cutter_count: int
     readers: int
     small_px: int = SMALL_PX
+    cut_sizes: CutSizes = CutSizes()
 
 
 class Segmentation(Scan):
@@ -96,7 +99,11 @@ class Segmentation(Scan):
             tiles = TilesOnDisk(Path(folder), planes, tiling.kept, written)
             store = TileStore(tiles, tiling, self.frame.network_size, planes, self.squares)
             cutter = BlockCutter(
-                store, self.setup.instances, self.frame.network_mpp, self.network.has_boundary
+                store,
+                self.setup.instances,
+                self.frame.network_mpp,
+                self.network.has_boundary,
+                self.setup.cut_sizes,
             )
             feeder = Feeder(
                 self,

@@ -11,18 +11,18 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from nucseg_jax import checkpoint, instances, sharding
+from nucseg_jax import devices, instances
 from nucseg_jax.errors import UserError
-from nucseg_jax.images import check_image
-from nucseg_jax.inference.blocks import map_of_planes
 from nucseg_jax.inference.magnification import Magnification, of_run
-from nucseg_jax.inference.network import TileNetwork
+from nucseg_jax.inference.planes import map_of_planes
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
+from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.inference.workers import processes
-from nucseg_jax.maps import NucleusMap
+from nucseg_jax.instances import NucleusMap
+from nucseg_jax.io.images import check_image
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import Run, open_run
+from nucseg_jax.runs import Run, checkpoint, open_run
 from nucseg_jax.slides import Slide, slide_of_array
 from nucseg_jax.slides.resolution import check_given
 
@@ -94,7 +94,7 @@ class Segmenter:
           CheckpointError: no checkpoint.
           UserError: an override that means nothing here; the resolution of training is not known.
         """
-        mesh = sharding.make_mesh() if mesh is None else mesh
+        mesh = devices.make_mesh() if mesh is None else mesh
         run = open_run(Path(workdir), mesh, overrides or {})
         magnification = of_run(run.model.info, network_mpp)
         _check_overrides(overrides or {})

@@ -8,6 +8,7 @@ Empty cases, for every score: nothing to find and nothing found is perfect (1.0)
 empty is 0.0. The macro F1 applies this to each of its two classes, then takes their mean.
 """
 
+from nucseg_jax.metrics.overlaps import Overlaps, PixelCounts, check_label_map, overlaps, remove_small
 from nucseg_jax.metrics.scores import (
     F1_IOU_PERCENT,
     aji,
@@ -18,7 +19,6 @@ from nucseg_jax.metrics.scores import (
     panoptic_quality,
     score,
 )
-from nucseg_jax.metrics.table import Overlaps, PixelCounts, check_label_map, overlaps, remove_small
 
 __all__ = [
     "F1_IOU_PERCENT",

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.metrics.assignment import assign
-from nucseg_jax.metrics.table import Overlaps, f1, overlaps
+from nucseg_jax.metrics.overlaps import Overlaps, f1, overlaps
 
 F1_IOU_PERCENT = (50, 60, 70, 80, 90)
 """IoU thresholds of `score`'s `f1_iou_50` … `f1_iou_90`."""

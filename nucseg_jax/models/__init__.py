@@ -10,11 +10,11 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.ce2p import CE2P
 from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
 from nucseg_jax.models.segnet import SegNet
-from nucseg_jax.models.self_correction import SelfCorrection
 from nucseg_jax.models.unet import UNet
 
 NETWORKS: dict[str, Callable[..., nnx.Module]] = {
@@ -25,7 +25,7 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "unet": UNet,
     "segnet": SegNet,
     "psp_segnet": PSPSegNet,
-    "self_correction": SelfCorrection,
+    "self_correction": CE2P,
 }
 
 IMAGENET_ENCODERS = ("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction")
@@ -38,7 +38,7 @@ REACH_PX = {"unet": 117}
 """How far from a pixel a network sees: what is farther away changes nothing of what it says there.
 
 Only networks that see little more than a nucleus's surroundings: the others see further than is worth
-computing around each tile. `tests/test_models.py` measures it.
+computing around each tile. `tests/models/test_networks.py` measures it.
 """
 
 STRIDE_PX = 32

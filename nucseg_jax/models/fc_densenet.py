@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.convolution import settle
 
 GROWTH = 16
@@ -90,7 +90,7 @@ class TransitionDown(nnx.Module):
         self.dropout = nnx.Dropout(DROPOUT, broadcast_dims=(1, 2), rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return layers.max_pool_2x2(self.dropout(self.layer(x)))
+        return resampling.max_pool_2x2(self.dropout(self.layer(x)))
 
 
 class FCDenseNet(nnx.Module):

@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.convolution import convolve
-from nucseg_jax.models.ppm import PyramidPooling
+from nucseg_jax.models.pyramid_pooling import PyramidPooling
 from nucseg_jax.models.resnet import ResNet101, Stem
 
 
@@ -28,7 +28,7 @@ class Merge(layers.Conv):
         resized = []
         for part, kernel in zip(parts, kernels, strict=True):
             y = convolve(jnp.asarray(part, self.dtype), kernel, self.window)
-            resized.append(layers.resize_bilinear(y, size))
+            resized.append(resampling.resize_bilinear(y, size))
         return sum(resized[1:], start=resized[0])
 
 
@@ -40,7 +40,7 @@ class Up(nnx.Module):
         self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, size: Sequence[int]) -> jax.Array:
-        return self.bn(self.conv(layers.resize_bilinear(x, size)))
+        return self.bn(self.conv(resampling.resize_bilinear(x, size)))
 
 
 class Fuse(nnx.Module):
@@ -84,7 +84,7 @@ class PSPSegNet(nnx.Module):
         layers.check_images(images, 32, "psp_segnet")
         features = self.encoder(images)
         size = features.stage2.shape[1:3]
-        pooled = self.ppm(layers.resize_bilinear(features.stage4, size))
+        pooled = self.ppm(resampling.resize_bilinear(features.stage4, size))
         x = self.conv_after_ppm([features.stage4, *pooled], size)
         skips = (features.stage3, features.stage2, features.pooled, features.stem)
         for up, fuse, skip in zip(list(self.up)[:4], self.fuse, skips, strict=True):

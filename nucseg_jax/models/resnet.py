@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.convolution import settle
 
 EXPANSION = 4
@@ -144,7 +144,7 @@ class ResNet101(nnx.Module):
 
     def __call__(self, images: jax.Array) -> Features:
         stem = self.stem(images)
-        pooled = layers.max_pool(stem, 3, stride=2, padding=1)
+        pooled = resampling.max_pool(stem, 3, stride=2, padding=1)
         x, outputs = pooled, []
         for stage in self.stages:
             for block in stage:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.vgg import CHANNELS
 
 DROPOUT = 0.5
@@ -72,8 +72,8 @@ class SegNet(nnx.Module):
         layers.check_images(images, 32, "segnet")
         x, positions = images, []
         for block in self.encoder:
-            x, position = layers.max_pool_2x2_with_positions(block(x))
+            x, position = resampling.max_pool_2x2_with_positions(block(x))
             positions.append(position)
         for block, position in zip(self.decoder, positions[::-1], strict=True):
-            x = block(layers.unpool_2x2(x, position))
+            x = block(resampling.unpool_2x2(x, position))
         return self.classifier(x)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 
 CHANNELS = (64, 128, 256, 512, 1024)
 
@@ -62,7 +62,7 @@ class UNet(nnx.Module):
         skips = []
         x = images
         for i, block in enumerate(self.encoder):
-            x = block(x if i == 0 else layers.max_pool_2x2(x))
+            x = block(x if i == 0 else resampling.max_pool_2x2(x))
             skips.append(x)
         for up, block, skip in zip(self.up, self.decoder, skips[-2::-1], strict=True):
             x = block(jnp.concatenate([skip, up(x)], axis=-1))

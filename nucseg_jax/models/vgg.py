@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers
+from nucseg_jax.models import layers, resampling
 
 CHANNELS = (64, 128, 256, 512, 512)
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -40,6 +40,6 @@ class VGG16(nnx.Module):
         for group in self.groups:
             for conv in group:
                 x = nnx.relu(conv(x))
-            x = layers.max_pool_2x2(x)
+            x = resampling.max_pool_2x2(x)
             pooled.append(x)
         return pooled

@@ -1,4 +1,5 @@
-"""Nuclei of many slides and images: ``python -m nucseg_jax.predict --workdir RUN SLIDE… --out DIR``.
+"""Nuclei of many slides and images.
 
-plan (what is to be done) → work (one slide: read, segment, export) → __main__ (all of them, and what failed).
+`jobs` (what is to be done) → `one_slide` (read, segment, export) → `all_slides` (every slide in turn, and a
+list of those that failed).
 """

@@ -36,8 +36,8 @@ class BoxRow(NamedTuple):
     ids: Sequence[str]
 
 
-class Box(NamedTuple):
-    """Tukey's box plot: quartiles, the farthest values within 1.5 box lengths, and those beyond."""
+class Quartiles(NamedTuple):
+    """Of Tukey's box plot: quartiles, the farthest values within 1.5 box lengths, and those beyond."""
 
     low: float
     first: float
@@ -47,7 +47,7 @@ class Box(NamedTuple):
     outliers: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Box:
+    def of(cls, values: NDArray[np.float64]) -> Quartiles:
         first, median, third = np.percentile(values, [25, 50, 75])
         reach = 1.5 * (third - first)
         outliers = (values < first - reach) | (values > third + reach)
@@ -72,7 +72,7 @@ def box_plot(title: str, axis: str, rows: Sequence[BoxRow]) -> str:
 
 def _draw_box(drawing: Drawing, x: Scale, middle: float, row: BoxRow) -> None:
     """The box above, the points below, so that neither hides the other."""
-    box, half = Box.of(row.values), 6.0
+    box, half = Quartiles.of(row.values), 6.0
     y, below = middle - 7, middle + 9
     if len(row.values) > 1:
         first, third = x(box.first), x(box.third)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 PAPER = "Hassan et al., IJIMAI 6(6), 2021"
 
 
-class Network(NamedTuple):
+class PublishedNetwork(NamedTuple):
     """A network of the paper, in full width with two classes.
 
     Attributes:
@@ -33,8 +33,8 @@ class Network(NamedTuple):
 
 
 NETWORKS = (
-    Network("fcn8", "FCN8", "VGG-16", "Long et al., CVPR 2015", 18_643_746, 169.1, 0.8467, 0.6418),
-    Network(
+    PublishedNetwork("fcn8", "FCN8", "VGG-16", "Long et al., CVPR 2015", 18_643_746, 169.1, 0.8467, 0.6418),
+    PublishedNetwork(
         "fc_densenet",
         "FC-DenseNet103",
         "–",
@@ -44,8 +44,10 @@ NETWORKS = (
         0.8587,
         0.6646,
     ),
-    Network("unet", "U-Net", "–", "Ronneberger et al., MICCAI 2015", 34_527_106, 433.3, 0.8623, 0.6756),
-    Network(
+    PublishedNetwork(
+        "unet", "U-Net", "–", "Ronneberger et al., MICCAI 2015", 34_527_106, 433.3, 0.8623, 0.6756
+    ),
+    PublishedNetwork(
         "segnet",
         "SegNet",
         "VGG-16 with batch norm",
@@ -55,7 +57,7 @@ NETWORKS = (
         None,
         None,
     ),
-    Network(
+    PublishedNetwork(
         "psp_segnet",
         "PSPSegNet",
         "ResNet-101",
@@ -65,7 +67,7 @@ NETWORKS = (
         0.8815,
         0.7080,
     ),
-    Network(
+    PublishedNetwork(
         "self_correction",
         "Self-Correction",
         "ResNet-101",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from nucseg_jax.comparison import Entry
+from nucseg_jax.evaluation.results import Entry
 from nucseg_jax.report.theme import KINDS
 
 
@@ -26,14 +26,14 @@ class Cell(NamedTuple):
     css: str = ""
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """A row of a table: its head and its cells. Without cells it is the title of the rows below."""
 
     head: str
     cells: Sequence[Cell] = ()
 
 
-def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, text: Sequence[int] = ()) -> str:
+def table(caption: str, columns: Sequence[str], rows: Sequence[TableRow], *, text: Sequence[int] = ()) -> str:
     """A table that scrolls sideways where it is wider than the page.
 
     Args:
@@ -54,7 +54,7 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Row], *, text: Se
     )
 
 
-def _row(row: Row, columns: int) -> str:
+def _row(row: TableRow, columns: int) -> str:
     if not row.cells:
         return f'<tr class="group"><th scope="colgroup" colspan="{columns}">{row.head}</th></tr>'
     cells = "".join(

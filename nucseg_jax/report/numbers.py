@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax import metrics
-from nucseg_jax.comparison import Comparison, Entry, ScoredImage
-from nucseg_jax.report.outcomes import Outcome, outcomes
-from nucseg_jax.statistics import PairedDifference, bootstrap_interval
+from nucseg_jax.evaluation.results import Comparison, Entry, ScoredImage
+from nucseg_jax.metrics.outcomes import Outcome, outcomes
+from nucseg_jax.metrics.statistics import PairedDifference, bootstrap_interval
 
 Floats = NDArray[np.float64]
 

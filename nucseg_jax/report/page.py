@@ -8,13 +8,13 @@ from html import escape
 from pathlib import Path
 
 import nucseg_jax
-from nucseg_jax.comparison import Comparison
-from nucseg_jax.files import replacing_folder, write_text
+from nucseg_jax.evaluation.results import Comparison
+from nucseg_jax.io.files import replacing_folder, write_text
 from nucseg_jax.report import numbers, theme
-from nucseg_jax.report.folder import FIGURES, Figures
+from nucseg_jax.report.figures import FIGURES, Figures
+from nucseg_jax.report.findings import summary
 from nucseg_jax.report.markup import section, whole
 from nucseg_jax.report.sections import SECTIONS
-from nucseg_jax.report.summary import summary
 
 
 def write(comparison: Comparison, out: Path) -> Path:

@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.segmentation import find_boundaries
 
-from nucseg_jax import figures, metrics
-from nucseg_jax.report.outcomes import Outcome, outcomes
+from nucseg_jax import drawing, metrics
+from nucseg_jax.metrics.outcomes import Outcome, outcomes
 
 MOST_PX = 400
 """Side of the part of an image that is drawn."""
 
-TRUTH = figures.TRUTH
-COLOURS: dict[Outcome, figures.Colour] = {
-    Outcome.RIGHT: figures.RIGHT,
+TRUTH = drawing.TRUTH
+COLOURS: dict[Outcome, drawing.Colour] = {
+    Outcome.RIGHT: drawing.RIGHT,
     Outcome.MERGED: (225, 75, 10),
     Outcome.SPLIT: (115, 70, 240),
-    Outcome.MISSED: figures.MISSED,
-    Outcome.FALSE: figures.FALSE,
+    Outcome.MISSED: drawing.MISSED,
+    Outcome.FALSE: drawing.FALSE,
 }
 WORDS = {
     Outcome.RIGHT: "right",

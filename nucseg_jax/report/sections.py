@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
-from nucseg_jax.comparison import Comparison, Entry
-from nucseg_jax.report import charts, networks, numbers, panels, scatter, tables, theme
-from nucseg_jax.report.folder import Figures
+from nucseg_jax.evaluation.results import Comparison, Entry
+from nucseg_jax.report import charts, network_sections, numbers, panels, scatter, tables, theme
+from nucseg_jax.report.figures import Figures
 from nucseg_jax.report.markup import chart, details, figure, legend, note, paragraph, score, whole
 
 Section = Callable[[Comparison, Figures], str]
@@ -67,14 +67,14 @@ def _counts(comparison: Comparison, figures: Figures) -> str:
 
 
 def _networks(comparison: Comparison, figures: Figures) -> str:
-    bars, cost = networks.parameter_bars(comparison), networks.aji_by_gflops(comparison)
+    bars, cost = network_sections.parameter_bars(comparison), network_sections.aji_by_gflops(comparison)
     captions = (
         f"Parameters; hollow: the paper’s networks at full width. {figures.svg('parameters', bars)}",
         "AJI, with its 95 % interval, over the cost of a forward pass; hollow: the paper’s own AJI, of its "
         f"own test images. {figures.svg('aji_gflops', cost)}",
     )
     html = "".join(figure(chart(svg), c) for svg, c in zip((bars, cost), captions, strict=True))
-    return networks.cost_table(comparison) + f'<div class="pair">{html}</div>\n'
+    return network_sections.cost_table(comparison) + f'<div class="pair">{html}</div>\n'
 
 
 def _panels(comparison: Comparison, figures: Figures) -> str:
@@ -157,7 +157,7 @@ def _appendix(comparison: Comparison, figures: Figures) -> str:
     html = paragraph(
         f"Minimum area of counts and scores without small nuclei: {comparison.min_area_um2:g} µm²."
     )
-    return html + networks.appendix(comparison)
+    return html + network_sections.appendix(comparison)
 
 
 SECTIONS: tuple[tuple[str, str, Section], ...] = (

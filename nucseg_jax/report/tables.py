@@ -8,11 +8,13 @@ from html import escape
 import numpy as np
 
 from nucseg_jax import metrics
-from nucseg_jax.comparison import Comparison, Entry
+from nucseg_jax.evaluation.results import Comparison, Entry
+from nucseg_jax.metrics.outcomes import Outcome
+from nucseg_jax.metrics.statistics import paired_difference
 from nucseg_jax.report import literature, numbers
 from nucseg_jax.report.markup import (
     Cell,
-    Row,
+    TableRow,
     breakable,
     head,
     note,
@@ -24,8 +26,6 @@ from nucseg_jax.report.markup import (
     table,
     whole,
 )
-from nucseg_jax.report.outcomes import Outcome
-from nucseg_jax.statistics import paired_difference
 
 NONE = Cell("–")
 
@@ -53,7 +53,7 @@ def scores(comparison: Comparison) -> str:
             bold = f"<b>{cell.html}</b>" if cell.best else cell.html
             cells.append(Cell(bold + (f"<small>{span(limits)}</small>" if limits else "")))
         counts = [numbers.total(entry.images, key) for key in ("count_true", "count_pred", "count_min_area")]
-        rows.append(Row(head(i + 1, entry), [*cells, *(Cell(whole(n)) for n in counts)]))
+        rows.append(TableRow(head(i + 1, entry), [*cells, *(Cell(whole(n)) for n in counts)]))
     heads = ["entry", *keys.values(), "true<br>nuclei", "found", f"found<br>{least}"]
     images = len(comparison.examples)
     caption = (
@@ -67,7 +67,7 @@ def scores(comparison: Comparison) -> str:
 
 def published(comparison: Comparison) -> str:
     """The paper's results and those it cites, with this report's of the same network beside them."""
-    rows = [Row(f"{literature.PAPER}: its networks at full width, its own test images")]
+    rows = [TableRow(f"{literature.PAPER}: its networks at full width, its own test images")]
     for network in literature.NETWORKS:
         if network.aji is None:
             continue
@@ -77,7 +77,7 @@ def published(comparison: Comparison) -> str:
     ours = [e for e in comparison.entries if e.kind == "ensemble"]
     results = [None, f"{literature.ENSEMBLE_AJI:.4f}"]
     rows.append(_published(literature.ENSEMBLE, results, ours, "the paper’s ensemble of masks"))
-    rows.append(Row("What the paper compares itself with"))
+    rows.append(TableRow("What the paper compares itself with"))
     for c in literature.CITED:
         results = [None if v is None else score(v) for v in (c.f1, c.aji)]
         rows.append(_published(c.method, results, [], c.source))
@@ -90,14 +90,16 @@ def published(comparison: Comparison) -> str:
     return table(caption, heads, rows, text=(3, 4))
 
 
-def _published(method: str, results: Sequence[str | None], ours: Sequence[Entry], remark: str) -> Row:
+def _published(method: str, results: Sequence[str | None], ours: Sequence[Entry], remark: str) -> TableRow:
     """A row: F1 and AJI, this report's entries to set beside them, a remark."""
     cells = [NONE if r is None else Cell(r) for r in results]
     here = "<br>".join(
         f"{breakable(e.name)}: {score(numbers.mean(e, 'dice'))} / {score(numbers.mean(e, 'aji'))}"
         for e in ours
     )
-    return Row(escape(method), [*cells, Cell(here or "–", css="prose"), Cell(escape(remark), css="prose")])
+    return TableRow(
+        escape(method), [*cells, Cell(here or "–", css="prose"), Cell(escape(remark), css="prose")]
+    )
 
 
 def differences(comparison: Comparison) -> str:
@@ -106,7 +108,7 @@ def differences(comparison: Comparison) -> str:
     rows = []
     for i, row in enumerate(entries[1:], start=1):
         cells = [_difference(row, column) for column in entries[:i]]
-        rows.append(Row(head(i + 1, row), [*cells, *[Cell("")] * (len(entries) - 1 - i)]))
+        rows.append(TableRow(head(i + 1, row), [*cells, *[Cell("")] * (len(entries) - 1 - i)]))
     heads = ["row − column", *(_column(i + 1, e) for i, e in enumerate(entries[:-1]))]
     caption = (
         "Paired differences of AJI, row minus column: mean over images, its 95&nbsp;% interval, on how many "
@@ -146,7 +148,7 @@ def by_organ(comparison: Comparison, key: str, name: str) -> str:
     ]
     columns.append(best_bold([numbers.mean(e, key) for e in comparison.entries]))
     rows = [
-        Row(head(i + 1, entry), [column[i] for column in columns])
+        TableRow(head(i + 1, entry), [column[i] for column in columns])
         for i, entry in enumerate(comparison.entries)
     ]
     heads = ["entry", *(f"{escape(o)}<br>{images(len(p))}" for o, p in groups.items()), "all<br>images"]
@@ -162,7 +164,7 @@ def nuclei(comparison: Comparison) -> str:
     for i, entry in enumerate(entries):
         fates = numbers.fates(comparison, entry)
         cells = [*(Cell(whole(fates[o])) for o in Outcome), *(column[i] for column in columns)]
-        rows.append(Row(head(i + 1, entry), cells))
+        rows.append(TableRow(head(i + 1, entry), cells))
     heads = ["entry", *(o.name.lower() for o in Outcome)]
     heads += [f"F1 at<br>IoU&nbsp;{p / 100:g}" for p in thresholds]
     caption = (
@@ -184,7 +186,9 @@ def counts(comparison: Comparison) -> str:
             np.abs(numbers.values(entry, "count_pred") - numbers.values(entry, "count_true")).mean()
         )
         rows.append(
-            Row(head(i + 1, entry), [*coefficients, Cell(signed(a.bias, 1)), limits, Cell(f"{error:.1f}")])
+            TableRow(
+                head(i + 1, entry), [*coefficients, Cell(signed(a.bias, 1)), limits, Cell(f"{error:.1f}")]
+            )
         )
     heads = [
         "entry",

@@ -11,9 +11,9 @@ from PIL import Image
 from PIL.TiffImagePlugin import IMAGEDESCRIPTION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.images import MODES, decode
+from nucseg_jax.io.images import MODES, decode
 from nucseg_jax.slides import colours, resolution
-from nucseg_jax.slides.readers import Level, Resolution
+from nucseg_jax.slides.reader import Level, Resolution
 
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
 """What Pillow raises on files that it cannot read."""
@@ -44,18 +44,18 @@ class ArrayReader:
         self._pixels = np.zeros((0, 0, 3), np.uint8)
 
 
-def read_image_file(path: Path) -> ArrayReader:
+def read_image_file(path: Path, most_pixels: int = MOST_PIXELS) -> ArrayReader:
     """Read an image whole, as RGB (see `colours`).
 
     Raises:
-      DataError: it cannot be read, is larger than MOST_PIXELS, or is no colour image.
+      DataError: it cannot be read, has more than `most_pixels`, or is no colour image.
     """
     image = _open(path)
     with image:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > most_pixels:
             raise DataError(
                 f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
-                f"({MOST_PIXELS:,}). Save it as a tiled TIFF, which is read piece by piece"
+                f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
             )
         found = _resolution(image, str(path))
         return ArrayReader(_pixels(image, path), found)

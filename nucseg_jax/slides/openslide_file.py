@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.slides import colours, resolution
-from nucseg_jax.slides.readers import Level, Resolution
+from nucseg_jax.slides.reader import Level, Resolution
 
 
 def is_slide(path: Path) -> bool:

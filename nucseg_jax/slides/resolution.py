@@ -4,7 +4,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 
 from nucseg_jax.errors import DataError, UserError
-from nucseg_jax.slides.readers import Resolution
+from nucseg_jax.slides.reader import Resolution
 
 FINEST_MPP, COARSEST_MPP = 0.05, 1.0
 """µm a pixel between which nuclei can be seen: 200× and 10× objectives."""

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.slides import colours, resolution
-from nucseg_jax.slides.readers import Level, Resolution
+from nucseg_jax.slides.reader import Level, Resolution
 
 CACHE_BYTES = 128 * 2**20
 """Decoded pieces that are kept: a row of pieces is read again for the next row of the network's tiles."""
 
-_MOST_PIECE_BYTES = 2**30
+MOST_PIECE_BYTES = 2**30
+"""Of a tile or strip, which is decoded whole."""
+
 _DECODERS = 64  # pieces that may be decoded at once
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
 
@@ -27,12 +29,20 @@ class TiffReader:
 
     RGB of 8 or 16 bits, interleaved or not, with or without transparency, or colours from a palette.
 
+    Args:
+      path: of the file.
+      cache_bytes: of decoded pieces that are kept; the last one always is.
+      most_piece_bytes: of a piece that is decoded.
+
     Raises:
       DataError: it cannot be read, is no colour image, or lies in one huge piece.
     """
 
-    def __init__(self, path: Path):
+    def __init__(
+        self, path: Path, *, cache_bytes: int = CACHE_BYTES, most_piece_bytes: int = MOST_PIECE_BYTES
+    ):
         self._name = str(path)
+        self._cache_bytes, self._most_piece_bytes = cache_bytes, most_piece_bytes
         try:
             self._file = tifffile.TiffFile(path)
             series = self._file.series[0]
@@ -91,7 +101,7 @@ class TiffReader:
             with self._lock:
                 self._cache[key] = piece
                 self._cached_bytes += piece.nbytes
-                while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+                while self._cached_bytes > self._cache_bytes and len(self._cache) > 1:
                     self._cached_bytes -= self._cache.popitem(last=False)[1].nbytes
             return piece
 
@@ -157,7 +167,7 @@ class TiffReader:
         rows, columns = _piece_size(page)
         if min(rows, columns) < 1:
             raise self._damaged(f"its pieces have {rows} × {columns} pixels")
-        if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > _MOST_PIECE_BYTES:
+        if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > self._most_piece_bytes:
             raise DataError(
                 f"{self._name}: lies in pieces of {size / 2**30:.1f} GiB, which would have to be decoded "
                 "whole. Save it as a tiled TIFF"

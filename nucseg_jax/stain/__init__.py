@@ -1,7 +1,8 @@
 """Stain normalisation: images of H&E tissue in the colours of a target image.
 
-``VahadaneNormalizer().fit(target).transform(images)``; or Macenko, Reinhard, Identity. Everything is pure JAX
-underneath (`normalization`), the same on CPU, GPU and TPU. Command: ``python -m nucseg_jax.stain --help``.
+``VahadaneNormalizer().fit(target).transform(images)``; or Macenko, Reinhard, Identity. Everything is pure
+JAX underneath (`normalization`) and runs on CPU, GPU and TPU, equal to a grey level. Command: ``nucseg
+stain --help``.
 """
 
 from nucseg_jax.stain.normalization import LabStatistics, Normalized, Stains

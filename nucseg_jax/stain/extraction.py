@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from nucseg_jax.stain.optical_density import transmitted
 from nucseg_jax.stain.percentile import percentile
 from nucseg_jax.stain.separation import EXTRACTION_SPARSITY, concentrations
-from nucseg_jax.stain.tissue import FEWEST_PIXELS, REFERENCE, cosine, unit_rows
+from nucseg_jax.stain.stained_pixels import FEWEST_PIXELS, REFERENCE, cosine, unit_rows
 
 Extract = Callable[[jax.Array, jax.Array], jax.Array]
 """(density [3, N], weight [N] of 0 and 1) → stain vectors [2, 3], unit rows, in either order."""
@@ -47,7 +47,7 @@ def extract(density: jax.Array, included: jax.Array, method: Extract) -> Extract
 
     Args:
       density: optical density [3, N].
-      included: bool [N]: which of them to look at, the stained ones of `tissue.classify`.
+      included: bool [N]: which of them to look at, the stained ones of `stained_pixels.classify`.
       method: `vahadane` or `macenko`.
     """
     weight = included.astype(density.dtype)

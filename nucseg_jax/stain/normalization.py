@@ -20,7 +20,7 @@ from nucseg_jax.stain.lab import from_lab, to_lab
 from nucseg_jax.stain.optical_density import optical_density, transmitted
 from nucseg_jax.stain.percentile import percentiles
 from nucseg_jax.stain.separation import SEPARATION_SPARSITY, concentrations, mixture
-from nucseg_jax.stain.tissue import FEWEST_PIXELS, GLASS, classify
+from nucseg_jax.stain.stained_pixels import FEWEST_PIXELS, GLASS, classify
 
 Style = Any
 """How an image is coloured: a NamedTuple of arrays, by the method."""

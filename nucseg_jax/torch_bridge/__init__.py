@@ -1,4 +1,4 @@
-"""PyTorch checkpoints into Flax and back, and both frameworks side by side."""
+"""PyTorch checkpoints into Flax and back, and comparison of both. `imagenet` has the encoders' weights."""
 
 from nucseg_jax.torch_bridge.weights import load_state_dict, state_arrays
 

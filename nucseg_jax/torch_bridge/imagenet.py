@@ -7,11 +7,16 @@ from typing import Any, NamedTuple
 from flax import nnx
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.ce2p import CE2P
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
-from nucseg_jax.models.self_correction import SelfCorrection
-from nucseg_jax.torch_bridge.files import read_state_dict
-from nucseg_jax.torch_bridge.tables import DEEP_STEM_RESNET101_TABLE, RESNET101_TABLE, VGG16_TABLE, Table
+from nucseg_jax.torch_bridge.checkpoints import read_state_dict
+from nucseg_jax.torch_bridge.parameter_names import (
+    DEEP_STEM_RESNET101_TABLE,
+    RESNET101_TABLE,
+    VGG16_TABLE,
+    Table,
+)
 from nucseg_jax.torch_bridge.weights import ConversionError, load_by_table
 
 
@@ -49,7 +54,7 @@ ENCODERS = {
         ("fc.",),
     ),
     # Its authors' code gives it the input space BGR (`networks/AugmentCE2P.py`).
-    SelfCorrection: EncoderFile(
+    CE2P: EncoderFile(
         "the self-correction authors' ResNet-101 (resnet101-imagenet.pth, stem of three 3×3 convolutions)",
         DEEP_STEM_RESNET101_TABLE,
         "BGR",

@@ -1,4 +1,4 @@
-"""State dicts ↔ Flax networks, by the tables of `tables.py`; no PyTorch is needed for it."""
+"""State dicts ↔ Flax networks, by the tables of `parameter_names.py`; no PyTorch is needed for it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.torch_bridge.tables import PUBLISHED, Kind, Table, table_of
+from nucseg_jax.torch_bridge.parameter_names import PUBLISHED, Kind, Table, table_of
 
 COUNTER = ".num_batches_tracked"
 """PyTorch's count of training batches, which Flax has no use for: ignored here, 0 there."""

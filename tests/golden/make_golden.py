@@ -2,8 +2,8 @@
 
     python -m tests.golden.make_golden
 
-Needs the extra `torch`. Deterministic on one machine and version of PyTorch; tests/test_golden.py reads the
-files and needs no PyTorch. Run it again only where a network is meant to change.
+Needs the extra `torch`. Deterministic on one machine and version of PyTorch; tests/models/test_golden.py
+reads the files and needs no PyTorch. Run it again only where a network is meant to change.
 """
 
 from pathlib import Path

@@ -10,9 +10,9 @@ import pytest
 
 from benchmarks import input as input_benchmark
 from benchmarks.ours import one_device
-from nucseg_jax import resident
-from nucseg_jax.dataset import rasters
-from tests.test_benchmarks import CASES, run
+from nucseg_jax.data import feed_device
+from nucseg_jax.data.dataset import rasters
+from tests.benchmarks.tiny_runs import CASES, run
 
 torch = pytest.importorskip("torch")
 
@@ -54,7 +54,7 @@ def test_the_loader_cuts_what_the_resident_pipeline_does() -> None:
     rows = plan.batch(0, 16)
     stacks = (torch.from_numpy(np.stack([getattr(e, k) for e in examples])) for k in ("image", "label_map"))
     patches = input_benchmark.Patches(*stacks, rows, 32)
-    ours = resident.cut(resident.place(one_device(), rasters(examples)), rows, 32)
+    ours = feed_device.cut(feed_device.place(one_device(), rasters(examples)), rows, 32)
     for i in range(16):
         image, label_map = patches[i]
         np.testing.assert_array_equal(image.permute(1, 2, 0), ours["image"][i])

@@ -12,13 +12,23 @@ from flax import nnx
 torch = pytest.importorskip("torch")
 from torch.nn import functional as F  # noqa: E402
 
-from nucseg_jax.losses import cross_entropy  # noqa: E402
-from nucseg_jax.models import NETWORKS, layers  # noqa: E402
+from nucseg_jax.models import (  # noqa: E402
+    NETWORKS,
+    layers,
+    resampling,
+)
 from nucseg_jax.models.fc_densenet import DOWN_LAYERS  # noqa: E402
 from nucseg_jax.models.resnet import RESNET101_BLOCKS  # noqa: E402
-from nucseg_jax.torch_bridge.tables import Kind  # noqa: E402
+from nucseg_jax.torch_bridge.parameter_names import Kind  # noqa: E402
 from nucseg_jax.torch_bridge.weights import LAYOUTS  # noqa: E402
-from tests.parity.pairs import as_flax, flax_network, relative_error, report, torch_network  # noqa: E402
+from nucseg_jax.training.losses import cross_entropy  # noqa: E402
+from tests.parity.pairs import (  # noqa: E402
+    as_flax,
+    flax_network,
+    relative_error,
+    report,
+    torch_network,
+)
 
 WIDTH = 1 / 8
 SIZE = (128, 96)
@@ -97,7 +107,7 @@ def segnet(calls: Calls) -> Steps:
             "",
             (features.output,),
             (pooled, in_window(positions, size[1])),
-            lambda _, x: layers.max_pool_2x2_with_positions(x),
+            lambda _, x: resampling.max_pool_2x2_with_positions(x),
         )
     for i in range(5):
         (x, positions, size), output = calls[f"decoders.{i}"]
@@ -105,7 +115,7 @@ def segnet(calls: Calls) -> Steps:
             f"decoder.{i}",
             (x, in_window(positions, size[1])),
             output,
-            lambda block, x, position: block(layers.unpool_2x2(x, position)),
+            lambda block, x, position: block(resampling.unpool_2x2(x, position)),
         )
     yield same(calls, "classifier", "classifier")
 
@@ -125,7 +135,7 @@ def stem(calls: Calls, last_norm: str) -> Steps:
     (images,), output = calls["conv1"].inputs, F.relu(calls[last_norm].output)
     yield Step("encoder.stem", (images,), output)
     (pooled,) = calls["layer1"].inputs
-    yield Step("", (output,), pooled, lambda _, x: layers.max_pool(x, 3, stride=2, padding=1))
+    yield Step("", (output,), pooled, lambda _, x: resampling.max_pool(x, 3, stride=2, padding=1))
 
 
 def pooling_branches(calls: Calls, name: str, path: str) -> Steps:
@@ -307,7 +317,7 @@ def test_batch_norm(training: bool, mean: float, deviation: float) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_max_pool_3x3_pads_with_minus_infinity(size: tuple[int, int]) -> None:
     x = torch.randn(2, 4, *size) - 5
-    found = layers.max_pool(as_flax(x), 3, stride=2, padding=1)
+    found = resampling.max_pool(as_flax(x), 3, stride=2, padding=1)
     np.testing.assert_array_equal(found, as_flax(F.max_pool2d(x, 3, 2, 1)))
 
 
@@ -315,31 +325,31 @@ def test_max_pool_3x3_pads_with_minus_infinity(size: tuple[int, int]) -> None:
 def test_resizing(size: tuple[int, int]) -> None:
     x = torch.randn(2, 4, 8, 6)
     expected = F.interpolate(x, size=size, mode="bilinear", align_corners=True)
-    assert_close(layers.resize_bilinear(as_flax(x), size), expected)
+    assert_close(resampling.resize_bilinear(as_flax(x), size), expected)
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6])
 @pytest.mark.parametrize("size", [(16, 12), (8, 5), (7, 20)])
 def test_adaptive_pooling(size: tuple[int, int], bins: int) -> None:
     x = torch.randn(2, 4, *size)
-    assert_close(layers.adaptive_average_pool(as_flax(x), bins), F.adaptive_avg_pool2d(x, bins))
+    assert_close(resampling.adaptive_average_pool(as_flax(x), bins), F.adaptive_avg_pool2d(x, bins))
 
 
 def test_pooling_with_positions_and_unpooling_settle_ties_alike() -> None:
     x = torch.randint(0, 3, (2, 4, 16, 12)).float()  # of three values: most windows have a tie
     pooled, positions = F.max_pool2d(x, 2, return_indices=True)
-    found, found_positions = layers.max_pool_2x2_with_positions(as_flax(x))
+    found, found_positions = resampling.max_pool_2x2_with_positions(as_flax(x))
     np.testing.assert_array_equal(found, as_flax(pooled))
     np.testing.assert_array_equal(found_positions, as_flax(in_window(positions, 12)))
     y = torch.randn(2, 4, 8, 6)
-    unpooled = layers.unpool_2x2(as_flax(y), found_positions)
+    unpooled = resampling.unpool_2x2(as_flax(y), found_positions)
     np.testing.assert_array_equal(unpooled, as_flax(F.max_unpool2d(y, positions, 2)))
 
 
 def test_nearest_upsampling() -> None:
     x = torch.randn(2, 4, 5, 6)
     np.testing.assert_array_equal(
-        layers.upsample_nearest(as_flax(x)), as_flax(F.interpolate(x, scale_factor=2))
+        resampling.upsample_nearest(as_flax(x)), as_flax(F.interpolate(x, scale_factor=2))
     )
 
 

@@ -1,24 +1,30 @@
 """Files of PyTorch through the commands: convert, export, compare; ImageNet encoders."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from flax import nnx
 
-from configs import default
-from nucseg_jax import checkpoint, optim, sharding, train
+from nucseg_jax import devices
+from nucseg_jax.cli import main as nucseg
+from nucseg_jax.config import get_config
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model
-from nucseg_jax.models.functional import InputFormat
-from nucseg_jax.self_correction import Cycles, SelfCorrection
+from nucseg_jax.models.network import InputFormat
+from nucseg_jax.runs import checkpoint
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
+from nucseg_jax.training import optim, train
+from nucseg_jax.training.cycles import Cycles
+from nucseg_jax.training.self_correction import SelfCorrection
 
 torch = pytest.importorskip("torch")
-from nucseg_jax.torch_bridge import compare, convert, export  # noqa: E402
+from nucseg_jax.torch_bridge import from_torch, parity  # noqa: E402
 from nucseg_jax.torch_bridge.calibration import calibrate  # noqa: E402
-from nucseg_jax.torch_bridge.files import TorchFileError, read_state_dict  # noqa: E402
+from nucseg_jax.torch_bridge.checkpoints import (  # noqa: E402
+    TorchFileError,
+    read_state_dict,
+)
 from nucseg_jax.torch_bridge.imagenet import load_encoder  # noqa: E402
 from nucseg_jax.torch_bridge.networks import create_torch_network  # noqa: E402
 
@@ -35,12 +41,14 @@ def unet(tmp_path: Path) -> tuple[torch.nn.Module, Path]:
     return network, file
 
 
-def test_convert_writes_what_evaluation_loads(unet: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+def test_convert_writes_what_evaluation_loads(
+    unet: tuple[torch.nn.Module, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network, file = unet
     workdir = tmp_path / "run"
     arguments = ["--model", "unet", "--checkpoint", str(file), "--workdir", str(workdir)]
-    convert.main([*arguments, "--width", str(WIDTH)])
-    loaded = checkpoint.load_model(workdir, sharding.make_mesh())
+    assert nucseg(["convert", *arguments, "--width", str(WIDTH)]) == 0
+    loaded = checkpoint.load_model(workdir, devices.make_mesh())
     assert loaded.info["channel_order"] == "BGR" and loaded.info["input_scale"] == 0.5
     assert loaded.info["converted_from"]["file"] == "unet.pth"
 
@@ -54,22 +62,22 @@ def test_convert_writes_what_evaluation_loads(unet: tuple[torch.nn.Module, Path]
     np.testing.assert_allclose(logits, expected.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-4)
 
     out = tmp_path / "back.pth"
-    export.main(["--workdir", str(workdir), "--out", str(out)])
+    assert nucseg(["to-torch", "--workdir", str(workdir), "--out", str(out)]) == 0
     back = torch.load(out, weights_only=True)
     for key, value in network.state_dict().items():
         assert torch.equal(back[key], value) or key.endswith("num_batches_tracked"), key
 
-    with pytest.raises(SystemExit, match="already holds checkpoints"):
-        convert.main([*arguments, "--width", str(WIDTH)])
+    assert nucseg(["convert", *arguments, "--width", str(WIDTH)]) == 2
+    assert "already holds checkpoints" in capsys.readouterr().err
 
 
 def test_converted_weights_are_no_run_to_go_on_with(
     unet: tuple[torch.nn.Module, Path], tmp_path: Path
 ) -> None:
-    convert.convert("unet", unet[1], tmp_path / "run", width=WIDTH, input_format=InputFormat())
-    config = default.get_config()
+    from_torch.convert("unet", unet[1], tmp_path / "run", width=WIDTH, input_format=InputFormat())
+    config = get_config()
     config.model.name, config.model.width = "unet", WIDTH
-    mesh = sharding.make_mesh()
+    mesh = devices.make_mesh()
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
     network, state = train.create_state(config, mesh, optimizer)
     correction = SelfCorrection(config, mesh, network, [], Cycles(1), tmp_path / "run")
@@ -78,13 +86,14 @@ def test_converted_weights_are_no_run_to_go_on_with(
             train.resume(checkpoints, state, correction, {}, mesh, tmp_path / "run")
 
 
-def test_a_wrong_checkpoint_leaves_no_folder(unet: tuple[torch.nn.Module, Path], tmp_path: Path) -> None:
+def test_a_wrong_checkpoint_leaves_no_folder(
+    unet: tuple[torch.nn.Module, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     workdir = tmp_path / "run"
     for options in (["--num-classes", "3", "--width", str(WIDTH)], ["--width", "1"]):
-        with pytest.raises(SystemExit, match="of another shape"):
-            convert.main(
-                ["--model", "unet", "--checkpoint", str(unet[1]), "--workdir", str(workdir), *options]
-            )
+        arguments = ["--model", "unet", "--checkpoint", str(unet[1]), "--workdir", str(workdir)]
+        assert nucseg(["convert", *arguments, *options]) == 2
+        assert "of another shape" in capsys.readouterr().err
     assert not workdir.exists()
 
 
@@ -151,10 +160,10 @@ def test_training_says_how_it_loads_the_bgr_encoder(
     """Fed with RGB, the encoder answers as the file's own network does to the same images in BGR."""
     file = tmp_path / "imagenet.pth"
     kernel = imagenet_file("self_correction", file)["conv1.weight"].numpy().transpose(2, 3, 1, 0)
-    config = default.get_config()
+    config = get_config()
     config.model.name, config.model.width = "self_correction", WIDTH
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    _, state = train.create_state(config, sharding.make_mesh(), optimizer, str(file))
+    _, state = train.create_state(config, devices.make_mesh(), optimizer, str(file))
     found = np.asarray(state.params["encoder"]["stem"]["conv1"]["kernel"][...])
     rgb = np.random.default_rng(0).random((3, 3, 3), np.float32)
     np.testing.assert_allclose(
@@ -181,27 +190,20 @@ def test_compare_finds_the_layer_that_differs(name: str) -> None:
     model = create_model(name, width=WIDTH, rngs=nnx.Rngs(0))
     load_state_dict(model, network.state_dict())
     images = np.random.default_rng(0).random((1, 64, 96, 3), np.float32)
-    rows = compare.compare(model, network, images)
+    rows = parity.compare(model, network, images)
     assert rows[-1].name == "logits" and rows[-1].shape == (1, 64, 96, 2)
     assert max(row.relative for row in rows[:20]) < 1e-4
     layer = rows[10].name
     with torch.no_grad():
         network.get_submodule(layer).weight.mul_(1.5)
-    changed = compare.compare(model, network, images)
+    changed = parity.compare(model, network, images)
     assert next(row.name for row in changed if row.relative > 1e-3) == layer
 
 
 def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--width", str(WIDTH), "--size", "32", "64"]
-    compare.main(["--model", "unet", "--checkpoint", str(unet[1]), *options])
+    assert nucseg(["compare", "--model", "unet", "--checkpoint", str(unet[1]), *options]) == 0
     printed = capsys.readouterr().out
     assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
-    with pytest.raises(SystemExit, match="cannot read the image"):
-        compare.main(["--model", "unet", *options, "--images", str(unet[1])])
-
-
-def test_compare_keeps_all_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[Any] = []
-    monkeypatch.setattr(compare, "run", lambda args: found.append(args.images))
-    compare.main(["--model", "unet", "--images", "a.png", "--images", "b.png", "c.png"])
-    assert found == [[Path("a.png"), Path("b.png"), Path("c.png")]]
+    assert nucseg(["compare", "--model", "unet", *options, "--images", str(unet[1])]) == 2
+    assert "cannot read the image" in capsys.readouterr().err

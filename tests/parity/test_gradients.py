@@ -11,10 +11,23 @@ import pytest
 from flax import nnx
 
 torch = pytest.importorskip("torch")
-from nucseg_jax.losses import cross_entropy  # noqa: E402
-from nucseg_jax.torch_bridge import load_state_dict, state_arrays  # noqa: E402
-from tests.networks import QUICK, all_logits, empty_network  # noqa: E402
-from tests.parity.pairs import PUBLISHED, as_flax, flax_network, report, torch_network  # noqa: E402
+from nucseg_jax.torch_bridge import (  # noqa: E402
+    load_state_dict,
+    state_arrays,
+)
+from nucseg_jax.training.losses import cross_entropy  # noqa: E402
+from tests.networks import (  # noqa: E402
+    QUICK,
+    all_logits,
+    empty_network,
+)
+from tests.parity.pairs import (  # noqa: E402
+    PUBLISHED,
+    as_flax,
+    flax_network,
+    report,
+    torch_network,
+)
 
 WIDTH = 1 / 8
 SIZE = (64, 96)

@@ -10,9 +10,15 @@ from flax import nnx
 
 torch = pytest.importorskip("torch")
 from nucseg_jax.models import NETWORKS  # noqa: E402
-from nucseg_jax.torch_bridge import load_state_dict, state_arrays  # noqa: E402
+from nucseg_jax.torch_bridge import (  # noqa: E402
+    load_state_dict,
+    state_arrays,
+)
 from nucseg_jax.torch_bridge.networks import create_torch_network  # noqa: E402
-from tests.networks import all_logits, empty_network  # noqa: E402
+from tests.networks import (  # noqa: E402
+    all_logits,
+    empty_network,
+)
 from tests.parity.pairs import (  # noqa: E402
     PUBLISHED,
     WEIGHTS,

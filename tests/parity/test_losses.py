@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from nucseg_jax import losses  # noqa: E402
+from nucseg_jax.training import losses  # noqa: E402
 
 SHAPE = (2, 64, 96)
 

@@ -8,8 +8,11 @@ from nucseg_jax.errors import UserError
 
 torch = pytest.importorskip("torch")
 from nucseg_jax.torch_bridge.calibration import calibrate  # noqa: E402
-from nucseg_jax.torch_bridge.networks import NETWORKS, create_torch_network  # noqa: E402
-from nucseg_jax.torch_bridge.networks.self_correction import SelfCorrection  # noqa: E402
+from nucseg_jax.torch_bridge.networks import (  # noqa: E402
+    NETWORKS,
+    create_torch_network,
+)
+from nucseg_jax.torch_bridge.networks.ce2p import CE2P  # noqa: E402
 
 STATE_DICTS = Path(__file__).parent.parent / "golden" / "state_dicts"
 PARAMETERS = {
@@ -38,7 +41,7 @@ def described(network: torch.nn.Module) -> list[tuple[str, str, str]]:
 
 def all_logits(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """The logits, of `self_correction` those of its three branches concatenated."""
-    if isinstance(network, SelfCorrection):
+    if isinstance(network, CE2P):
         return torch.cat(network.branches(images), 1)
     return network(images)
 

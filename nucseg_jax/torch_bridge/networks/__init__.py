@@ -2,7 +2,8 @@
 
 They exist to compare the Flax networks with and to read published checkpoints: keys, shapes and order of
 `state_dict()` are the published ones. Weights are drawn by PyTorch's defaults (He's for the VGG encoder,
-which has no batch norm), since converted ones or a checkpoint replace them; train with the Flax networks.
+which has no batch norm), because converted weights or a checkpoint replace them; train with the Flax
+networks.
 """
 
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from functools import partial
 from torch import nn
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.torch_bridge.networks.ce2p import CE2P
 from nucseg_jax.torch_bridge.networks.fc_densenet import FCDenseNet
 from nucseg_jax.torch_bridge.networks.fcn8 import FCN
 from nucseg_jax.torch_bridge.networks.psp_segnet import PSPSegNet
 from nucseg_jax.torch_bridge.networks.segnet import SegNet
-from nucseg_jax.torch_bridge.networks.self_correction import SelfCorrection
 from nucseg_jax.torch_bridge.networks.unet import UNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -25,7 +26,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "fcn8": partial(FCN, stride=8),
     "psp_segnet": PSPSegNet,
     "segnet": SegNet,
-    "self_correction": SelfCorrection,
+    "self_correction": CE2P,
     "unet": UNet,
 }
 

@@ -1,0 +1,73 @@
+"""Prepared datasets on disk: made unless they are there, and what is told of them."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.nuclei import TYPICAL_MPP
+
+from . import sources
+from .builder import NucleiBuilder
+
+_ROUNDING = 1e-4
+"""Of µm a pixel, which files state as whole numbers of pixels a metre or as fractions."""
+
+
+def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite: bool) -> None:
+    """Prepare a dataset on disk unless it is there, and print what was made.
+
+    Args:
+      make_builder: makes the builder, with `data_dir` = the folder for prepared datasets.
+      source: the folder with the raw files.
+      overwrite: delete a finished dataset first.
+
+    Raises:
+      DataError: see `prepare.plan`; or the dataset is there, but made from another recipe.
+    """
+    builder = make_builder()
+    if builder.data_path.exists() and not overwrite:
+        _check_recipe(builder)
+        print(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)")
+        if "mpp" not in builder.info.metadata:
+            print(
+                f"{builder.data_path}: an earlier release prepared it and recorded no µm a pixel, so "
+                f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
+            )
+        return
+    # The commonest error, found before the slow import of TensorFlow and before anything is deleted.
+    sources.scan(source).pairs(entry.id for entry in builder.builder_config.manifest.images)
+    if builder.data_path.exists():
+        builder.data_path.rmtree()
+        builder = make_builder()  # the first one has read the metadata of the old dataset
+    builder.prepare_from(source)
+    print("\n".join(_summary(builder)))
+
+
+def _check_recipe(builder: NucleiBuilder) -> None:
+    wanted = builder.recipe()
+    found = {key: builder.info.metadata.get(key) for key in wanted}
+    different = [key for key in wanted if found[key] != wanted[key]]
+    mpp = builder.builder_config.mpp
+    if mpp is not None and not math.isclose(mpp, builder.info.metadata.get("mpp", 0), rel_tol=_ROUNDING):
+        different.append("mpp")
+    if different:
+        raise DataError(
+            f"{builder.data_path}: already prepared with another {' and '.join(different)}. "
+            "Give --overwrite to prepare it again, or another --out"
+        )
+
+
+def _summary(builder: NucleiBuilder) -> Iterator[str]:
+    metadata, manifest = builder.info.metadata, builder.builder_config.manifest
+    yield f"prepared {builder.data_path}"
+    otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
+    yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
+    for split in manifest.splits:
+        entries = manifest.in_split(split)
+        nuclei = sum(metadata["nuclei"][entry.id] for entry in entries)
+        yield f"  {split}: {len(entries)} images, {nuclei} nuclei"
+    unknown = [entry.id for entry in manifest.images if not entry.sha256]
+    if unknown:
+        yield "SHA-256 of the images for which the manifest has none:"
+        yield from (f"  {image_id} {metadata['sha256'][image_id]}" for image_id in unknown)

@@ -1,0 +1,85 @@
+"""Training, scoring and tuning of a config: what the user's command and the verbs both call."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from nucseg_jax import config as settings
+from nucseg_jax.cli.session import begin
+
+
+class Experiment(NamedTuple):
+    """A config as a command has it.
+
+    Attributes:
+      name: of its file.
+      config: changed as the command says.
+      workdir: the run's folder.
+      given: dotted keys that the command names → values.
+      option: what these keys follow on the command line, for messages.
+    """
+
+    name: str
+    config: ConfigDict
+    workdir: Path
+    given: Mapping[str, Any]
+    option: str
+
+
+def read(experiment: str, changes: Sequence[str], workdir: Path | None, option: str = "--set ") -> Experiment:
+    """Read a config and change it.
+
+    Args:
+      experiment: its name or file.
+      changes: KEY=VALUE.
+      workdir: the run's folder; None: runs/NAME.
+      option: what the changes follow on the command line, for messages.
+
+    Raises:
+      UserError: no such config, an unknown key, or a value of another type.
+    """
+    name, config = settings.load(experiment)
+    given = settings.read_values(settings.read_pairs(changes, f"{option}KEY=VALUE"), option, config)
+    settings.apply(config, given, option)
+    return Experiment(name, config, workdir or Path("runs") / name, given, option)
+
+
+def train(experiment: Experiment, *, distributed: bool = False) -> None:
+    """Train, or go on, to the last step; then score. Prints the scores and the parameters' digest."""
+    begin(distributed=distributed)
+    from nucseg_jax import devices, runs
+    from nucseg_jax.runs.checkpoint import parameter_digest
+    from nucseg_jax.training.train import train as train_config
+
+    # Evaluation would find it after the training.
+    runs.check_effect(experiment.workdir, experiment.config, experiment.given, experiment.option)
+    weights = train_config(experiment.config, experiment.workdir)
+    digest = parameter_digest(weights.params)
+    _score(experiment)
+    devices.say(f"params sha256 {digest}")
+
+
+def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:
+    """Score a run's checkpoint; prints the scores."""
+    begin(distributed=distributed)
+    _score(experiment)
+
+
+def tune(experiment: Experiment) -> None:
+    """Find how nuclei are best made of a run's probabilities; writes tuning.json."""
+    begin()
+    from nucseg_jax.evaluation.tuning import tune as tune_run
+
+    tune_run(experiment.config, experiment.workdir)
+
+
+def _score(experiment: Experiment) -> None:
+    from nucseg_jax import devices
+    from nucseg_jax.evaluation.evaluate import evaluate as evaluate_run
+
+    scores = evaluate_run(experiment.config, experiment.workdir, experiment.given, experiment.option)
+    for split, result in scores.items():
+        label = experiment.name if split == "test" else f"{experiment.name} {split}"
+        devices.say(f"{label}: nucleus F1 {result['network']['dice']:.3f}")

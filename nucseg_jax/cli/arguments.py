@@ -1,0 +1,71 @@
+"""What the verbs' arguments have in common."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from nucseg_jax.errors import UserError
+
+
+class Command(TyperCommand):
+    """A verb whose options with several values take them one after the other, or each behind the option.
+
+    `--formats csv geojson` is `--formats csv --formats geojson`; `--formats=csv` takes one.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Typer's, on arguments in the second form.
+
+        Raises:
+          UserError: an option has another one for its value.
+        """
+        options = {name: parameter for parameter in self.params for name in parameter.opts}
+        takes_value = {
+            name
+            for name, parameter in options.items()
+            if name.startswith("-") and not getattr(parameter, "is_flag", False)
+        } - {"--help", "-h"}
+        for argument, following in itertools.pairwise(_before_dashes(args)):
+            if argument in takes_value and following.partition("=")[0] in options:
+                raise UserError(f"{argument} needs a value, got the option {following}")
+        several = {name for name in takes_value if getattr(options[name], "multiple", False)}
+        return super().parse_args(ctx, _spread(args, several))
+
+
+def _before_dashes(arguments: Sequence[str]) -> Sequence[str]:
+    """Those before a --, behind which nothing is an option."""
+    return arguments[: arguments.index("--")] if "--" in arguments else arguments
+
+
+def _spread(arguments: Sequence[str], several: set[str]) -> list[str]:
+    options = _before_dashes(arguments)
+    result: list[str] = []
+    option: str | None = None  # whose further values come
+    fresh = False  # nothing has followed it yet
+    for argument in options:
+        if argument.startswith("-") and argument != "-":
+            option, fresh = (argument if argument in several else None), True
+            result.append(argument)
+        elif option is None or fresh:
+            result.append(argument)
+            fresh = False
+        else:
+            result += [option, argument]
+    return [*result, *arguments[len(options) :]]
+
+
+Experiment = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", help="An experiment by its name, such as psp, or its file."),
+]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Settings that differ from the config's."),
+]
+Workdir = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/NAME of the config.")
+]

@@ -1,0 +1,111 @@
+"""`nucseg predict`: slides → nuclei."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_MOST_WORKERS = 16
+
+_RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
+
+
+def predict(
+    slides: Annotated[
+        list[Path] | None, typer.Argument(metavar="SLIDE", help="Slides, images, or folders of them.")
+    ] = None,
+    workdir: Annotated[Path, typer.Option(metavar="RUN", help="A trained run's folder.")] = ...,  # type: ignore[assignment]
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; made if need be.")] = ...,  # type: ignore[assignment]
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option("--list", metavar="FILE", help="Files that name more slides, one a line."),
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="What is written. Default: everything.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished slides again.")] = False,
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            help="µm a pixel of all the slides, whatever their files say.",
+            rich_help_panel=_RESOLUTION,
+        ),
+    ] = None,
+    network_mpp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            help="µm a pixel that the network was trained at. Default: as the run says.",
+            rich_help_panel=_RESOLUTION,
+        ),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Settings that differ from the run's own: eval.…, instances.…. Without instances.… its "
+            "tuning.json (nucseg tune) says how nuclei are made.",
+            rich_help_panel=_NUCLEI,
+        ),
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Processes that cut nuclei while the device computes, of 0.5 GB each.",
+            show_default=f"one a core, at most {_MOST_WORKERS}",
+            rich_help_panel=_WORK,
+        ),
+    ] = min(_MOST_WORKERS, os.cpu_count() or 1),
+    share: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Only every N-th slide from the K-th: what the K-th of N machines does.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+) -> None:
+    """Find the nuclei of slides and images. Each gets a folder; started again, finished ones are kept.
+
+    \b
+    nucseg predict slide.svs --workdir runs/unet_small --out nuclei
+    nucseg predict SLIDES/ --workdir runs/unet_small --out nuclei --formats csv geojson
+    nucseg predict photo.png --mpp 0.5 --workdir runs/unet_small --out nuclei
+    """
+    from nucseg_jax import config as settings
+    from nucseg_jax.errors import UserError
+    from nucseg_jax.predict import jobs
+
+    overrides = settings.read_values(settings.read_pairs(changes or (), "--set KEY=VALUE"), "--set ")
+    listed = [slide for path in lists or () for slide in jobs.read_list(path)]
+    found = jobs.plan([*(slides or ()), *listed], out)
+    if not found:
+        raise UserError("no slide is named: give slides, images, folders of them or --list FILE")
+    if mpp is not None:
+        from nucseg_jax.slides.resolution import check_given
+
+        check_given(mpp)
+    if workers < 0:
+        raise UserError(f"--workers {workers}: must be 0 or more")
+    if share is not None:
+        found = jobs.share(found, share)
+
+    # What takes seconds to import comes after what can be wrong with the arguments.
+    from nucseg_jax.cli.running import Stopped
+    from nucseg_jax.cli.session import begin
+    from nucseg_jax.predict.all_slides import PredictionRequest, check_formats, segment_all
+
+    check_formats(formats)
+    begin()
+    try:
+        segment_all(
+            found, PredictionRequest(workdir, out, overrides, mpp, network_mpp, formats, workers, overwrite)
+        )
+    except Stopped:
+        print("\nThe same command goes on with what is not finished", file=sys.stderr)
+        raise

@@ -1,0 +1,27 @@
+"""`nucseg train`: a dataset → a run."""
+
+from typing import Annotated
+
+import typer
+
+from nucseg_jax.cli.arguments import Changes, Experiment, Workdir
+
+
+def train(
+    config: Experiment,
+    changes: Changes = None,
+    workdir: Workdir = None,
+    distributed: Annotated[
+        bool, typer.Option(help="One of several processes: under SLURM, on a TPU pod, or see launch/.")
+    ] = False,
+) -> None:
+    """Train a network, and score it on the test images. Started again, it goes on.
+
+    \b
+    nucseg train unet_small
+    nucseg train psp --set batch_size=8 model.dtype=bfloat16 --workdir runs/psp_bf16
+    nucseg train my_experiment.py
+    """
+    from nucseg_jax.cli import actions
+
+    actions.train(actions.read(config, changes or (), workdir), distributed=distributed)

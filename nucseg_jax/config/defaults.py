@@ -1,0 +1,122 @@
+"""What all experiments share: the paper's training, on the paper's split.
+
+Hassan et al., IJIMAI 2021: SGD, rate 0.1, momentum 0.99, weight decay 1e-8, batch 2, 100 epochs of
+512×512 patches, 4 tiles + 200 random crops an image. The factor on the loss is from the authors' script.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def get_config() -> ConfigDict:
+    config = ConfigDict()
+    config.seed = 0
+    config.batch_size = 2  # patches a step, over all devices
+    config.num_epochs = 100
+    # Steps in place of num_epochs: all that is given in epochs is squeezed, or stretched, with them.
+    config.num_steps = config_dict.placeholder(int)
+    config.log_every = 10  # steps
+    # Steps that one call to the device does, where the host is the limit: small steps on an accelerator,
+    # with data.pipeline = "resident". Calls end at log_every and checkpoint.every in any case.
+    # CPUs gain nothing.
+    config.steps_per_dispatch = 1
+
+    config.model = ConfigDict()
+    config.model.name = "psp_segnet"
+    config.model.num_classes = 2  # background, nucleus; 3: the nucleus's boundary is a class of its own
+    config.model.width = 1.0  # multiplies every channel count
+    config.model.dtype = "float32"  # compute dtype; bfloat16 on accelerators
+    config.model.channel_order = "RGB"
+    config.model.input_scale = 1.0  # the authors' script showed U-Net and FC-DenseNet patches at 0.5
+    config.model.encoder_weights = config_dict.placeholder(str)  # ImageNet's: a file of torchvision's format
+
+    config.data = ConfigDict()
+    # A folder of prepared datasets, or of packed ones (data_prep.pack), which need no TensorFlow.
+    config.data.dir = config_dict.placeholder(str)  # None: $TFDS_DATA_DIR, or TFDS's default
+    config.data.dataset = "monuseg"  # or "folder": a user's own images
+    config.data.split = "paper"
+    config.data.stain = "vahadane"  # how it was prepared; or macenko, reinhard, none
+    config.data.size = config_dict.placeholder(int)  # --size it was prepared with; None: the default
+    config.data.validation = ()  # ids of training images held out to choose a checkpoint
+    # The same patches either way: "tfdata" cuts them on the host; "resident" keeps all training images in
+    # the memory of each device and cuts them there, and needs no TensorFlow: 7 bytes a pixel; in cycles of
+    # self-correction 2 more a class, and with optim.loss = "ce2p" 4 more for edges.
+    config.data.pipeline = "tfdata"
+    config.data.crop_size = 512  # pixels
+    config.data.random_crops = 200  # an image and epoch, beside its tiles
+    config.data.fresh_crops = False  # new corners each epoch
+    config.data.turns = False  # random multiples of 90°
+    config.data.flips = False
+
+    config.stain = ConfigDict()
+    # "prepare": images are normalised when the dataset is prepared, as data.stain says. "model": in the
+    # network's input, patch by patch, of a dataset with data.stain = "none".
+    config.stain.where = "prepare"
+    config.stain.method = "vahadane"  # of "model": or macenko, reinhard, identity
+    # Image whose stains the others get: an id of a training image or, for "model", a file. None: the one that
+    # the dataset names.
+    config.stain.target = config_dict.placeholder(str)
+    # Each training patch gets each stain times 1 ± scale, plus ± shift (optical density), at random.
+    config.stain.augment_scale = 0.0
+    config.stain.augment_shift = 0.0
+
+    config.optim = ConfigDict()
+    config.optim.learning_rate = 0.1
+    config.optim.momentum = 0.99
+    config.optim.weight_decay = 1e-8
+    config.optim.restart_epochs = 20.0  # of num_epochs: the cosine's period; the paper gives none
+    config.optim.loss_scale = 0.005
+    config.optim.accumulate = 1  # parts that a batch is run in, to save memory
+    # "cross_entropy", or "ce2p" on the three branches of self_correction: Lovász-softmax, edges, consistency.
+    config.optim.loss = "cross_entropy"
+
+    config.self_correction = ConfigDict()
+    # Training ends in so many cycles, each with a warm restart of the learning rate and, at its end, an
+    # average of parameters and labels with those before. 0: ordinary training, with optim.restart_epochs.
+    config.self_correction.cycles = 0
+    config.self_correction.cycle_epochs = 10.0  # of num_epochs; num_steps squeezes them with the rest
+    # "both", "parameters" (the labels stay the annotation), or "nothing" (warm restarts alone, to compare).
+    config.self_correction.average = "both"
+    config.self_correction.warmup_epochs = 10.0  # from the floor to optim.learning_rate
+    config.self_correction.restart = 0.5  # of optim.learning_rate: what a cycle starts from
+    config.self_correction.floor = 0.01  # of optim.learning_rate: what each cosine ends at
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every = 1000  # steps; validation happens then, too
+    config.checkpoint.keep = 2  # the last ones; the best on validation is kept beside them
+    # The score on validation that says which is best: "aji" of nuclei made as config.instances says, or
+    # "dice" of the pixels above 0.5. None: "aji" where instances.method cuts nuclei, "dice" for components.
+    config.checkpoint.best_by = config_dict.placeholder(str)
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 4  # pixels worked on at once, counted in training patches; at least one tile
+    # Side of the tiles that images are looked at in, and what neighbours share and blend, in pixels of the
+    # network. None: what suits the network (inference/layout.py). The paper's tiles are as large as the
+    # patches and do not overlap: overlap_px = 0.
+    config.eval.tile_px = config_dict.placeholder(int)
+    config.eval.overlap_px = config_dict.placeholder(int)
+    config.eval.augment = False  # mean over eight flips and turns of each tile, at eight times the time
+    config.eval.min_area_um2 = 4.375  # the paper's minimum area of a counted nucleus: 70 pixels at 40×
+    config.eval.step = config_dict.placeholder(int)  # None: the best checkpoint, or the last
+
+    config.instances = ConfigDict()
+    # How nuclei are made of the network's probabilities: "components" of the mask, as the paper does;
+    # "watershed" also cuts them at their waists; "boundary" along boundaries, with model.num_classes = 3.
+    # python -m nucseg_jax.tune finds the parameters on the validation images. Lengths are in µm, areas in
+    # µm²: at 40× a pixel has 0.25 µm and 0.0625 µm².
+    config.instances.method = "components"
+    config.instances.components = ConfigDict()
+    config.instances.components.threshold = 0.5  # a pixel of a higher probability is of a nucleus
+    config.instances.components.min_area_um2 = 0.0  # smaller nuclei are dropped
+    config.instances.watershed = ConfigDict()
+    config.instances.watershed.threshold = 0.5
+    config.instances.watershed.h_um = 0.125  # least height of a nucleus's middle over the waist, in distance
+    config.instances.watershed.smoothing_um = 0.5  # of the distance to the background
+    config.instances.watershed.min_area_um2 = 1.875
+    config.instances.boundary = ConfigDict()
+    config.instances.boundary.threshold = 0.5
+    config.instances.boundary.inside_threshold = 0.7  # on the probability of nucleus but not boundary
+    config.instances.boundary.min_marker_um2 = 0.625  # smaller insides are no nuclei of their own
+    config.instances.boundary.min_area_um2 = 1.875
+
+    config.lock()
+    return config

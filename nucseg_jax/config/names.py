@@ -1,0 +1,17 @@
+"""The names that settings may take, where what they name lies in a higher room."""
+
+PIPELINES = ("tfdata", "resident")
+"""Of `data.pipeline`: patches are cut on the host, or on the device (`training.feeds`)."""
+
+LOSSES = ("cross_entropy", "ce2p")
+"""Of `optim.loss` (`training.objectives`)."""
+
+AVERAGES = ("nothing", "parameters", "both")
+"""Of `self_correction.average`: the cycles' warm restarts alone, averages of parameters, and of parameters
+and labels."""
+
+SCORES = ("aji", "dice")
+"""Of `checkpoint.best_by`: scores of the held-out images, saved with each checkpoint."""
+
+STAIN_WHERE = ("prepare", "model")
+"""Of `stain.where`: images are normalised when a dataset is prepared, or in the network's input."""

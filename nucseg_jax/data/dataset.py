@@ -1,0 +1,151 @@
+"""A prepared dataset in host memory, wherever it was read from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.nuclei import TYPICAL_MPP
+
+Batch = dict[str, np.ndarray]
+"""Patches: `image` uint8[B,S,S,3] RGB, `label_map` int32[B,S,S] with 0 = background, and what else the
+rasters have that they are cut from."""
+
+Rasters = Mapping[str, Sequence[np.ndarray]]
+"""What patches are cut from: by name an array [H,W] or [H,W,C] an image. All of one image share H and W."""
+
+TRAIN = "train"
+"""The split that is trained on; every other one is scored."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prepared image.
+
+    Attributes:
+      id: the image's name, such as TCGA-AR-A1AS-01Z-00-DX1.
+      organ: e.g. "breast".
+      image: uint8[H,W,3] RGB, stain-normalised and rescaled: what the network sees.
+      label_map: int32[H,W], 0 = background, at the size of `image`.
+      original_image: uint8[H0,W0,3] RGB as it came; None for the training images of a packed folder,
+        which keeps only what training and scoring look at (`packed`).
+      original_label_map: int32[H0,W0]: what scores are computed against.
+    """
+
+    id: str
+    organ: str
+    image: np.ndarray
+    label_map: np.ndarray
+    original_image: np.ndarray | None
+    original_label_map: np.ndarray
+
+    def scored_image(self) -> np.ndarray:
+        """The original image, which every image of a scored split has; DataError for one that has none."""
+        if self.original_image is None:
+            raise DataError(
+                f"{self.id}: a packed folder keeps no original of training images. Use the dataset it was "
+                "packed from, by data.dir"
+            )
+        return self.original_image
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset: its examples by split, and how it was prepared (stain target, versions)."""
+
+    name: str
+    splits: dict[str, list[Example]]
+    metadata: dict[str, Any]
+
+    @property
+    def mpp(self) -> float:
+        """µm a pixel of the original images; TYPICAL_MPP where an earlier release recorded none."""
+        return float(self.metadata.get("mpp", TYPICAL_MPP))
+
+    @property
+    def mpp_source(self) -> str:
+        """How `mpp` is known, for people."""
+        if "mpp" not in self.metadata:
+            return "assumed: 40×, since the dataset records none"
+        return str(self.metadata.get("mpp_source", "as the dataset records"))
+
+    @property
+    def mpp_assumed(self) -> bool:
+        """Nobody and no file has said what `mpp` is."""
+        return self.mpp_source.startswith("assumed")
+
+    @property
+    def prepared_mpp(self) -> float:
+        """µm a pixel of the prepared images, which the network sees: `mpp`, changed as `--size` changed them.
+
+        Raises:
+          DataError: an earlier release rescaled the images by different factors.
+        """
+        factors = {
+            e.id: e.original_label_map.shape[0] / e.image.shape[0]
+            for examples in self.splits.values()
+            for e in examples
+        }
+        smallest, largest = min(factors, key=factors.__getitem__), max(factors, key=factors.__getitem__)
+        if factors[largest] > 1.01 * factors[smallest]:
+            raise DataError(
+                f"{self.name}: {smallest} and {largest} were rescaled by different factors, and so have "
+                "different µm a pixel. Prepare them apart, or without --size"
+            )
+        return self.mpp * next(iter(factors.values()))
+
+    def check_sizes(self, tile: int) -> None:
+        """Raise DataError unless every image is at least a tile of `tile` pixels high and wide."""
+        small = [
+            f"{e.id} ({e.image.shape[0]}×{e.image.shape[1]})"
+            for examples in self.splits.values()
+            for e in examples
+            if min(e.image.shape[:2]) < tile
+        ]
+        if small:
+            raise DataError(
+                f"{self.name} has images smaller than data.crop_size = {tile} pixels: {', '.join(small)}. "
+                "Set a smaller crop size, or leave them out"
+            )
+
+    def training(self, validation: Sequence[str]) -> tuple[list[Example], list[Example]]:
+        """The training split without the held-out images, and the held-out images.
+
+        Args:
+          validation: ids of training images to hold out.
+
+        Raises:
+          DataError: an id that is not in the training split.
+        """
+        known = [e.id for e in self.splits[TRAIN]]
+        if unknown := [i for i in validation if i not in known]:
+            raise DataError(
+                f"data.validation names {', '.join(unknown)}, not in the training split of {self.name}, "
+                f"which has: {', '.join(known)}"
+            )
+        train = [e for e in self.splits[TRAIN] if e.id not in validation]
+        return train, [e for e in self.splits[TRAIN] if e.id in validation]
+
+    def scored(self) -> dict[str, list[Example]]:
+        """The splits that scores are computed on, with their original images."""
+        return {split: examples for split, examples in self.splits.items() if split != TRAIN}
+
+
+def rasters(examples: Sequence[Example]) -> Rasters:
+    """The images and label maps that training sees."""
+    return {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
+
+
+def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays [H,W] or [H,W,C] → one [N,H,W] or [N,H,W,C], smaller ones padded with zeros.
+
+    The padding is at the bottom and the right. Patches never reach into it: the plan (`PatchPlan`) knows
+    each image's size.
+    """
+    height, width = (max(a.shape[i] for a in arrays) for i in (0, 1))
+    stacked = np.zeros((len(arrays), height, width, *arrays[0].shape[2:]), arrays[0].dtype)
+    for i, a in enumerate(arrays):
+        stacked[i, : a.shape[0], : a.shape[1]] = a
+    return stacked

@@ -1,0 +1,68 @@
+"""Finds prepared datasets, as TFDS stored them or packed, and reads them into host memory."""
+
+import os
+import shlex
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from nucseg_jax.data import packed, tfds
+from nucseg_jax.data.dataset import Dataset
+from nucseg_jax.errors import DataError
+
+COMMANDS = {"monuseg": "nucseg prepare monuseg", "folder": "nucseg prepare folder"}
+"""What prepares each dataset."""
+
+DEFAULT_DIR = "~/tensorflow_datasets"
+"""TFDS's own default, known here so that TFDS need not be imported to look there."""
+
+
+def load(config: ConfigDict) -> Dataset:
+    """Read a prepared dataset, as TFDS stored it or packed, into host memory.
+
+    Args:
+      config: `config.data`: dataset, split, stain, size and dir: a root of TFDS datasets or of packed
+        folders (None: $TFDS_DATA_DIR, or TFDS's default).
+
+    Raises:
+      DataError: the dataset was not prepared (the message has the command that prepares it), is damaged,
+        or is there both as TFDS dataset and packed.
+      MissingExtraError: the dataset is TFDS's and the extra `data` is not installed; the message has the
+        command.
+    """
+    if config.dataset not in COMMANDS:
+        raise DataError(f"data.dataset must be one of {', '.join(COMMANDS)}, got {config.dataset!r}")
+    root = Path(config.dir or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DIR).expanduser()
+    name = dataset_name(config)
+    versions = tfds.versions(root / name)
+    if packed.is_packed(root / name):
+        if versions:
+            raise DataError(
+                f"{root / name}: holds both a packed dataset and TFDS's ({versions[-1].name}). Delete one: "
+                "they may differ"
+            )
+        return packed.read(root / name)
+    if not versions:
+        there = sorted(
+            "/".join(folder.parts[-2:])
+            for folder in root.glob("*/*")
+            if packed.is_packed(folder) or tfds.versions(folder)
+        )
+        raise DataError(
+            f"no prepared dataset {name} in {root} (there: {', '.join(there) or 'none'}). Prepare it with:"
+            f"\n  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}"
+        )
+    return tfds.read(versions[-1], name)
+
+
+def dataset_name(config: ConfigDict) -> str:
+    """DATASET/SPLIT_STAIN, with _SIZE at the end where a size is given: the folder below the root."""
+    size = f"_{config.size}" if config.size else ""
+    return f"{config.dataset}/{config.split}_{config.stain}{size}"
+
+
+def _options(config: ConfigDict, root: Path) -> str:
+    """The options of the command that prepares what `config` asks for."""
+    name = "--split" if config.dataset == "monuseg" else "--name"
+    size = f"--size {config.size} " if config.size else ""
+    return f"{name} {config.split} --stain {config.stain} {size}--out {shlex.quote(str(root))}"

@@ -1,0 +1,27 @@
+"""Devices and processes: where arrays live, who computes what, and which process prints."""
+
+from nucseg_jax.devices.mesh import (
+    compiler_options,
+    gather_shares,
+    local_rows,
+    make_mesh,
+    replicate,
+    replicated,
+    split,
+    split_batch,
+)
+from nucseg_jax.devices.processes import is_first_process, join_processes, say
+
+__all__ = [
+    "compiler_options",
+    "gather_shares",
+    "is_first_process",
+    "join_processes",
+    "local_rows",
+    "make_mesh",
+    "replicate",
+    "replicated",
+    "say",
+    "split",
+    "split_batch",
+]

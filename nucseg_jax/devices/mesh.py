@@ -1,0 +1,67 @@
+"""The mesh: which devices there are and where arrays live.
+
+Data parallelism: parameters are replicated, batches are split along their first axis over the one mesh
+axis `data`. The compiler inserts the collectives, so that N devices compute what one would.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes on one axis."""
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+
+
+def compiler_options(mesh: Mesh) -> dict[str, str]:
+    """XLA's options for a step that rematerialises.
+
+    On CPUs XLA takes out the barriers that keep a recomputation apart from the first computation, merges
+    both, and so keeps in memory what should have been computed again.
+    """
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """The first axis over all devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """A copy of every array on every device. Each process passes the same values."""
+    return jax.tree.map(lambda x: _from_host(replicated(mesh), np.asarray(x)), tree)
+
+
+def split_batch(mesh: Mesh, arrays: Any) -> Any:
+    """Host arrays that every process holds whole → arrays split over the devices.
+
+    The first axis must be a multiple of the device count.
+    """
+    return jax.tree.map(lambda x: _from_host(split(mesh), x), arrays)
+
+
+def gather_shares(mesh: Mesh, share: Any) -> Any:
+    """Each process's own rows of a batch (see `local_rows`) → one global batch split over the devices."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), share)
+
+
+def local_rows(batch_size: int) -> slice:
+    """The rows of a global batch that this process feeds; `batch_size` is a multiple of the devices.
+
+    Where the mesh does not follow the order of the processes (some TPU pods), the rows come to lie in
+    another order in the global batch, each still once.
+    """
+    share = batch_size // jax.process_count()
+    return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+def _from_host(sharding: NamedSharding, array: np.ndarray) -> jax.Array:
+    return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

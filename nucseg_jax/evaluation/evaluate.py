@@ -1,0 +1,124 @@
+"""Evaluation of one run: a split → nuclei → per-image scores → tables, CSV, JSON, pictures."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nucseg_jax import data, devices, drawing, runs
+from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.devices import say
+from nucseg_jax.errors import DataError
+from nucseg_jax.evaluation import classical, scoring
+from nucseg_jax.evaluation.results import ScoredImage
+from nucseg_jax.evaluation.scored_run import ScoredRun
+from nucseg_jax.io import images
+from nucseg_jax.io.files import write_text
+
+NETWORK, BASELINE = "network", "baseline"
+
+
+def evaluate(
+    config: ConfigDict, workdir: Path, given: Mapping[str, Any] | None = None, option: str = "--set "
+) -> dict[str, Any]:
+    """Score a run's checkpoint, and the classical baseline, on every split but the training one.
+
+    The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`: scores.json,
+    scores.csv (a row an image), and a picture an image, overlays/ID.png (outlines on the tissue) and
+    panels/ID.png (tissue, truth, errors).
+
+    Args:
+      config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
+      workdir: the run's folder.
+      given: dotted keys of `config` that a command line names → values. `instances` that are given come
+        before tuning.json, and that before those of the config.
+      option: what these keys follow there, for messages.
+
+    Returns:
+      For each split the summary of the network's scores (see `metrics.score`).
+
+    Raises:
+      CheckpointError: no such checkpoint.
+      DataError: no prepared dataset, or one without a test split.
+      UserError: the checkpoint was trained with another network, stain normalisation or patch size, or on
+        some of the images.
+    """
+    mesh = devices.make_mesh()
+    run = runs.open_as(config, workdir, mesh, given or {}, option)
+    dataset = data.load(config.data)
+    tests = dataset.scored()
+    if not tests:
+        raise DataError(f"{dataset.name} has no split besides train: there is nothing to score")
+    return {split: _score_split(run, mesh, dataset, split, examples) for split, examples in tests.items()}
+
+
+def _score_split(
+    run: runs.Run, mesh: Mesh, dataset: Dataset, split: str, examples: Sequence[Example]
+) -> dict[str, Any]:
+    """Score one split, write and print what comes of it."""
+    scored = ScoredRun(run, mesh, dataset, examples)
+    for note in scored.notes:
+        say(f"note: {note}")
+    min_area_um2 = run.config.eval.min_area_um2
+    name = f"{run.config.model.name}, step {run.model.step}, {run.config.instances.method}"
+    folder = run.workdir / "eval" / f"{Path(dataset.name).name}_{split}" / f"step_{run.model.step}"
+    rows = _score_images(examples, scored.label_map, min_area_um2, dataset.mpp, folder)
+    result = {
+        NETWORK: scoring.summary(examples, rows[NETWORK]),
+        BASELINE: scoring.summary(examples, rows[BASELINE]),
+        "by_organ": {o: scoring.means(group) for o, group in scoring.by_organ(rows[NETWORK]).items()},
+        "model": name,
+        "step": run.model.step,
+        "dataset": dataset.name,
+        "settings": scored.settings(),
+        "min_area_um2": min_area_um2,
+        "images": len(examples),
+    }
+    if devices.is_first_process():
+        write_text(folder / "scores.json", json.dumps(result, indent=2) + "\n")
+        write_text(folder / "scores.csv", scoring.to_csv(rows))
+        groups = scoring.by_organ(rows[NETWORK]) | {
+            "all (mean)": rows[NETWORK],
+            "colour deconvolution + Otsu": rows[BASELINE],
+        }
+        print(scoring.table(f"{name} on {dataset.name} {split}", groups, min_area_um2))
+        s = result[NETWORK]
+        print(f"pooled over all pixels: Dice {s['dice_pooled']:.3f}, macro F1 {s['f1_macro_pooled']:.3f}")
+        print(f"nuclei were made {scoring.shown_settings(result['settings'])}")
+        print(f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
+    return result
+
+
+def _score_images(
+    examples: Sequence[Example],
+    network_nuclei: Callable[[Example], NDArray[np.int32]],
+    min_area_um2: float,
+    mpp: float,
+    folder: Path,
+) -> dict[str, list[ScoredImage]]:
+    """Scores of the network and of the baseline, image by image; draws the overlays."""
+    rows: dict[str, list[ScoredImage]] = {NETWORK: [], BASELINE: []}
+    first = devices.is_first_process()
+    if first:
+        for kind in ("overlays", "panels"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+    for example in tqdm(examples, desc="evaluate", unit="image", disable=not first):
+        tissue = example.scored_image()
+        found = scoring.score_image(example, network_nuclei(example), min_area_um2, mpp)
+        rows[NETWORK].append(found)
+        baseline = classical.nuclei(tissue, mpp)
+        rows[BASELINE].append(scoring.score_image(example, baseline, min_area_um2, mpp))
+        if first:
+            pixels = (tissue, example.original_label_map, found.label_map)
+            caption = f"{example.id}: Dice {found.scores['dice']:.3f}, AJI {found.scores['aji']:.3f}"
+            images.write_image(folder / "overlays" / f"{example.id}.png", drawing.overlay(*pixels))
+            images.write_image(
+                folder / "panels" / f"{example.id}.png", drawing.panel(*pixels, caption=caption)
+            )
+    return rows

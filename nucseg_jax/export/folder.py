@@ -1,0 +1,127 @@
+"""A folder with the nuclei of a slide in several formats; it appears only when it is complete."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.density import DensityMap
+from nucseg_jax.export.geojson import GeoJson
+from nucseg_jax.export.label_map import label_map
+from nucseg_jax.export.limits import USUAL_LIMITS, Limits
+from nucseg_jax.export.overlay import Overlay
+from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.summary import Summary
+from nucseg_jax.export.table import CsvTable, ParquetTable
+from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.nuclei import Frame
+
+FORMATS = {
+    "geojson": "nuclei.geojson",
+    "csv": "nuclei.csv",
+    "parquet": "nuclei.parquet",
+    "labels": "labels.ome.tif, or as `labels` says",
+    "overlay": "overlay.png",
+    "density": "density.tif and density.png",
+}
+"""Name → the files it makes. `summary.json` is always written."""
+
+
+class Exports(Sink):
+    """A folder with the nuclei of a slide in several formats; it appears, complete, when the block ends.
+
+    Args:
+        folder: it replaces an older one of this name. A block that raises leaves the older one as it was.
+        frame: the slide.
+        source: the slide's file, for the summary, and by its name for QuPath's ids.
+        thumbnail: uint8 `[h, w, 3]` RGB, the whole slide; the overlay is drawn on it.
+        tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
+        config: of the run, for the summary; what JSON can hold.
+        seconds: by stage, for the summary; read at the end, so that the run can still fill it.
+        labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
+            an image, labels.tif or labels.png can be read by more programs.
+        formats: some of `FORMATS`; None: all, Parquet only where pyarrow is installed.
+        limits: how much of the nuclei it holds in memory.
+
+    Raises:
+        UserError: an unknown format.
+        MissingExtraError: a package that a format needs is not installed.
+        ValueError: as the formats' own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        frame: Frame,
+        *,
+        source: Path,
+        thumbnail: NDArray[np.uint8],
+        tissue: NDArray[np.bool_] | None = None,
+        config: Mapping[str, Any],
+        seconds: Mapping[str, float],
+        labels: str = "labels.ome.tif",
+        formats: Collection[str] | None = None,
+        limits: Limits = USUAL_LIMITS,
+    ) -> None:
+        super().__init__(frame, limits)
+        self._folder = folder
+        self._source = source
+        self._thumbnail = thumbnail
+        self._tissue = tissue
+        self._config = config
+        self._seconds = seconds
+        self._labels = labels
+        self._formats = _checked(formats)
+        self._sinks: list[Sink] = []
+
+    def _open(self, stack: ExitStack) -> None:
+        folder = stack.enter_context(replacing_folder(self._folder))
+        self._sinks = [stack.enter_context(sink) for sink in self._make_sinks(folder)]
+
+    def _write(self, batch: Batch) -> None:
+        for sink in self._sinks:
+            sink.add_batch(batch)
+
+    def _make_sinks(self, folder: Path) -> list[Sink]:
+        frame, tissue = self._frame, self._tissue
+        height, width = frame.size
+        slide_mm2 = height * width * (frame.mpp / 1000) ** 2
+        # First in, last out: the summary is finished when all others are.
+        sinks: list[Sink] = [
+            Summary(
+                folder / "summary.json",
+                frame,
+                source=self._source,
+                area_mm2=slide_mm2 * (1.0 if tissue is None else float(tissue.mean())),
+                config=self._config,
+                seconds=self._seconds,
+            )
+        ]
+        makers = {
+            "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=self._source.name),
+            "csv": lambda: CsvTable(folder / "nuclei.csv", frame),
+            "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame),
+            "labels": lambda: label_map(folder / self._labels, frame, self._limits),
+            "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
+            "density": lambda: DensityMap(
+                folder / "density.tif", folder / "density.png", frame, tissue=tissue
+            ),
+        }
+        return sinks + [makers[name]() for name in FORMATS if name in self._formats]
+
+
+def _checked(formats: Collection[str] | None) -> Collection[str]:
+    if formats is None:
+        return [name for name in FORMATS if name != "parquet" or importlib.util.find_spec("pyarrow")]
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise UserError(f"no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
+    return formats

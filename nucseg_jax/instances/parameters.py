@@ -1,0 +1,84 @@
+"""The settings that say how nuclei are made: `config.instances`, in µm and µm², and in pixels."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nucseg_jax.errors import UserError
+
+METHODS = ("components", "watershed", "boundary")
+"""Values of `instances.method`; each has its parameters under its own name."""
+
+NEEDS_BOUNDARY = (
+    "instances.method = 'boundary' needs a network with a class for boundaries: train one with "
+    "model.num_classes = 3, or set instances.method to components or watershed"
+)
+
+_PROBABILITY: tuple[Callable[[float], bool], str] = (lambda value: 0 < value < 1, "between 0 and 1")
+_NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
+    lambda value: 0 <= value < math.inf,
+    "a number that is not negative",
+)
+_ALLOWED = {
+    "threshold": _PROBABILITY,
+    "inside_threshold": _PROBABILITY,
+    **dict.fromkeys(("h_um", "smoothing_um", "min_marker_um2", "min_area_um2"), _NOT_NEGATIVE),
+    **dict.fromkeys(("h_px", "smoothing_px", "min_marker_px", "min_area_px"), _NOT_NEGATIVE),
+}
+
+
+def check(config: ConfigDict) -> None:
+    """Raise UserError for an unknown method, or for one with a value out of its range.
+
+    Args:
+        config: `config.instances`.
+    """
+    if config.method not in METHODS:
+        raise UserError(f"instances.method must be one of {', '.join(METHODS)}, got {config.method!r}")
+    for name, value in config[config.method].items():
+        check_value(f"instances.{config.method}.{name}", value)
+
+
+def parameters_px(config: ConfigDict, mpp: float) -> dict[str, Any]:
+    """The parameters of a config's method as its function takes them.
+
+    Args:
+        config: `config.instances`, where lengths end with _um and areas with _um2.
+        mpp: µm a pixel of the image.
+
+    Returns:
+        By name, lengths and areas in pixels; these need not be whole numbers.
+    """
+    units = {"_um2": mpp**2, "_um": mpp}
+    parameters: dict[str, Any] = {}
+    for name, value in config[config.method].items():
+        unit = next((unit for unit in units if name.endswith(unit)), None)
+        if unit is None:
+            parameters[name] = value
+        else:
+            parameters[f"{name.removesuffix(unit)}_px"] = _px(value, units[unit])
+    return parameters
+
+
+def area_px(area_um2: float, mpp: float) -> float:
+    """An area in pixels; it need not be a whole number.
+
+    Args:
+        area_um2: in µm².
+        mpp: µm a pixel.
+    """
+    return _px(area_um2, mpp**2)
+
+
+def _px(value: float, unit: float) -> float:
+    """Rounded, so that an area that was converted from pixels is the same number of pixels again."""
+    return round(value / unit, 6)
+
+
+def check_value(key: str, value: float) -> None:
+    """Raise UserError unless the parameter that `key` ends with may have this value."""
+    is_allowed, allowed = _ALLOWED[key.rpartition(".")[2]]
+    if not is_allowed(value):
+        raise UserError(f"{key} must be {allowed}, got {value}")

@@ -1,0 +1,107 @@
+"""Instance label maps in files, each checked on the way in."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.io.images import MODES, decode, open_image
+
+LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+
+def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
+    """Read an instance label map: 0 is background, every nucleus has its own number.
+
+    Args:
+      path: PNG (8 or 16 bits), TIFF (8 to 32 bits) or NPY (integers).
+      shape: (height, width) of the image the map belongs to.
+
+    Returns:
+      int32 [height, width]; the numbers as they are, not necessarily contiguous.
+
+    Raises:
+      DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds.
+      MissingExtraError: it is a TIFF, and tifffile is not installed.
+    """
+    path = Path(path)
+    readers = {".npy": _read_npy, ".tif": _read_tiff, ".tiff": _read_tiff, ".png": _read_png}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: a label map must be one of {', '.join(LABEL_SUFFIXES)}")
+    return check(path, readers[path.suffix.lower()](path), shape)
+
+
+def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """What a file holds, as int32 [height, width].
+
+    Args:
+      path: of the file, for messages.
+      labels: as read.
+      shape: (height, width) of the image the map belongs to.
+
+    Raises:
+      DataError: not 2-D, not integer, negative, above the int32 range or of another size than the image.
+    """
+    if labels.ndim != 2:
+        raise DataError(
+            f"{path}: has shape {labels.shape}, but a label map is 2-D: one number a pixel. A picture "
+            "with a colour for each nucleus does not do, since colours can repeat: export the numbers"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{path}: holds {labels.dtype}, but a label map holds integers (e.g. int32)")
+    if labels.shape != tuple(shape):
+        raise DataError(
+            f"{path}: is {_size(labels.shape)} (height x width), but its image is {_size(shape)}. "
+            "Check that the two belong together; don't rescale labels"
+        )
+    if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise DataError(
+            f"{path}: has labels from {labels.min()} to {labels.max()}, but they must be 0 "
+            f"(background) to {np.iinfo(np.int32).max}. Renumber them"
+        )
+    return labels.astype(np.int32)
+
+
+def _read_png(path: Path) -> np.ndarray:
+    with open_image(path) as image:
+        # A palette's indices are the numbers that whoever saved the map wrote; "1" decodes to bool.
+        if image.mode not in ("L", "I", "I;16", "I;16B", "P"):
+            raise DataError(
+                f"{path}: is {MODES.get(image.mode, image.mode)}, but a label map has one integer "
+                "channel (8 or 16 bits). A picture with a colour for each nucleus does not do, since "
+                "colours can repeat: export the numbers"
+            )
+        return decode(image, path)
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
+    try:
+        import tifffile
+    except ImportError as error:
+        raise MissingExtraError("data", error, "PNG and NPY label maps do without") from error
+    try:
+        return tifffile.imread(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except Exception as error:  # tifffile's codecs raise errors of many types on damaged files
+        raise DataError(
+            f"{path}: cannot be read as a TIFF label map ({error}). Download or export it again"
+        ) from error
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a NumPy array without pickles ({error}). Save it again with "
+            "np.save(path, labels.astype('int32'))"
+        ) from error
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(length) for length in shape)

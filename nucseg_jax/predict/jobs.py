@@ -1,0 +1,174 @@
+"""Which slides are segmented into which folders, and which have been already."""
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import printable, remove_leftovers
+from nucseg_jax.slides import SUFFIXES, series
+
+SUMMARY = "summary.json"
+"""In the folder of a finished slide; its `config.request` says what was asked for."""
+
+
+class SlideJob(NamedTuple):
+    """A slide, and the folder its nuclei go to."""
+
+    source: Path
+    folder: Path
+
+
+def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
+    """What is to be done for the slides that were asked for, in order.
+
+    Args:
+      arguments: slides and images, and folders, which stand for those directly in them, by name. What is
+        named twice counts once, and so do the files of a DICOM series, under the name of its first. A file
+        that does not exist stays: it fails alone, later.
+      out: each slide gets a folder in it, of its name without ending.
+
+    Raises:
+      UserError: a folder without slides; two slides of the same name but for folder and ending; `out` is a
+        file.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file. Name a folder with --out")
+    paths: dict[str, Path] = {}
+    for argument in arguments:
+        for path in _slides(argument):
+            paths.setdefault(series(path) or os.path.abspath(path), path)
+    jobs = [SlideJob(path, out / path.stem) for path in paths.values()]
+    by_folder = defaultdict(list)
+    for job in jobs:
+        by_folder[str(job.folder).casefold()].append(str(job.source))  # some file systems ignore the case
+    twice = [" and ".join(sources) for sources in by_folder.values() if len(sources) > 1]
+    if twice:
+        raise UserError(
+            f"slides of the same name, which {out} cannot tell apart:\n  " + "\n  ".join(twice[:5]) + "\nRun "
+            "the command once for each, with an --out of its own"
+        )
+    return jobs
+
+
+def share(jobs: Sequence[SlideJob], text: str) -> list[SlideJob]:
+    """Every N-th job from the K-th, of "K/N" with K from 1 to N: the share of one of N machines.
+
+    Raises:
+      UserError: the text is of another form.
+    """
+    first, _, count = text.partition("/")
+    if not (first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count)):
+        raise UserError(f"--share {text}: must be K/N with K from 1 to N, such as 1/8 for the first of eight")
+    return list(jobs[int(first) - 1 :: int(count)])
+
+
+def read_list(path: Path) -> list[Path]:
+    """The paths in a text file, one a line; empty lines and those after a # do not count.
+
+    Raises:
+      UserError: it cannot be read, as when it is a slide.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Notepad begins with a mark
+    except (OSError, UnicodeDecodeError) as error:
+        slide = ". Name slides before --list" if path.suffix.lower() in SUFFIXES else ""
+        raise UserError(f"--list {path}: cannot be read ({error}){slide}") from error
+    return [Path(line.strip()) for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for of one slide: that of all, and the file, as the summary keeps it."""
+    try:
+        state = job.source.stat()
+    except OSError:  # it fails later, and alone
+        return {**request, "source": printable(job.source.resolve())}
+    return {
+        **request,
+        "source": printable(job.source.resolve()),
+        "bytes": state.st_size,
+        "modified": state.st_mtime,
+    }
+
+
+def unfinished(
+    jobs: Sequence[SlideJob], request: Mapping[str, Any], *, overwrite: bool = False
+) -> list[SlideJob]:
+    """The jobs without a finished folder. What a killed process left of them is deleted.
+
+    Args:
+      jobs: all.
+      request: what is asked for, as JSON holds it.
+      overwrite: those with a finished one, too.
+
+    Raises:
+      UserError: a folder is there that is no result; or, unless `overwrite`, it is one of another slide, run
+        or request.
+    """
+    missing, others = [], []
+    for job in jobs:
+        done = _request_of(job.folder)
+        if done is None or overwrite:
+            missing.append(job)
+        elif different := _differences(done, request_for(job, request)):
+            others.append(f"{job.folder}: {', '.join(different)}")
+    if others:
+        raise UserError(
+            "results of another slide, run or setting are there:\n  " + "\n  ".join(others[:5]) + "\n"
+            "Give --overwrite to replace them, or another --out"
+        )
+    for job in jobs:
+        remove_leftovers(job.folder)
+    return missing
+
+
+def _slides(argument: Path) -> list[Path]:
+    if not argument.is_dir():
+        return [argument]
+    found = [
+        path
+        for path in sorted(argument.iterdir())
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    ]
+    if not found:
+        raise UserError(f"{argument}: no slide or image ({', '.join(SUFFIXES)}) directly in this folder")
+    return found
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raise UserError if something else than an older result is there, which must not be replaced.
+
+    That may be the files that belong to a slide, as MRXS has them, the slide itself, or someone's notes.
+    """
+    _request_of(folder)
+
+
+def _request_of(folder: Path) -> dict[str, Any] | None:
+    """What a finished folder's nuclei were asked for with; None where there is none, or an empty one.
+
+    Raises:
+      UserError: as `check_replaceable`.
+    """
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return None
+        request = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
+    except (OSError, ValueError, KeyError, TypeError):
+        request = None
+    if not isinstance(request, dict):
+        raise UserError(
+            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
+        )
+    return request
+
+
+def _differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    wanted = json.loads(json.dumps(wanted))
+    return [
+        f"{key} {done.get(key)!r} and not {value!r}"
+        for key, value in wanted.items()
+        if done.get(key) != value
+    ]

@@ -1,0 +1,152 @@
+"""One slide: opened, segmented, written."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nucseg_jax.export import Exports
+from nucseg_jax.inference.segmentation import Segmentation
+from nucseg_jax.inference.segmenter import Segmenter
+from nucseg_jax.inference.timing import StageTimes
+from nucseg_jax.io.files import beside
+from nucseg_jax.predict.jobs import SlideJob, check_replaceable, request_for
+from nucseg_jax.slides import open_slide
+
+_THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
+_LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
+
+
+class SlideOutcome(NamedTuple):
+    """What came of a slide.
+
+    Attributes:
+      nuclei: found.
+      megapixels: that the network looked at.
+      seconds: on the clock.
+      times: by stage.
+    """
+
+    nuclei: int
+    megapixels: float
+    seconds: float
+    times: StageTimes
+
+    def __str__(self) -> str:
+        total = sum(self.times.values()) or 1.0
+        shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in self.times.items())
+        rate = self.megapixels / max(self.seconds, 1e-9)
+        return (
+            f"{self.nuclei:,} nuclei, {self.megapixels:.1f} megapixels of tissue in {self.seconds:.1f} s "
+            f"({rate:.2f} MP/s; of the work {shares})"
+        )
+
+
+def segment(
+    job: SlideJob,
+    segmenter: Segmenter,
+    request: Mapping[str, Any],
+    *,
+    mpp: float | None,
+    formats: list[str] | None,
+    on_progress: Callable[[float], None],
+    say: Callable[[str], None],
+) -> SlideOutcome:
+    """Find a slide's nuclei and write them; the folder appears when it is complete.
+
+    Args:
+      job: the slide and its folder.
+      segmenter: finds them.
+      request: what was asked for, for the summary.
+      mpp: µm a base pixel, whatever the file says.
+      formats: of `export.FORMATS`; None: all.
+      on_progress: is told the part that is done, 0 … 1.
+      say: prints a line.
+
+    Raises:
+      UserError: the slide cannot be read, or has no resolution; its folder is there and no result.
+    """
+    start = time.perf_counter()
+    check_replaceable(job.folder)  # again: hours may have passed
+    known = segmenter.magnification
+    with open_slide(job.source, mpp, assumed_mpp=known.image_mpp) as slide:
+        if slide.mpp_source.startswith("assumed"):
+            say(
+                f"{job.source}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the images of "
+                "training. --mpp says otherwise"
+            )
+        scratch = beside(job.folder, "scratch")
+        scratch.mkdir(parents=True)
+        try:
+            stream = segmenter.stream(slide, scratch=scratch, on_progress=on_progress)
+            config = {
+                "request": request_for(job, request),
+                "run": segmenter.facts,
+                "resolution": {"slide": slide.mpp_source, "network": known.source},
+            }
+            count = write(stream, job.folder, source=job.source, config=config, formats=formats)
+            if stream.stain is not None and not stream.stain.found:
+                say(f"{job.source}: shows no hematoxylin and eosin; its stain is left as it is")
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
+
+
+def write(
+    nuclei: Segmentation,
+    folder: Path,
+    *,
+    source: Path,
+    config: Mapping[str, Any],
+    formats: list[str] | None = None,
+) -> int:
+    """Write a slide's nuclei as they are found, and count them.
+
+    Args:
+      nuclei: of an open slide; their times get those of the export, too.
+      folder: appears when it is complete; see `export.Exports`.
+      source: the slide's file.
+      config: for the summary.
+      formats: of `export.FORMATS`; None: all.
+    """
+    slide, frame, times = nuclei.slide, nuclei.frame, nuclei.times
+    simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
+    with times.measure("export"):
+        exports = Exports(
+            folder,
+            frame,
+            source=source,
+            thumbnail=slide.thumbnail(_THUMBNAIL_PX),
+            tissue=nuclei.tissue,
+            config=config,
+            seconds=times,
+            labels="labels.tif" if simple else "labels.ome.tif",
+            formats=formats,
+        )
+    count = 0
+    with ExitStack() as stack:
+        stack.enter_context(exports)
+        for nucleus in nuclei:
+            with times.measure("export"):
+                exports.add(nucleus)
+            count += 1
+        with times.measure("export"):
+            stack.close()  # the rest is written, and last of all the summary, which has these seconds
+    return count
+
+
+def remember_failure(job: SlideJob, traceback: str) -> Path | None:
+    """Write what went wrong beside the slide's folder; gives the file, None if the disk does not take it."""
+    path = error_file(job)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(traceback, encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return None
+    return path
+
+
+def error_file(job: SlideJob) -> Path:
+    return job.folder.with_name(f"{job.folder.name}.error.txt")

@@ -1,0 +1,39 @@
+"""All files of a comparison: the page, its figures, the scores and the label maps."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nucseg_jax.evaluation import scoring
+from nucseg_jax.evaluation.results import Comparison
+from nucseg_jax.io.files import replacing, write_text
+from nucseg_jax.report.page import write
+
+
+def write_all(comparison: Comparison, out: Path) -> None:
+    """Write report.html, figures/, scores.csv and label_maps/ to a folder, and print the scores."""
+    out.mkdir(parents=True, exist_ok=True)
+    entries = {entry.name: entry.images for entry in comparison.entries}
+    write_text(out / "scores.csv", scoring.to_csv(entries))
+    for name, images in entries.items():
+        folder = out / "label_maps" / re.sub(r"[^\w.-]+", "_", name).strip("_")
+        folder.mkdir(parents=True, exist_ok=True)
+        for image in images:
+            _write_label_map(folder / image.id, image.label_map)
+    page = write(comparison, out)
+    title = f"{comparison.dataset} {comparison.split}"
+    print(scoring.table(title, entries, comparison.min_area_um2))
+    print(f"wrote {page}, figures/, scores.csv and label_maps/")
+
+
+def _write_label_map(path: Path, label_map: NDArray[np.int32]) -> None:
+    """PATH.png of 16 bits, or PATH.npy where there are more nuclei than these can number."""
+    if label_map.max(initial=0) < 2**16:
+        with replacing(path.with_name(f"{path.name}.png")) as temporary:
+            Image.fromarray(label_map.astype(np.uint16)).save(temporary, format="PNG")
+    else:
+        with replacing(path.with_name(f"{path.name}.npy")) as temporary, open(temporary, "wb") as file:
+            np.save(file, label_map)

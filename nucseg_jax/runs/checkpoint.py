@@ -1,0 +1,290 @@
+"""Orbax checkpoints: save, restore, and load a model with its config.
+
+A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
+that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
+stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of
+self-correction, where `model` is an average, `training`: the weights that training goes on from.
+
+Where images are held out, `metrics` has their scores: those of SCORES and, under `score`, the one that the
+best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Earlier releases wrote the Dice
+alone, as `f1`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from nucseg_jax import __version__, devices
+from nucseg_jax.errors import UserError
+from nucseg_jax.models import create_model
+from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.runs import stain_target
+from nucseg_jax.stain import StainNormalizer
+
+CLASSES = ("background", "nucleus", "boundary")
+
+SCORES = ("aji", "dice")
+"""What `checkpoint.best_by` may be: scores of the held-out images, saved with each checkpoint."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing or does not fit what is asked of it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A trained network as it was saved.
+
+    Attributes:
+      network: its forward passes.
+      params, batch_stats: its weights, replicated over the mesh.
+      step: training step of the checkpoint.
+      info: the checkpoint's `info` item.
+      stain: normalises an image before the network gets it; None where that is not needed (the network was
+        trained without, or does it itself) or not known (runs of version 0.1.0 and converted ones).
+    """
+
+    network: FunctionalNetwork
+    params: nnx.State
+    batch_stats: nnx.State
+    step: int
+    info: dict[str, Any]
+    stain: StainNormalizer | None
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self.params, self.batch_stats)
+
+
+class Checkpoints:
+    """The checkpoints of one run: the last `keep`, and the best on the held-out images.
+
+    A context manager: at its end, however it comes, the checkpoint being written is completed.
+    """
+
+    def __init__(self, workdir: Path, keep: int):
+        policies = [
+            preservation_policy.LatestN(keep),
+            preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+        ]
+        options = ocp.CheckpointManagerOptions(
+            best_fn=_score,
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def save(
+        self,
+        step: int,
+        model: Weights,
+        info: dict[str, Any],
+        *,
+        optimizer: Any | None = None,
+        training: Weights | None = None,
+        scores: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write a checkpoint in the background; it appears under its name only when complete.
+
+        Args:
+          step: training steps done.
+          model: what inference takes.
+          info: see `describe`.
+          optimizer: the optimizer's state, None for weights that were not trained here.
+          training: what training goes on from, None where it is `model`.
+          scores: means over the held-out images with `model`, SCORES among them; None without any, or where
+            they have been saved with an earlier step.
+        """
+        items = {"model": ocp.args.StandardSave(_once(model._asdict())), "info": ocp.args.JsonSave(info)}
+        if training is not None:
+            items["training"] = ocp.args.StandardSave(_once(training._asdict()))
+        if optimizer is not None:
+            items["optimizer"] = ocp.args.StandardSave(_once(optimizer))
+        metrics = None
+        if scores is not None:
+            metrics = {**scores, "score": scores[info["config"]["checkpoint"]["best_by"]]}
+        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+
+    def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
+        """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments."""
+        weights = ocp.args.StandardRestore(_abstract(model._asdict()))
+        args = {"model": weights, "optimizer": ocp.args.StandardRestore(_abstract(optimizer))}
+        if _has_training(self._manager, self.latest):
+            args["training"] = weights
+        items = self._manager.restore(self.latest, args=ocp.args.Composite(**args))
+        training = Weights(**items.training) if "training" in args else None
+        return Weights(**items.model), training, items.optimizer
+
+    def wait(self) -> None:
+        """Return when the checkpoints that were asked for are complete."""
+        self._manager.wait_until_finished()
+
+    def info(self) -> dict[str, Any]:
+        """The newest checkpoint's `info`."""
+        return _restore_info(self._manager, self.latest)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._manager.close()
+
+
+def describe(
+    config: ConfigDict,
+    dataset_metadata: dict[str, Any],
+    stain: dict[str, Any] | None,
+    resolution: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The `info` item of a checkpoint.
+
+    Args:
+      config: the experiment.
+      dataset_metadata: how the training images were prepared, and which they are.
+      stain: that of `runs.stain_target.describe`.
+      resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees
+        them, and `source`, how that is known; None where nothing says so.
+    """
+    return {
+        "config": json.loads(config.to_json_best_effort()),
+        "classes": [*CLASSES, *(f"class {i}" for i in range(3, config.model.num_classes))][
+            : config.model.num_classes
+        ],
+        "channel_order": config.model.channel_order,
+        "scaling": "divided by 255",
+        "input_scale": config.model.input_scale,
+        "dataset": dataset_metadata,
+        "stain": stain,
+        "resolution": resolution,
+        "version": __version__,
+        "devices": jax.device_count(),
+    }
+
+
+def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedModel:
+    """Load a trained network for inference.
+
+    Args:
+      workdir: a run's folder.
+      mesh: where the weights go.
+      step: which checkpoint; None: the best on the validation images, or the last if none were held out.
+
+    Raises:
+      CheckpointError: no such checkpoint.
+    """
+    directory = _directory(workdir)
+    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
+        )
+    with ocp.CheckpointManager(directory, options=options) as manager:
+        steps = sorted(manager.all_steps())
+        if not steps:
+            raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
+        if step is None:
+            scored = [s for s in steps if manager.metrics(s)]
+            step = manager.best_step() if scored else steps[-1]
+        if step not in steps:
+            raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
+        info = _restore_info(manager, step)
+        model = info["config"]["model"]
+
+        def build() -> nnx.Module:
+            return create_model(
+                model["name"],
+                num_classes=model["num_classes"],
+                width=model["width"],
+                dtype=model["dtype"],
+                rngs=nnx.Rngs(params=0, dropout=0),
+            )
+
+        stain = info.get("stain")
+        input_format = InputFormat(
+            model["channel_order"], model.get("input_scale", 1.0), stain_target.in_network(stain)
+        )
+        network, params, batch_stats = split_network(nnx.eval_shape(build), input_format)
+        template = {"params": params, "batch_stats": batch_stats}
+        args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
+        weights = manager.restore(step, args=args).model
+    before = stain_target.before_network(stain)
+    return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
+
+
+def training_weights(workdir: Path, model: LoadedModel) -> Weights:
+    """What training went on from at a model's step: in the cycles of self-correction not the model itself.
+
+    Args:
+      workdir: the run's folder, which `model` was loaded from.
+      model: where its weights are, these go.
+    """
+    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
+    with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
+        if not _has_training(manager, model.step):
+            return Weights(model.params, model.batch_stats)
+        template = _abstract(Weights(model.params, model.batch_stats)._asdict())
+        args = ocp.args.Composite(training=ocp.args.StandardRestore(template))
+        return Weights(**manager.restore(model.step, args=args).training)
+
+
+def parameter_digest(params: Any) -> str:
+    """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters."""
+    digest = hashlib.sha256()
+    for path, value in jax.tree_util.tree_leaves_with_path(params):
+        digest.update(jax.tree_util.keystr(path).encode())
+        digest.update(np.ascontiguousarray(value.addressable_data(0)).tobytes())
+    return digest.hexdigest()
+
+
+def _directory(workdir: Path) -> Path:
+    return Path(workdir).resolve() / "checkpoints"
+
+
+def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:
+    return (manager.directory / str(step) / "training").exists()
+
+
+def _score(metrics: Any) -> float:
+    """What a checkpoint is chosen by; an earlier release's has its Dice only."""
+    return metrics["score"] if "score" in metrics else metrics["f1"]
+
+
+def _once(tree: Any) -> Any:
+    """Replicated arrays, each as the first device has it.
+
+    Given as they are, Orbax cuts each in as many slices as there are devices, by a call each: with eight
+    simulated devices CE2P took 8 s to save. Between processes it shares the work so.
+    """
+    if jax.process_count() > 1:
+        return tree
+    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+
+
+def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
+    """Shapes, dtypes and placement of a tree; placement on `mesh` where given, else the tree's own."""
+
+    def leaf(x: Any) -> jax.ShapeDtypeStruct:
+        placement = x.sharding if mesh is None else devices.replicated(mesh)
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
+
+    return jax.tree.map(leaf, tree)
+
+
+def _restore_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any]:
+    return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info

@@ -1,0 +1,224 @@
+"""Slides and images: opened, and read as rectangles at any resolution."""
+
+import math
+import os
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.slides import colours, resolution
+from nucseg_jax.slides.image_file import ArrayReader, read_image_file
+from nucseg_jax.slides.reader import Reader, Resolution
+
+SUFFIXES = (
+    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi"),
+    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp"),
+)
+"""Endings of files that are looked for in folders; a file that is named may have any."""
+
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
+_SAME_RESOLUTION = 1.01  # a level that is coarser by less is taken as it is
+
+THUMBNAIL_BLOCK_PX = 2048
+"""Side of what is read at once for a thumbnail, in pixels of the level that is read."""
+
+
+class Slide:
+    """An open slide or image; made by `open_slide` and `slide_of_array`. All reads are safe for threads.
+
+    Attributes:
+      path: of the file.
+      size: (height, width) at the base level.
+      mpp: µm a base pixel; None for an image that does not say.
+      mpp_source: where the resolution came from, or why there is none.
+      is_slide: made by a scanner, or with a pyramid.
+    """
+
+    def __init__(self, path: Path, reader: Reader, found: Resolution):
+        self.path = path
+        self.mpp, self.mpp_source = found
+        self.is_slide = reader.is_slide
+        self._reader = reader
+        base = reader.levels[0]
+        self.size = base.height, base.width
+
+    def region(self, top: int, left: int, height: int, width: int, mpp: float) -> NDArray[np.uint8]:
+        """A rectangle at a resolution.
+
+        Read from the coarsest level that is fine enough, and scaled by Pillow's bilinear filter, as training
+        images are. A pixel is a function of its place, whatever rectangle it is read with; but for a grey
+        level or two, where rounding, once along each axis, is a near thing.
+
+        Args:
+          top, left, height, width: in pixels of `mpp`; any part may lie outside of the slide.
+          mpp: µm a pixel.
+
+        Returns:
+          uint8 [height, width, 3] RGB; white outside of the slide.
+
+        Raises:
+          UserError: the image has no resolution.
+          DataError: the file is damaged there.
+        """
+        if self.mpp is None:
+            raise UserError(f"{self.path}: has no resolution ({self.mpp_source}). Give it with --mpp")
+        return self._scaled(top, left, height, width, mpp / self.mpp)
+
+    def thumbnail(self, max_px: int, *, block_px: int = THUMBNAIL_BLOCK_PX) -> NDArray[np.uint8]:
+        """uint8 [h, w, 3] of the whole slide, its longer side at most `max_px`; never enlarged.
+
+        Args:
+          max_px: pixels of the longer side.
+          block_px: side of what is read at once; it changes memory, not the picture.
+        """
+        scale = max(1.0, max(self.size) / max_px)
+        height, width = (max(1, min(max_px, round(side / scale))) for side in self.size)
+        level = self._reader.levels[self._level(scale)]
+        block = max(1, int(block_px * level.scale / scale))
+        picture = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, block):
+            for left in range(0, width, block):
+                sides = min(block, height - top), min(block, width - left)
+                picture[top : top + block, left : left + block] = self._scaled(top, left, *sides, scale)
+        return picture
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _level(self, scale: float) -> int:
+        """The coarsest level that has the detail asked for."""
+        fine = [i for i, level in enumerate(self._reader.levels) if level.scale <= scale * _SAME_RESOLUTION]
+        return max(fine, key=lambda i: self._reader.levels[i].scale, default=0)
+
+    def _scaled(self, top: int, left: int, height: int, width: int, scale: float) -> NDArray[np.uint8]:
+        """`region` with base pixels a pixel in place of µm."""
+        region = np.full((height, width, 3), colours.WHITE, np.uint8)
+        whole = [max(1, round(side / scale)) for side in self.size]
+        first_y, first_x = max(0, top), max(0, left)
+        rows, columns = min(whole[0], top + height) - first_y, min(whole[1], left + width) - first_x
+        if rows > 0 and columns > 0:
+            inside = self._inside(first_y, first_x, rows, columns, scale)
+            region[first_y - top : first_y - top + rows, first_x - left : first_x - left + columns] = inside
+        return region
+
+    def _inside(self, top: int, left: int, height: int, width: int, scale: float) -> NDArray[np.uint8]:
+        """The part of a region that is in the slide."""
+        index = self._level(scale)
+        level = self._reader.levels[index]
+        relative = scale / level.scale
+        if abs(relative - 1.0) < 1e-9:
+            relative = 1.0
+        # What the filter looks at: half a pixel of the result on each side, and one of the level at least.
+        margin = 0 if relative == 1.0 else math.ceil(max(1.0, relative)) + 1
+        starts = [math.floor(x * relative) - margin for x in (top, left)]
+        ends = [math.ceil((x + n) * relative) + margin for x, n in ((top, height), (left, width))]
+        limits = level.height, level.width
+        first = [min(max(0, start), limit - 1) for start, limit in zip(starts, limits, strict=True)]
+        last = [max(min(end, limit), f + 1) for end, limit, f in zip(ends, limits, first, strict=True)]
+        pixels = self._reader.read(index, first[0], first[1], last[0] - first[0], last[1] - first[1])
+        # Past the border the last pixels go on: a size that is no whole number rounds a little outside.
+        before = [max(0, f - start) for f, start in zip(first, starts, strict=True)]
+        after = [max(0, end - la) for la, end in zip(last, ends, strict=True)]
+        if any(before + after):
+            pixels = np.pad(pixels, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="edge")
+        if relative == 1.0:
+            return pixels[:height, :width]
+        corner = [x * relative - start for x, start in zip((top, left), starts, strict=True)]
+        box = (corner[1], corner[0], corner[1] + width * relative, corner[0] + height * relative)
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
+
+
+def open_slide(
+    path: str | os.PathLike[str], mpp: float | None = None, *, assumed_mpp: float | None = None
+) -> Slide:
+    """Open a slide or an image.
+
+    Args:
+      path: of the file; for MRXS and VMS the one beside their folder, for DICOM any of a series.
+      mpp: µm a base pixel, whatever the file says.
+      assumed_mpp: the same for an image that does not say; never for a scanner's slide.
+
+    Raises:
+      UserError: `mpp` is out of `resolution`'s range.
+      DataError: there is no such file; it cannot be read; its pixels are of a kind that is refused; its
+        resolution is out of range; it is a slide, or a TIFF with a pyramid, without a resolution.
+      MissingExtraError: it needs the extra `slides`.
+    """
+    path = Path(path)
+    if mpp is not None:
+        resolution.check_given(mpp)
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
+    if not path.is_file():
+        raise DataError(f"{path}: is no file")
+    reader = _reader(path)
+    try:
+        return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
+    except UserError:
+        reader.close()
+        raise
+
+
+def slide_of_array(image: NDArray[np.uint8], mpp: float, path: Path = Path("image")) -> Slide:
+    """An image in memory as a slide: uint8 [H, W, 3] RGB at `mpp` µm a pixel."""
+    return Slide(path, ArrayReader(image, Resolution(mpp, "given")), Resolution(mpp, "given"))
+
+
+def series(path: Path) -> str | None:
+    """What all files of a DICOM slide have in common; None for other formats, and files that cannot be read.
+
+    A scanner's series is one slide, in a file for each of its levels and pictures; any opens it as a whole.
+    """
+    if path.suffix.lower() != ".dcm":
+        return None
+    try:
+        from nucseg_jax.slides import openslide_file
+    except ImportError:
+        return None
+    return openslide_file.series(path)
+
+
+def _reader(path: Path) -> Reader:
+    try:
+        from nucseg_jax.slides import openslide_file, tiff_file
+    except ImportError as error:
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
+            return read_image_file(path)  # Pillow is enough
+        raise MissingExtraError("slides", error, "PNG, JPEG and BMP images do without") from error
+    if openslide_file.is_slide(path):
+        return openslide_file.OpenSlideReader(path)
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if start in _TIFF_STARTS:
+        return tiff_file.TiffReader(path)
+    return read_image_file(path)
+
+
+def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:
+    if mpp is not None:
+        return Resolution(mpp, "given")
+    found = reader.resolution
+    if found.mpp is not None:
+        return Resolution(resolution.check(found.mpp, found.source, str(path)), found.source)
+    if reader.is_slide:
+        raise DataError(
+            f"{path}: no resolution ({found.source}). Give it with --mpp: 40× is about 0.25 µm a pixel, 20× "
+            "about 0.5"
+        )
+    if assumed_mpp is None:
+        return found
+    return Resolution(assumed_mpp, f"assumed: {found.source}")

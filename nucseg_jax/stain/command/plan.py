@@ -1,0 +1,120 @@
+"""Which files the command reads and writes; nothing is decoded here."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.io.images import IMAGE_SUFFIXES
+
+RECORD = "stain.json"
+FIGURE = "before_after.png"
+"""Names, in the output folder, of what is written besides the images."""
+
+_NAMED = 5  # files that an error lists
+
+
+class ImageJob(NamedTuple):
+    """An image file, and the file its normalised image goes to."""
+
+    source: Path
+    output: Path
+
+
+def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
+    """What to do for the images that were asked for, in order; a folder's by name.
+
+    Args:
+      arguments: image files, and folders, which stand for the images directly in them. A file that is named
+        twice counts once.
+      target: the target's file, which must not be overwritten either.
+      out: the output folder; it need not exist.
+
+    Raises:
+      UserError: no such file or folder, a folder without images, a file of another kind, two images of the
+        same name but for folder and ending, an output that would overwrite something.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file. Name a folder with --out")
+    # The same file by two paths is no mistake: `tiles tiles/a.png`.
+    sources = list(
+        {os.path.abspath(path): path for argument in arguments for path in _images(argument)}.values()
+    )
+    jobs = [ImageJob(path, out / f"{path.stem}{_ending(path)}") for path in sources]
+    _check_names(jobs)
+    _check_overwritten(jobs, target, out)
+    return jobs
+
+
+def _images(argument: Path) -> list[Path]:
+    if argument.is_dir():
+        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and path.is_file()]
+        if not found:
+            raise UserError(
+                f"{argument}: no image ({', '.join(IMAGE_SUFFIXES)}) directly in this folder. "
+                "Name the folder or the files that are meant"
+            )
+        return found
+    if not argument.exists():
+        raise UserError(f"{argument}: no such file or folder")
+    if not _is_image(argument):
+        raise UserError(
+            f"{argument}: is not one of {', '.join(IMAGE_SUFFIXES)}. Leave it out, or convert it first"
+        )
+    return [argument]
+
+
+def _is_image(path: Path) -> bool:
+    # Hidden files are no images: macOS leaves ._a.png beside a.png.
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _ending(path: Path) -> str:
+    return ".tif" if path.suffix.lower() in (".tif", ".tiff") else ".png"
+
+
+def _check_names(jobs: Iterable[ImageJob]) -> None:
+    by_name = defaultdict(list)
+    for job in jobs:
+        # Some file systems do not tell A.png from a.png.
+        by_name[job.source.stem.casefold()].append(job.source)
+        if job.output.name.casefold() == FIGURE:
+            raise UserError(
+                f"{job.source}: its normalised image would get the name of this command's own figure, "
+                f"{FIGURE}. Rename it, or take it away if an earlier run wrote it"
+            )
+    twice = [paths for paths in by_name.values() if len(paths) > 1]
+    if twice:
+        raise UserError(
+            "images of the same name, which no output folder can tell apart:\n"
+            f"{_listed(' and '.join(map(str, paths)) for paths in twice)}\n"
+            "Rename them, or run the command once for each folder with an --out of its own"
+        )
+
+
+def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path) -> None:
+    kept = {_identity(path) for path in (target, *(job.source for job in jobs))}
+    written = [*(job.output for job in jobs), out / RECORD, out / FIGURE]
+    lost = [path for path in written if path.exists() and _identity(path) in kept]
+    if lost:
+        raise UserError(
+            f"inputs, or the target, would be overwritten:\n{_listed(map(str, lost))}\n"
+            "Choose another folder with --out"
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What the file system knows a file by, whatever links and letter cases lead to it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:  # a target that is not there is an error later on
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _listed(lines: Iterable[str]) -> str:
+    indented = [f"  {line}" for line in lines]
+    more = [f"  and {len(indented) - _NAMED} more"] if len(indented) > _NAMED else []
+    return "\n".join(indented[:_NAMED] + more)

@@ -1,0 +1,101 @@
+"""stain.json: what a run of the command did, and a target for later runs."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import nucseg_jax
+from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import write_text
+from nucseg_jax.io.images import read_image
+from nucseg_jax.stain.normalization import Style
+from nucseg_jax.stain.normalizers import NORMALIZERS, Estimate, StainNormalizer, from_dict
+
+DEFAULT_METHOD = "vahadane"
+
+
+class Target(NamedTuple):
+    """A fitted normaliser.
+
+    Attributes:
+      normalizer: fitted to the target.
+      name: the target's file name.
+      image: uint8 [H, W, 3], or None where the target is known from a stain.json alone.
+    """
+
+    normalizer: StainNormalizer
+    name: str
+    image: np.ndarray | None
+
+
+def read_target(path: Path, method: str | None) -> Target:
+    """Fit to an image, or take over the fitted target of an earlier run.
+
+    Args:
+      path: an image, or a .json file that `write_record` wrote.
+      method: one of NORMALIZERS; None: the record's, or DEFAULT_METHOD.
+
+    Raises:
+      UserError: the file cannot be read, the image shows no stains, the record is damaged or of
+        another method.
+    """
+    if path.suffix.lower() == ".json":
+        return _recorded_target(path, method)
+    image = read_image(path)
+    normalizer = NORMALIZERS[method or DEFAULT_METHOD]()
+    try:
+        normalizer.fit(image)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return Target(normalizer, path.name, image)
+
+
+def write_record(path: Path, target: Target, images: Mapping[str, Estimate], *, together: bool) -> None:
+    """Write stain.json, whole or not at all.
+
+    Args:
+      path: of the file.
+      target: what the images were normalised to.
+      images: by the input's file name the style it was taken to have, and whether it was found.
+      together: the style is one of all images, not each image's own.
+    """
+    record = {
+        **target.normalizer.to_dict(),
+        "target": target.name,
+        "together": together,
+        "images": {
+            name: {"fell_back": not estimate.found, **_numbers(estimate.style)}
+            for name, estimate in images.items()
+        },
+        "versions": {"nucseg_jax": nucseg_jax.__version__, "jax": jax.__version__},
+    }
+    write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def _numbers(style: Style) -> dict[str, Any]:
+    return {key: np.asarray(value, np.float32).tolist() for key, value in style._asdict().items()}
+
+
+def _recorded_target(path: Path, method: str | None) -> Target:
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("method"), str):
+        raise UserError(f"{path}: names no method, so this command did not write it")
+    try:
+        normalizer = from_dict(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if method not in (None, normalizer.name):
+        raise UserError(
+            f"{path}: holds a target of {normalizer.name}, not of {method}. Leave --method out, or give the "
+            "target's image with --target"
+        )
+    return Target(normalizer, str(record.get("target", path.name)), None)

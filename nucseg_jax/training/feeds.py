@@ -1,0 +1,154 @@
+"""The two ways that patches reach the training step, as one: `feed(rasters, steps)` → `advance`.
+
+`tfdata` cuts patches on the host (`data.feed_host`); `resident` keeps all images on the device and cuts
+them there (`data.feed_device`). Both cut the same pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from nucseg_jax import devices
+from nucseg_jax.data import feed_device, feed_host
+from nucseg_jax.data.dataset import Rasters
+from nucseg_jax.data.feed_device import Store
+from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.training.step import Step, TrainState, compile_step
+
+if TYPE_CHECKING:  # benchmarks need no configs
+    from ml_collections import ConfigDict
+
+Advance = Callable[[TrainState, range], tuple[TrainState, jax.Array]]
+"""(state, steps) → (state, losses): trains the steps, counted from 0, that come next. It returns when the
+work is queued, not when it is done. losses: float32[] or [K], those of `steps` first."""
+
+Feed = Callable[[Rasters, range], Advance]
+"""(rasters, steps) → advance, which will be asked for all of `steps`, one after the other. May be called
+again with other rasters of the same images, as every cycle of self-correction does: the step is compiled
+again only where there are other kinds of them.
+MissingExtraError: `tfdata`, and TensorFlow is not installed."""
+
+
+def build(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+    """The pipeline that config.data.pipeline names.
+
+    Args:
+      config: the experiment.
+      mesh: where the state is.
+      step: one training step.
+      plan: which patch each row of each step is.
+    """
+    return FEEDS[config.data.pipeline](config, mesh, step, plan)
+
+
+def dispatches(steps: range, *, at_most: int, boundaries: Sequence[int]) -> Iterator[range]:
+    """`steps` in pieces of at most `at_most` that end at every multiple of each boundary.
+
+    What happens every so many steps (log, checkpoint) finds the state of just that step.
+    """
+    first = steps.start
+    while first < steps.stop:
+        stop = min(steps.stop, first + at_most, *((first // n + 1) * n for n in boundaries))
+        yield range(first, stop)
+        first = stop
+
+
+def compile_steps(
+    mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1
+) -> Callable[[Any, Store, jax.Array, np.int32], tuple[Any, jax.Array]]:
+    """Training steps that cut their own batches, several in one call to the device.
+
+    One compiled program serves every number of steps, so that a step's result does not depend on which
+    others it shares a call with. One step a call needs no loop: on CPUs it equals, to the bit, the step on
+    batches from the host. Loops are for accelerators: on CPUs they save nothing, and the gradients of XLA's
+    own convolutions (those that `models.convolution` leaves to it) are many times slower inside of one.
+
+    Args:
+      mesh: where the state, the store and the rows are.
+      step: one training step.
+      crop: side of the square patches in pixels.
+      steps_per_dispatch: K, the most steps that one call does.
+
+    Returns:
+      (state, store, rows, count) → (state, losses), jitted with `state` donated. rows: int32[B,K,5], the
+      patches of up to K steps (see `rows_of`); count: how many of them to do; losses: float32[K], those
+      past `count` are 0.
+    """
+
+    def one(state: Any, store: Store, rows: jax.Array) -> tuple[Any, jax.Array]:
+        # The barrier keeps XLA from cutting again wherever the patches are used, and from compiling the
+        # step otherwise than for batches that come from the host.
+        return step(state, jax.lax.optimization_barrier(feed_device.cut(store, rows, crop)))
+
+    def single(state: Any, store: Store, rows: jax.Array, count: jax.Array) -> tuple[Any, jax.Array]:
+        state, loss = one(state, store, rows[:, 0])
+        return state, loss[None]
+
+    def several(state: Any, store: Store, rows: jax.Array, count: jax.Array) -> tuple[Any, jax.Array]:
+        def body(i: jax.Array, carry: tuple[Any, jax.Array]) -> tuple[Any, jax.Array]:
+            state, losses = carry
+            state, loss = one(state, store, rows[:, i])
+            return state, losses.at[i].set(loss)
+
+        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros(steps_per_dispatch)))
+
+    return jax.jit(
+        single if steps_per_dispatch == 1 else several,
+        donate_argnums=0,
+        out_shardings=devices.replicated(mesh),
+        compiler_options=devices.compiler_options(mesh),
+    )
+
+
+def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+    compiled = compile_step(mesh, step)
+    local = devices.local_rows(config.batch_size)
+
+    def feed(rasters: Rasters, steps: range) -> Advance:
+        batches = feed_host.batches(
+            rasters, plan, batch_size=config.batch_size, rows=local, first=steps.start, last=steps.stop
+        )
+
+        def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
+            # Neither the copy to the device nor the step is waited for: while a step runs, the next batch
+            # is taken from tf.data's threads and copied.
+            return compiled(state, devices.gather_shares(mesh, next(batches)))
+
+        return advance
+
+    return feed
+
+
+def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+    several = compile_steps(mesh, step, crop=plan.crop, steps_per_dispatch=config.steps_per_dispatch)
+    local = devices.local_rows(config.batch_size)
+
+    def feed(rasters: Rasters, steps: range) -> Advance:
+        store = feed_device.place(mesh, rasters)
+
+        def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
+            rows = feed_device.rows_of(
+                plan,
+                steps,
+                batch_size=config.batch_size,
+                rows=local,
+                steps_per_dispatch=config.steps_per_dispatch,
+            )
+            return several(state, store, devices.gather_shares(mesh, rows), np.int32(len(steps)))
+
+        return advance
+
+    return feed
+
+
+FEEDS: dict[str, Callable[[ConfigDict, Mesh, Step, PatchPlan], Feed]] = {
+    "tfdata": _tfdata,
+    "resident": _resident,
+}
+"""By the names that config.data.pipeline takes."""

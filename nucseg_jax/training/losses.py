@@ -1,0 +1,169 @@
+"""Losses on float32 logits [B,H,W,C]: each a scalar, to be minimised, with a finite gradient.
+
+Where a loss needs labels they are annotations or soft labels, constants: no gradient goes to them.
+"""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nucseg_jax.models.targets import edge_map, spread
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross-entropy over all pixels, as PyTorch's `CrossEntropyLoss`.
+
+    Args:
+      logits: float32[B,H,W,C].
+      labels: int32[B,H,W], classes in 0 ... C-1.
+
+    Returns:
+      float32[], nats per pixel.
+    """
+    # One-hot and not by index: the gradient of an indexed read is a scatter, slow on every backend.
+    return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1])).mean()
+
+
+def kl_divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
+    """Mean over all pixels of KL(probabilities ‖ softmax(logits)); of one-hot ones, the cross-entropy.
+
+    Source: Kullback & Leibler, On Information and Sufficiency (1951); the term for soft labels of Li et al.,
+    Self-Correction for Human Parsing (TPAMI 2020).
+
+    Args:
+      logits: float32[B,H,W,C].
+      probabilities: float16 or float32 [B,H,W,C], ≥ 0, may be exactly 0; sum over C is 1. They are not
+        normalised here: float16 ones whose sum is short by r can make a pixel's value as low as -r.
+
+    Returns:
+      float32[], nats per pixel.
+    """
+    probabilities = jax.lax.stop_gradient(probabilities.astype(jnp.float32))
+    # A zero's logarithm is replaced by a finite number, so that 0·log 0 = 0.
+    log_probabilities = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
+    difference = log_probabilities - jax.nn.log_softmax(logits)
+    return (probabilities * difference).sum(-1).mean()
+
+
+def balanced_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of two classes where each weighs the other's share of the batch's pixels.
+
+    The sum over pixels is divided by the sum of their weights, as PyTorch's `CrossEntropyLoss(weight=...)`
+    does. With n₀ and n₁ pixels the weights sum to n₀·n₁ + n₁·n₀, so that this is the mean of the two
+    classes' mean cross-entropies, and is computed so: a batch of one class only, which has no weight at all,
+    then has that class's mean, its plain cross-entropy.
+
+    Source: Xie & Tu, Holistically-Nested Edge Detection (ICCV 2015), eq. 2, for the weights; the edge branch
+    of Li et al., Self-Correction for Human Parsing (TPAMI 2020).
+
+    Args:
+      logits: float32[B,H,W,2].
+      labels: int32[B,H,W], 0 or 1.
+
+    Returns:
+      float32[], nats per pixel.
+    """
+    truth = jax.nn.one_hot(labels, 2)
+    losses = -truth * jax.nn.log_softmax(logits)
+    pixels = truth.sum((0, 1, 2))
+    means = losses.sum((0, 1, 2)) / jnp.maximum(pixels, 1)
+    return means.sum() / (pixels > 0).sum()
+
+
+def lovasz_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Lovász-softmax: the convex extension of 1 - intersection over union, class by class.
+
+    Computed in each image over the classes that its labels have, and averaged over these, then over the
+    images; so a device that holds whole images needs nothing of the others' but the mean. Equal errors change
+    neither the value nor the gradient: they share their weight equally.
+
+    Source: Berman, Rannen Triki & Blaschko, The Lovász-Softmax Loss (CVPR 2018).
+
+    Args:
+      logits: float32[B,H,W,C].
+      labels: int32[B,H,W], classes in 0 ... C-1.
+
+    Returns:
+      float32[], 0 (no pixel wrong) to 1.
+    """
+    batch, height, width, classes = logits.shape
+    pixels = height * width
+    probabilities = jax.nn.softmax(logits).reshape(batch, pixels, classes).swapaxes(1, 2)
+    truth = jax.nn.one_hot(labels.reshape(batch, pixels), classes, axis=1, dtype=jnp.bool)
+    errors = jnp.where(truth, 1 - probabilities, probabilities)
+    # The loss is linear in the errors while their order lasts: the weights are its gradient.
+    weights = _jaccard_weights(jax.lax.stop_gradient(errors), truth)
+    # A class without pixels has no intersection, so its weights and its loss are 0.
+    class_losses = (errors * weights).sum(-1)
+    return (class_losses.sum(-1) / truth.any(-1).sum(-1)).mean()
+
+
+def edge_consistency(logits: jax.Array, edge_logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """How far the edges of the predicted classes are from the predicted edges: mean |ẽ - e|.
+
+    The mean is over the truth's edge pixels, `edge_map(labels)`: 0 if there are none. e is the edge branch's
+    probability of an edge; ẽ is the largest `spread` of a class's probability, which is the edge map of the
+    predicted classes where these are certain, and which unlike that of their argmax has a gradient.
+
+    Source: Li et al., Self-Correction for Human Parsing (TPAMI 2020), the consistency term.
+
+    Args:
+      logits: float32[B,H,W,C].
+      edge_logits: float32[B,H,W,2], no edge and edge.
+      labels: int32[B,H,W], classes in 0 ... C-1.
+
+    Returns:
+      float32[], 0 to 1.
+    """
+    edges = jax.nn.softmax(edge_logits)[..., 1]
+    edges_of_classes = spread(jax.nn.softmax(logits)).max(-1)
+    counted = edge_map(labels).astype(jnp.float32)
+    return (counted * jnp.abs(edges_of_classes - edges)).sum() / jnp.maximum(counted.sum(), 1)
+
+
+def _jaccard_weights(errors: jax.Array, foreground: jax.Array) -> jax.Array:
+    """The Lovász extension's gradient: what each error adds to 1 - IoU, errors from the largest down.
+
+    With P the foreground's pixels and U = P + the background's pixels of larger error, a foreground pixel
+    takes 1 from the intersection I and adds 1/U; a background pixel adds 1 to U, and so I/U - I/(U+1). For k
+    equal errors in the background that is k shares of I/(U·(U+k)). Both are free of the cancellation that
+    subtracting one Jaccard loss from the next has.
+
+    Args:
+      errors: float32[B,C,N], 0 to 1.
+      foreground: bool[B,C,N].
+
+    Returns:
+      float32[B,C,N], 0 for a class without foreground.
+    """
+    pixels = errors.shape[-1]
+    # Sorting lone integers takes XLA on CPUs a quarter of the time that floats, or keys with values, take.
+    # A float that is not negative sorts as its bits do, which leave one for the foreground up to 1.0.
+    bits = jax.lax.bitcast_convert_type(jnp.clip(errors, 0, 1), jnp.int32)
+    keys = 2 * bits + foreground
+    ordered = jax.lax.sort(keys, is_stable=False)
+    is_foreground = ordered & 1
+    # All counts below hold at the last of equal keys, where _last_place reads them.
+    place = jax.lax.broadcasted_iota(jnp.int32, ordered.shape, 2)
+    starts = jnp.pad(ordered[..., 1:] != ordered[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=True)
+    first = jax.lax.cummax(jnp.where(starts, place, 0), axis=2)
+    intersection = jax.lax.cumsum(is_foreground, axis=2)
+    union = pixels - (place + 1 - intersection)
+    union_with_equals = pixels - (first - intersection)
+    # Without foreground the first union is empty and the intersection 0, so any divisor does.
+    divided = intersection / jnp.maximum(union, 1) / union_with_equals
+    weights = jnp.where(is_foreground == 1, 1 / union, divided)
+    return jnp.take_along_axis(weights, _last_place(ordered, keys), axis=2)
+
+
+def _last_place(ordered: jax.Array, keys: jax.Array) -> jax.Array:
+    """Binary search: the last place of each key in the ordered keys. Both int32[B,C,N] → int32[B,C,N]."""
+    size = keys.shape[-1]
+    steps = (size - 1).bit_length()
+
+    def narrow(i: jax.Array, place: jax.Array) -> jax.Array:
+        further = place + (1 << (steps - 1 - i))
+        there = jnp.take_along_axis(ordered, jnp.minimum(further, size - 1), axis=2)
+        return jnp.where((further < size) & (there <= keys), further, place)
+
+    return jax.lax.fori_loop(0, steps, narrow, jnp.zeros_like(keys))

@@ -1,0 +1,78 @@
+"""What training minimises: losses of a network's branches put together, by the names of `optim.loss`.
+
+A batch has the annotation (`label_map`) and, in the cycles of self-correction, the refined labels:
+probabilities of classes, `soft_classes` float16[B,H,W,C], and for `ce2p` of edges, `soft_edges`
+float16[B,H,W,2].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+
+from nucseg_jax.models.network import Logits
+from nucseg_jax.models.targets import class_map, edge_map
+from nucseg_jax.training import losses
+
+Loss = Callable[[Logits, dict[str, jax.Array]], jax.Array]
+"""(logits, batch) → scalar."""
+
+SOFT_CLASSES, SOFT_EDGES = "soft_classes", "soft_edges"
+CONSISTENCY = 0.1
+"""Weight of the edges' consistency in `ce2p`."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and the refined labels that it can take.
+
+    Attributes:
+      loss: of a batch.
+      refined: names of the batch's entries that replace annotations where they are there.
+    """
+
+    loss: Loss
+    refined: tuple[str, ...]
+
+    def __call__(self, logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
+        return self.loss(logits, batch)
+
+
+def cross_entropy(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
+    """Cross-entropy of the network's result; the divergence from refined labels where there are some."""
+    return _classes(logits.classes, class_map(batch["label_map"], logits.classes.shape[-1]), batch)
+
+
+def ce2p(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
+    """The loss of CE2P's three branches in self-correction (Li et al., TPAMI 2020, as its authors weigh it).
+
+    Parsing and fusion, each: half Lovász-softmax, half cross-entropy (or the divergence from refined labels),
+    and a tenth of the edges' consistency. Edges: cross-entropy balanced between edge and no edge (or the
+    divergence from refined edges). What is hard about it keeps to the annotation.
+    """
+    assert logits.parsing is not None and logits.edge is not None
+    labels = class_map(batch["label_map"], logits.classes.shape[-1])
+    total = _edges(logits.edge, batch)
+    for branch in (logits.parsing, logits.classes):
+        total += 0.5 * losses.lovasz_softmax(branch, labels) + 0.5 * _classes(branch, labels, batch)
+        total += CONSISTENCY * losses.edge_consistency(branch, logits.edge, labels)
+    return total
+
+
+def _classes(logits: jax.Array, labels: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    if SOFT_CLASSES in batch:
+        return losses.kl_divergence(logits, batch[SOFT_CLASSES])
+    return losses.cross_entropy(logits, labels)
+
+
+def _edges(logits: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    if SOFT_EDGES in batch:
+        return losses.kl_divergence(logits, batch[SOFT_EDGES])
+    return losses.balanced_cross_entropy(logits, edge_map(batch["label_map"]))
+
+
+OBJECTIVES = {
+    "cross_entropy": Objective(cross_entropy, (SOFT_CLASSES,)),
+    "ce2p": Objective(ce2p, (SOFT_CLASSES, SOFT_EDGES)),
+}
+"""By the names that config.optim.loss takes."""

@@ -1,0 +1,227 @@
+"""Training: from a config to a trained network. The step is in step.py, what surrounds it in loop.py."""
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from nucseg_jax import data, devices
+from nucseg_jax.config import check_values
+from nucseg_jax.data.dataset import Example, rasters
+from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.devices import say
+from nucseg_jax.errors import UserError
+from nucseg_jax.inference.layout import tilings_of
+from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
+from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights
+from nucseg_jax.models.targets import check_classes
+from nucseg_jax.runs import stain_target
+from nucseg_jax.runs.checkpoint import Checkpoints, describe
+from nucseg_jax.runs.compatibility import best_by, check_same_run, notes_on_changes
+from nucseg_jax.training import feeds, optim, validation
+from nucseg_jax.training.cycles import Cycles
+from nucseg_jax.training.logs import RunLog
+from nucseg_jax.training.loop import Loop
+from nucseg_jax.training.objectives import OBJECTIVES
+from nucseg_jax.training.self_correction import SelfCorrection
+from nucseg_jax.training.step import Step, TrainState, initial_state, train_step
+
+
+def create_state(
+    config: ConfigDict,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    encoder_weights: str | None = None,
+    stain: dict[str, Any] | None = None,
+) -> tuple[FunctionalNetwork, TrainState]:
+    """The network with weights drawn from config.seed, and the state of step 0 on the mesh.
+
+    Args:
+      config: the experiment.
+      mesh: where the state goes.
+      optimizer: whose state it is.
+      encoder_weights: file of ImageNet weights for the encoder.
+      stain: how stains are normalised (`runs.stain_target.describe`).
+
+    Raises:
+      UserError: encoder_weights is no file of the network's encoder.
+    """
+    model = create_model(
+        config.model.name,
+        num_classes=config.model.num_classes,
+        width=config.model.width,
+        dtype=config.model.dtype,
+        rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
+    )
+    if encoder_weights:
+        from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
+
+        say(load_encoder(model, Path(encoder_weights), config.model.channel_order))
+    input_format = InputFormat(
+        config.model.channel_order, config.model.input_scale, stain_target.in_network(stain)
+    )
+    augmentation = stain_target.augmentation(config.stain, stain)
+    return initial_state(mesh, model, optimizer, input_format, augmentation)
+
+
+def train(config: ConfigDict, workdir: Path) -> Weights:
+    """Train, or go on from the last checkpoint in `workdir`, to the config's last step.
+
+    Returns:
+      What training has come to: with cycles of self-correction the average of the cycles' parameters.
+
+    Raises:
+      DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
+      NonFiniteLossError: the loss, or a parameter at a checkpoint, became infinite or NaN.
+      UserError: a bad config value, or `workdir` holds a run of another config.
+    """
+    mesh = devices.make_mesh()
+    check_values(config, mesh.devices.size)
+    check_classes(config.model.num_classes)
+    tilings_of(config)  # what evaluation cannot do is found now
+    dataset = data.load(config.data)
+    dataset.check_sizes(config.data.crop_size)
+    examples, held_out = dataset.training(config.data.validation)
+    plan = plan_patches(config, examples)
+    steps_per_epoch = len(plan) / config.batch_size
+    cycles = Cycles.of(config, steps_per_epoch)
+    schedule = learning_rates(config, cycles, steps_per_epoch)
+    optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
+    with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
+        # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
+        if checkpoints.latest is None:
+            saved = None
+            encoder_weights, stain = (
+                config.model.encoder_weights,
+                stain_target.describe(config.stain, dataset),
+            )
+        else:
+            saved = checkpoints.info()
+            encoder_weights, stain = None, saved.get("stain")
+        resolution = {
+            "image_mpp": dataset.mpp,
+            "network_mpp": dataset.prepared_mpp,
+            "source": dataset.mpp_source,
+        }
+        info = describe(config, dataset.metadata, stain, resolution)
+        info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
+        network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
+        correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
+        state = resume(checkpoints, state, correction, info, mesh, workdir)
+        first = int(state.step)
+        if held_out and chosen != (usual := best_by(config, None)):
+            say(
+                f"note: {workdir} goes on choosing its best checkpoint by {chosen}, as it was started: a new "
+                f"run would by {usual}"
+            )
+        say(
+            f"{dataset.name}: {len(examples)} training images, {len(held_out)} held out, {len(plan):,} "
+            f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
+            f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
+            "device(s)"
+        )
+        if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
+            say(
+                "note: the encoder starts from random weights, the paper's from ImageNet's: "
+                "model.encoder_weights=FILE (see the README)"
+            )
+        feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan)
+        validate = None
+        if held_out:
+            validate = validation.validator(config, network, mesh, dataset, held_out, stain)
+        with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
+            loop = Loop(config, schedule, checkpoints, info, correction, validate, log)
+            for phase in cycles.phases(first):
+                # Not kept in a variable: the last phase's patches are gone before the next ones come.
+                state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
+                state = loop.end(state)
+    return correction.weights or state.weights
+
+
+def make_step(
+    config: ConfigDict, network: FunctionalNetwork, optimizer: optax.GradientTransformation
+) -> Step:
+    """The training step as the config has it."""
+    return functools.partial(
+        train_step,
+        network=network,
+        optimizer=optimizer,
+        objective=OBJECTIVES[config.optim.loss],
+        loss_scale=config.optim.loss_scale,
+        accumulate=config.optim.accumulate,
+        seed=config.seed,
+    )
+
+
+def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -> optim.Schedule:
+    """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
+    rate, chosen = config.optim.learning_rate, config.self_correction
+    if not cycles.count:
+        return optim.warm_restarts(rate, restart_period(config, steps_per_epoch))
+    return optim.warm_up_and_cycles(
+        list(cycles.phases()),
+        learning_rate=rate,
+        warmup=cycles.warmup,
+        restart=chosen.restart,
+        floor=chosen.floor,
+    )
+
+
+def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:
+    """Steps from one warm restart to the next; `num_steps` squeezes or stretches them with the training.
+
+    A squeezed period is rounded up: rounded down, training would end a few steps after one restart too many.
+    """
+    epochs = config.optim.restart_epochs
+    if config.num_steps is None:
+        return max(1, round(epochs * steps_per_epoch))
+    exact = epochs * config.num_steps / config.num_epochs
+    return max(1, math.ceil(exact * (1 - 1e-9)))  # less what floating point adds to a whole number
+
+
+def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
+    """The patches of `examples` that the config trains on."""
+    return PatchPlan(
+        seed=config.seed,
+        sizes=tuple((e.image.shape[0], e.image.shape[1]) for e in examples),
+        crop=config.data.crop_size,
+        random_crops=config.data.random_crops,
+        fresh=config.data.fresh_crops,
+        turns=config.data.turns,
+        flips=config.data.flips,
+    )
+
+
+def resume(
+    checkpoints: Checkpoints,
+    state: TrainState,
+    correction: SelfCorrection,
+    info: dict[str, Any],
+    mesh: Mesh,
+    workdir: Path,
+) -> TrainState:
+    """The state of the last checkpoint, or `state` where there is none; `correction` takes up its own.
+
+    Raises:
+      UserError: the checkpoint is of another run.
+    """
+    if checkpoints.latest is None:
+        return state
+    saved = checkpoints.info()
+    if "converted_from" in saved:
+        raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
+    check_same_run(saved, info, workdir)
+    for note in notes_on_changes(saved, info):
+        say(f"note: {workdir} {note}")
+    model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
+    if training is not None:
+        correction.resume(checkpoints.latest, model)
+    step = devices.replicate(mesh, np.int32(checkpoints.latest))
+    return TrainState(step, *(training or model), opt_state)

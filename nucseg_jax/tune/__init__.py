@@ -1,0 +1,1 @@
+"""`python -m nucseg_jax.tune`; the search is in `nucseg_jax.evaluation.tuning`."""

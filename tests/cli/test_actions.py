@@ -1,0 +1,77 @@
+"""Both doors to an experiment: the user's command, and the verbs."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from nucseg_jax import runs
+from nucseg_jax.cli.config_flags import changes_in
+from nucseg_jax.errors import UserError
+from nucseg_jax.training.train import train
+from tests.cli.commands import run, run_module, the_error
+
+MAIN = ("nucseg_jax.main", "--config", "configs/demo.py")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("batch_sise=2", "batch_sise: there is no such setting. Did you mean batch_size?"),
+        (
+            "optim.learning_rat=1",
+            "optim.learning_rat: there is no such setting. Did you mean optim.learning_rate?",
+        ),
+        ("learning_rate=1", "learning_rate: there is no such setting. Did you mean optim.learning_rate?"),
+        ("num_steps=many", "num_steps=many: takes a whole number, or None"),
+        ("optim=1", "optim: there is no such setting. It is a group: optim."),
+    ],
+)
+def test_a_wrong_change_is_one_line_at_both_doors(change: str, message: str) -> None:
+    assert the_error(run_module(*MAIN, f"--config.{change}")).startswith(f"--config.{message}")
+    assert the_error(run("train", "demo", "--set", change)).startswith(f"--set {message}")
+
+
+def test_both_doors_score_alike(tiny_config: object, tiny_dataset: Path, tmp_path: Path) -> None:
+    """Of a run whose tuning.json has another method than its config: the command line may change it."""
+    changes = {"num_steps": 1, "model.width": 1 / 16, "data.crop_size": 32, "batch_size": 8}
+    config = tiny_config
+    config.update_from_flattened_dict(changes)  # type: ignore[attr-defined]
+    train(config, tmp_path)  # type: ignore[arg-type]
+    parameters = {"threshold": 0.4, "h_um": 0.25, "smoothing_um": 0.5, "min_area_um2": 2.0}
+    (tmp_path / runs.TUNING).write_text(json.dumps({"best": {"watershed": {"parameters": parameters}}}))
+    given = {**changes, "data.dir": tiny_dataset, "instances.watershed.h_um": 0.3}
+    flags = [f"--config.{key}={value}" for key, value in given.items()]
+    pairs = [f"{key}={value}" for key, value in given.items()]
+    ours = run_module(*MAIN, "--mode", "eval", f"--workdir={tmp_path}", *flags)
+    assert ours.returncode == 0, ours.stderr
+    assert re.search(r"by watershed \(.*h_um 0\.3, .*threshold 0\.4", ours.stdout)
+    assert re.search(r"^demo: nucleus F1 0\.\d{3}$", ours.stdout, re.M)
+    verb = run("evaluate", "demo", "--workdir", tmp_path, "--set", *pairs)
+    assert verb.stdout == ours.stdout
+
+
+def test_an_unknown_experiment(tmp_path: Path) -> None:
+    assert "demmo: no such config. Did you mean demo? There are demo, " in the_error(run("train", "demmo"))
+    wrong = tmp_path / "mine.py"
+    wrong.write_text(
+        "from nucseg_jax.config import get_config as base\n\ndef get_config():\n    return base().sed\n"
+    )
+    message = the_error(run("train", wrong))
+    assert message.startswith(f"{wrong}, line 4: cannot be read: ") and "Did you mean" in message
+    assert "no such file" in the_error(run_module("nucseg_jax.main", "--config", "configs/nothing.py"))
+
+
+def test_a_run_without_a_checkpoint(tmp_path: Path) -> None:
+    """`evaluate` does not train."""
+    assert "no checkpoint" in the_error(run("evaluate", "demo", "--workdir", tmp_path))
+
+
+def test_changes_of_the_users_command() -> None:
+    assert changes_in(["--config.a.b=1", "--config.c", "2", "--config.d=x=y"]) == ["a.b=1", "c=2", "d=x=y"]
+    assert changes_in(["--config.a=1", "--config.b=2", "--config.a=3"]) == ["a=3", "b=2"]
+    with pytest.raises(UserError, match="unknown argument 'more'"):
+        changes_in(["--config.a=1", "more"])
+    with pytest.raises(UserError, match="--config.a has no value"):
+        changes_in(["--config.a", "--config.b=1"])

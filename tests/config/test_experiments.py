@@ -1,0 +1,52 @@
+"""Experiments by name and by file."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from nucseg_jax.config import check_values, load
+from nucseg_jax.config.experiments import names
+from nucseg_jax.errors import UserError
+
+BASE = "from nucseg_jax.config import get_config as base\n\n"
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_config_is_sound_and_names_its_command(name: str) -> None:
+    found, config = load(name)
+    assert found == name and config.is_locked
+    assert load(str(CONFIGS / f"{name}.py")) == (name, config)
+    check_values(config, devices=1)
+    module = importlib.import_module(f"configs.{name}")
+    assert f"python -m nucseg_jax.main --config configs/{name}.py" in module.__doc__
+
+
+def test_the_configs_are_all_found() -> None:
+    assert {"psp", "unet", "unet_small", "demo"} <= set(names())
+    assert names() == sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def get_config(:\n", "SyntaxError"),
+        ("import nothing_like_it\n", "line 1: cannot be read: ModuleNotFoundError"),
+        ("config = 1\n", "has no attribute 'get_config'"),
+        (
+            f"{BASE}def get_config():\n    config = base()\n    config.optim.lerning_rate = 1\n",
+            "line 5: cannot be read: there is no setting 'lerning_rate'. Did you mean 'learning_rate'\\?$",
+        ),
+        (
+            f"{BASE}def get_config():\n    config = base()\n    config.batch_size = '2'\n",
+            "line 5: cannot be read: batch_size takes a value of type int$",
+        ),
+        ("def get_config():\n    return 3\n", "get_config.. gives a int. It must give a ConfigDict"),
+    ],
+)
+def test_files_that_are_no_configs(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        load(str(path))

@@ -1,0 +1,202 @@
+"""Packed folders: what TFDS holds comes back; damage is named; training and scoring without TensorFlow."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from data_prep import pack
+from nucseg_jax import data
+from nucseg_jax.data import packed
+from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.training import train
+from tests.killed import keep_until
+
+NAME = "folder/synthetic_none"
+OPTIONS = ["--dataset", "folder", "--split", "synthetic"]
+
+
+@pytest.fixture(scope="module")
+def root(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny dataset, packed."""
+    out = tmp_path_factory.mktemp("packed")
+    pack.main(["--data-dir", str(tiny_dataset), *OPTIONS, "--out", str(out)])
+    return out
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A packed dataset of one training and one test image, to damage."""
+    labels = np.zeros((40, 50), np.int32)
+    labels[3:9, 4:8] = packed.LARGEST_ID
+    image = np.arange(40 * 50 * 3).reshape(40, 50, 3).astype(np.uint8)
+    examples = [Example(name, "breast", image, labels, image, labels) for name in ("a", "b.c d")]
+    dataset = Dataset("folder/x_none", {"train": examples[:1], "test": examples[1:]}, {"stain": "none"})
+    packed.write(dataset, tmp_path / "folder/x_none", overwrite=False)
+    return tmp_path / "folder/x_none"
+
+
+def test_a_packed_dataset_is_the_prepared_one(tiny_config: ConfigDict, root: Path) -> None:
+    prepared = data.load(tiny_config.data)
+    tiny_config.data.dir = str(root)
+    copy = data.load(tiny_config.data)
+    assert copy.name == prepared.name == NAME
+    assert copy.metadata == prepared.metadata and copy.metadata["sha256"]
+    assert list(copy.splits) == list(prepared.splits)
+    for split, examples in prepared.splits.items():
+        for a, b in zip(copy.splits[split], examples, strict=True):
+            assert (a.id, a.organ) == (b.id, b.organ)
+            for key in ("image", "label_map", "original_label_map", "original_image"):
+                x, y = getattr(a, key), getattr(b, key)
+                if split == "train" and key == "original_image":
+                    assert x is None
+                else:
+                    assert x.dtype == y.dtype
+                    np.testing.assert_array_equal(x, y)
+    with pytest.raises(DataError, match="keeps no original of training images"):
+        copy.splits["train"][0].scored_image()
+
+
+def test_every_id_and_name_survives(folder: Path) -> None:
+    dataset = packed.read(folder)
+    assert [e.id for examples in dataset.splits.values() for e in examples] == ["a", "b.c d"]
+    assert dataset.splits["train"][0].label_map.max() == 65535
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as caught:
+        pack.main(list(arguments))
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_packing_overwrites_only_when_asked_and_only_packed_folders(
+    tiny_dataset: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = ["--data-dir", str(tiny_dataset), *OPTIONS]
+    assert "already packed. Give --overwrite" in fails(capsys, *source, "--out", str(root))
+    stray = root / NAME / "image" / "stray.webp"
+    stray.touch()
+    pack.main([*source, "--out", str(root), "--overwrite"])
+    assert not stray.exists() and packed.is_packed(root / NAME)
+    assert [p.name for p in (root / "folder").iterdir()] == ["synthetic_none"], "nothing is left behind"
+    message = fails(capsys, *source, "--out", str(tiny_dataset), "--overwrite")
+    assert "holds something else" in message and (tiny_dataset / NAME / "1.0.0").is_dir()
+    message = fails(capsys, "--data-dir", str(root), "--dataset", "monuseg", "--split", "paper", "--out", "x")
+    assert f"no prepared dataset monuseg/paper_vahadane in {root} (there: {NAME})" in message
+
+
+def test_a_failure_leaves_the_older_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = packed.read(folder)  # has no original of its training image: it can be packed again
+    before = sorted(p.name for p in folder.parent.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(packed, "_encode_labels", full)
+    with pytest.raises(OSError, match="no space left"):
+        packed.write(dataset, folder, overwrite=True)
+    assert sorted(p.name for p in folder.parent.iterdir()) == before
+    assert packed.read(folder).splits["test"]
+
+
+def test_what_the_format_cannot_hold_is_refused(folder: Path) -> None:
+    dataset = packed.read(folder)
+    (example,) = dataset.splits["test"]
+    for key, value, message in (
+        ("label_map", example.label_map + 1, "b.c d: label map has ids from 1 to 65536"),
+        ("image", np.zeros((16384, 8, 3), np.uint8), "b.c d: is 16384×8, .* at most 16383"),
+    ):
+        bad = dataclasses.replace(dataset, splits={"test": [dataclasses.replace(example, **{key: value})]})
+        with pytest.raises(DataError, match=message):
+            packed.write(bad, folder.parent / "other", overwrite=False)
+    assert not (folder.parent / "other").exists()
+
+
+@pytest.mark.parametrize("file", ["image/a.webp", "label_map/a.png", "original_image/b.c d.webp"])
+def test_a_missing_or_damaged_file_is_named(file: str, folder: Path) -> None:
+    """One bit decides: neither WebP nor Pillow's reading of PNG would tell."""
+    path = folder / file
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{file}: damaged or replaced.*nucseg prepare pack --overwrite"):
+        packed.read(folder)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{file}: cannot be read \(No such file"):
+        packed.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda index: index | {"version": 2}, "is version 2 of the format, .* reads 1"),
+        (lambda index: {"version": 1}, "splits, ids, organs, SHA-256 or metadata miss"),
+        (lambda index: index | {"splits": {"train": [{"id": "a"}]}}, "metadata miss"),
+        (lambda index: [], "damaged"),
+    ],
+)
+def test_a_bad_index_is_named(change: object, message: str, folder: Path) -> None:
+    path = folder / packed.INDEX
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))  # type: ignore[operator]
+    with pytest.raises(DataError, match=rf"packed.json: .*{message}"):
+        packed.read(folder)
+
+
+def test_a_folder_with_both_forms_is_refused(folder: Path, tiny_config: ConfigDict) -> None:
+    tiny_config.data.dir, tiny_config.data.split = str(folder.parent.parent), "x"
+    assert data.load(tiny_config.data).metadata == {"stain": "none"}
+    (folder / "1.0.0").mkdir()
+    (folder / "1.0.0" / "dataset_info.json").touch()
+    with pytest.raises(DataError, match=r"holds both a packed dataset and TFDS's \(1.0.0\)"):
+        data.load(tiny_config.data)
+
+
+def test_training_goes_on_and_scores_where_tensorflow_is_missing(
+    tiny_config: ConfigDict, root: Path, tmp_path: Path
+) -> None:
+    """A run from TFDS that was killed, continued from the packed folder in a process without TensorFlow."""
+    tiny_config.num_steps, tiny_config.checkpoint.every = 2, 1
+    tiny_config.data.validation = ("SYN-BREAST-000",)
+    train.train(tiny_config, tmp_path / "run")
+    keep_until(tmp_path / "run", 1)
+    code = (
+        "import sys, runpy; sys.modules['tensorflow'] = sys.modules['tensorflow_datasets'] = None; "
+        "runpy.run_module('nucseg_jax.main', run_name='__main__', alter_sys=True)"
+    )
+    overrides = {
+        "data.dir": root,
+        "data.pipeline": "resident",
+        "data.crop_size": 32,
+        "data.validation": "('SYN-BREAST-000',)",
+        "batch_size": 8,
+        "model.width": 1 / 16,
+        "num_steps": 2,
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code, "--config=configs/demo.py", f"--workdir={tmp_path / 'run'}"]
+        + [f"--config.{key}={value}" for key, value in overrides.items()],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "steps 1 to 2" in result.stdout and "demo: nucleus F1" in result.stdout
+    assert (tmp_path / "run/eval/synthetic_none_test/step_2/overlays").is_dir() or (
+        tmp_path / "run/eval/synthetic_none_test/step_1/overlays"
+    ).is_dir()
+
+
+def test_tfdata_without_tensorflow_names_the_way_out(
+    tiny_config: ConfigDict, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    tiny_config.data.dir, tiny_config.num_steps = str(root), 1
+    with pytest.raises(MissingExtraError, match="or train without it: data.pipeline=resident"):
+        train.train(tiny_config, tmp_path)

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
+from nucseg_jax.errors import UserError
+
+PAPER = PatchPlan(seed=0, sizes=((1024, 1024),) * 23, crop=512, random_crops=200)
+
+
+def rows_of(plan: PatchPlan, first: int, last: int, batch_size: int) -> np.ndarray:
+    return np.concatenate([plan.batch(step, batch_size) for step in range(first, last)])
+
+
+def test_the_papers_count_of_patches() -> None:
+    assert len(PAPER) == 4692
+    held_out = PatchPlan(seed=0, sizes=((1024, 1024),) * 20, crop=512, random_crops=200)
+    assert len(held_out) == 4080
+
+
+def test_an_epoch_has_each_patch_once_and_the_four_tiles_of_each_image() -> None:
+    rows = rows_of(PAPER, 0, 4692 // 2, 2)
+    assert np.bincount(rows[:, IMAGE]).tolist() == [204] * 23
+    tiles = {(0, 0), (0, 512), (512, 0), (512, 512)}
+    for image in range(23):
+        corners = {tuple(c) for c in rows[rows[:, IMAGE] == image][:, [TOP, LEFT]].tolist()}
+        assert tiles <= corners
+    again = rows_of(PAPER, 4692 // 2, 4692, 2)
+    assert not np.array_equal(rows, again), "a new order each epoch"
+    assert np.array_equal(np.sort(rows.view("i4,i4,i4,i4,i4"), 0), np.sort(again.view("i4,i4,i4,i4,i4"), 0))
+
+
+def test_fresh_crops_differ_between_epochs() -> None:
+    plan = PatchPlan(seed=0, sizes=((64, 64),), crop=32, random_crops=4, fresh=True)
+    first, second = rows_of(plan, 0, 1, 8), rows_of(plan, 1, 2, 8)
+    assert {tuple(r) for r in first[:, :3].tolist()} != {tuple(r) for r in second[:, :3].tolist()}
+
+
+def test_no_symmetry_unless_asked() -> None:
+    assert not rows_of(PAPER, 0, 100, 4)[:, [TURNS, FLIP]].any()
+    both = PatchPlan(seed=0, sizes=((64, 64),), crop=32, random_crops=96, turns=True, flips=True)
+    rows = rows_of(both, 0, 1, 100)
+    assert set(rows[:, TURNS]) == {0, 1, 2, 3} and set(rows[:, FLIP]) == {0, 1}
+
+
+def test_the_seed_decides() -> None:
+    other = PatchPlan(seed=1, sizes=PAPER.sizes, crop=512, random_crops=200)
+    assert np.array_equal(PAPER.batch(7, 2), PatchPlan(0, PAPER.sizes, 512, 200).batch(7, 2))
+    assert not np.array_equal(rows_of(PAPER, 0, 9, 2), rows_of(other, 0, 9, 2))
+
+
+@given(
+    seed=st.integers(0, 2**63),
+    sizes=st.lists(st.tuples(st.integers(16, 50), st.integers(16, 50)), min_size=1, max_size=4),
+    batch_size=st.integers(1, 9),
+    step=st.integers(0, 200),
+    fresh=st.booleans(),
+)
+def test_batches_are_slices_of_one_stream_inside_the_images(
+    seed: int, sizes: list[tuple[int, int]], batch_size: int, step: int, fresh: bool
+) -> None:
+    plan = PatchPlan(seed, tuple(sizes), 16, 3, fresh=fresh, turns=True, flips=True)
+    rows = plan.batch(step, batch_size)
+    assert rows.shape == (batch_size, 5) and rows.dtype == np.int32
+    for i, row in enumerate(rows):
+        assert np.array_equal(plan.batch(step * batch_size + i, 1)[0], row)
+        height, width = sizes[row[IMAGE]]
+        assert 0 <= row[TOP] <= height - 16 and 0 <= row[LEFT] <= width - 16
+
+
+def test_no_image_is_an_error() -> None:
+    with pytest.raises(UserError, match="no training image"):
+        PatchPlan(seed=0, sizes=(), crop=512, random_crops=1)

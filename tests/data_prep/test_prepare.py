@@ -1,0 +1,91 @@
+"""The plan checks every file; its examples are read and resized."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import prepare
+from nucseg_jax.errors import DataError
+from nucseg_jax.io.images import pixel_sha256
+from tests.data_prep.small_source import IDS, manifest_of, planned, tissue
+
+
+def test_examples(source):
+    preparation = planned(source, size=128)
+    (example,) = preparation.examples("test")
+    assert example.id == "TCGA-1" and example.organ == "liver"
+    assert example.image.shape == (128, 128, 3) and example.image.dtype == np.uint8
+    assert example.label_map.shape == (128, 128) and example.label_map.dtype == np.int32
+    np.testing.assert_array_equal(example.original_image, tissue(1))
+    assert (example.original_label_map[4:10, 4:10] == 1).all()
+    np.testing.assert_array_equal(example.label_map[::2, ::2], example.original_label_map)
+    assert [e.id for e in preparation.examples("train")] == ["TCGA-2", "TCGA-3"]
+    assert preparation.sha256["TCGA-1"] == pixel_sha256(tissue(1))
+
+
+def test_original_size_is_kept(source):
+    (example,) = planned(source).examples("test")
+    np.testing.assert_array_equal(example.image, example.original_image)
+    np.testing.assert_array_equal(example.label_map, example.original_label_map)
+
+
+def test_resizing_agrees_between_image_and_labels():
+    labels = np.zeros((50, 50), np.int32)
+    labels[10:30, 20:40] = 70_000
+    image = np.repeat((labels[..., None] > 0) * np.uint8(255), 3, axis=-1)
+    big, big_labels = prepare.resize_image(image, 51), prepare.resize_labels(labels, 51)
+    assert big_labels.dtype == np.int32 and set(np.unique(big_labels)) == {0, 70_000}
+    assert ((big[..., 0] >= 128) == (big_labels > 0)).mean() > 0.98
+
+
+def test_wrong_pixels_are_all_listed(source):
+    sha256 = {"TCGA-1": pixel_sha256(tissue(2)), "TCGA-2": pixel_sha256(tissue(1)), "TCGA-3": "0" * 64}
+    with pytest.raises(DataError) as caught:
+        planned(source, manifest_of(IDS, sha256=sha256))
+    message = str(caught.value)
+    assert "3 of 3 images" in message
+    assert f"SHA-256 {pixel_sha256(tissue(3))}, expected {'0' * 64}" in message
+    assert "the pixels of TCGA-2: was the file renamed?" in message
+
+
+def test_right_pixels_pass(source):
+    planned(source, manifest_of(IDS, sha256={"TCGA-1": pixel_sha256(tissue(1))}))
+
+
+def test_unreadable_images_are_all_listed(source):
+    (source / "Tissue Images" / "TCGA-1.tif").write_bytes(b"")
+    Image.fromarray(tissue(2)).convert("L").save(source / "Tissue Images" / "TCGA-2.tif")
+    with pytest.raises(DataError, match="2 of 3 images") as caught:
+        planned(source)
+    assert "TCGA-1.tif" in str(caught.value) and "greyscale" in str(caught.value)
+
+
+def test_only_squares_are_resized(source):
+    Image.fromarray(tissue(1)[:32]).save(source / "Tissue Images" / "TCGA-1.tif")
+    planned(source)
+    with pytest.raises(DataError, match=r"TCGA-1\.tif: is 32 x 64, and would be distorted"):
+        planned(source, size=128)
+
+
+def test_only_images_of_one_side_are_resized(source):
+    path = source / "Tissue Images" / "TCGA-1.tif"
+    Image.fromarray(tissue(1, 70)).save(path)
+    planned(source)
+    with pytest.raises(DataError, match="is 70 pixels wide, but .* is 64: .*size 128.* µm a pixel") as caught:
+        planned(source, size=128)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_stain_needs_a_target(source):
+    with pytest.raises(DataError, match="names none"):
+        planned(source, stain="vahadane")
+    with pytest.raises(DataError, match="unknown"):
+        planned(source, stain="luong")
+
+
+def test_no_tensorflow_in_these_steps():
+    code = "import sys, data_prep.prepare; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

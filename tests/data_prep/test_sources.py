@@ -1,0 +1,55 @@
+"""Images and annotations are found in the layouts that people have."""
+
+import pytest
+
+from data_prep import sources
+from nucseg_jax.errors import DataError
+from tests.data_prep.small_source import IDS, manifest_of, planned
+
+
+def test_official_layout_one_and_two_folders_deep(source, tmp_path):
+    for folder in (source, source.parent):
+        pair = sources.scan(folder).pairs(["TCGA-2"])["TCGA-2"]
+        assert pair.image == source / "Tissue Images" / "TCGA-2.tif"
+        assert pair.label == source / "Annotations" / "TCGA-2.xml"
+
+
+def test_side_by_side_as_in_the_challenge_test(tmp_path):
+    for name in ("a.tif", "a.xml", "b.tif", "b_label.png", "c.png", "c_label.npy", "readme.txt"):
+        (tmp_path / name).touch()
+    pairs = sources.scan(tmp_path).pairs(["a", "b", "c"])
+    assert [pair.label.name for pair in pairs.values()] == ["a.xml", "b_label.png", "c_label.npy"]
+
+
+@pytest.mark.parametrize("folder", ["Labels", "Label Maps", "labels", "masks"])
+def test_label_maps_and_xml_wins(source, folder):
+    (source / folder).mkdir()
+    (source / folder / "TCGA-1.png").touch()
+    (source / "Annotations" / "TCGA-3.xml").rename(source / folder / "TCGA-3.png")
+    pairs = sources.scan(source).pairs(IDS)
+    assert pairs["TCGA-1"].label.suffix == ".xml"
+    assert pairs["TCGA-3"].label == source / folder / "TCGA-3.png"
+
+
+def test_everything_missing_is_listed_with_files_of_similar_names(source):
+    (source / "Tissue Images" / "TCGA-1.tif").rename(source / "Tissue Images" / "TCGA-1 (1).tif")
+    (source / "Annotations" / "TCGA-3.xml").unlink()
+    with pytest.raises(DataError) as caught:
+        planned(source, manifest_of([*IDS, "TCGA-4"]))
+    message = str(caught.value)
+    assert "3 of 4 images" in message
+    assert "TCGA-1: no image, 1 annotation (renamed? TCGA-1 (1).tif)" in message
+    assert "TCGA-3: 1 image, no annotation" in message and "TCGA-4: no image, no annotation" in message
+    assert "TCGA-2" not in message
+    assert str(source / "Tissue Images") in message and str(source / "Annotations") in message
+
+
+def test_two_files_of_one_id(source):
+    (source / "Tissue Images" / "TCGA-1.png").touch()
+    with pytest.raises(DataError, match=r"TCGA-1: 2 images, keep one of .*TCGA-1\.png"):
+        planned(source)
+
+
+def test_no_such_folder(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        sources.scan(tmp_path / "absent")

@@ -1,0 +1,77 @@
+"""Label maps of every format and type, and those that cannot be used."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.io.label_maps import read_label_map
+
+LABELS = np.array([[0, 1, 1], [0, 7, 0]])
+
+
+def save_labels(path, labels):
+    if path.suffix == ".npy":
+        np.save(path, labels)
+    elif path.suffix == ".png":
+        Image.fromarray(labels).save(path)
+    else:
+        tifffile.imwrite(path, labels)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"),
+    [(".png", "uint8"), (".png", "uint16")]
+    + [(".tif", dtype) for dtype in ("uint8", "uint16", "uint32", "int32")]
+    + [(".npy", dtype) for dtype in ("uint8", "int16", "int32", "uint32", "int64")],
+)
+def test_label_formats(tmp_path, suffix, dtype):
+    path = save_labels(tmp_path / f"a{suffix}", LABELS.astype(dtype))
+    labels = read_label_map(path, (2, 3))
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, LABELS)
+
+
+def test_more_than_16_bits(tmp_path):
+    path = save_labels(tmp_path / "a.tif", (LABELS * 100_000).astype(np.uint32))
+    assert read_label_map(path, (2, 3)).max() == 700_000
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "message"),
+    [
+        ("a.npy", LABELS.astype(np.float32), "holds float32"),
+        ("a.npy", LABELS.astype(bool), "holds bool"),
+        ("a.npy", LABELS - 1, "labels from -1 to 6"),
+        ("a.npy", LABELS + 2**31, "labels from"),
+        ("a.npy", LABELS[None], r"shape \(1, 2, 3\)"),
+        ("a.npy", LABELS.T, r"is 3 x 2 \(height x width\), but its image is 2 x 3"),
+        ("a.npy", np.array([[None]]), "without pickles"),
+        ("a.png", np.zeros((2, 3, 3), np.uint8), "a colour for each nucleus"),
+        ("a.png", np.zeros((2, 3), bool), "black and white"),
+        ("a.tif", np.zeros((2, 3), np.float32), "holds float32"),
+    ],
+)
+def test_unusable_labels(tmp_path, name, labels, message):
+    path = save_labels(tmp_path / name, labels)
+    with pytest.raises(DataError, match=message) as caught:
+        read_label_map(path, (2, 3))
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy"])
+def test_damaged_labels(tmp_path, name):
+    path = save_labels(tmp_path / name, np.ones((50, 50), np.uint16))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match="again") as caught:
+        read_label_map(path, (50, 50))
+    assert str(path) in str(caught.value)
+    with pytest.raises(DataError, match="no such file"):
+        read_label_map(tmp_path / f"absent{path.suffix}", (50, 50))
+
+
+def test_unknown_label_format(tmp_path):
+    with pytest.raises(DataError, match="must be one of"):
+        read_label_map(tmp_path / "a.gif", (2, 3))

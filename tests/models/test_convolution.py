@@ -1,0 +1,174 @@
+"""The convolutions that CPUs take another way, against XLA's plain ones: values and both gradients."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.convolution import Window, convolve, convolve_transposed, cpu
+from nucseg_jax.models.convolution.cpu_blocks import BlockSize
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+def plain(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (window.stride,) * 2,
+        (window.padding,) * 2,
+        rhs_dilation=(window.dilation,) * 2,
+        dimension_numbers=DIMENSIONS,
+    )
+
+
+def random(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))
+
+
+def assert_same(
+    ours: Callable[..., jax.Array], theirs: Callable[..., jax.Array], x: jax.Array, kernel: jax.Array
+) -> None:
+    """Equal values and gradients, to the rounding of sums of up to a few thousand products."""
+    dy = random(*jax.eval_shape(theirs, x, kernel).shape, seed=1)
+
+    @jax.jit
+    def both(x: jax.Array, kernel: jax.Array, dy: jax.Array) -> list[tuple[jax.Array, ...]]:
+        results = []
+        for function in (ours, theirs):
+            y, pull = jax.vjp(function, x, kernel)
+            results.append((y, *pull(dy)))
+        return results
+
+    for a, b, name in zip(*both(x, kernel, dy), ("y", "dx", "dk"), strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype, name
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * float(jnp.abs(b).max() + 1), err_msg=name)
+
+
+# Each takes another way on a CPU: see the conditions in convolution/cpu.py.
+CASES = {
+    "1x1": ((2, 8, 6, 5), (1, 1, 5, 7), Window()),
+    "1x1 strided": ((2, 9, 6, 5), (1, 1, 5, 7), Window(stride=2)),
+    "3x3, as many channels out": ((1, 12, 10, 4), (3, 3, 4, 4), Window(padding=(1, 1))),
+    "3x3, few channels in": ((1, 12, 10, 2), (3, 3, 2, 24), Window(padding=(1, 1))),
+    "3x3, few channels out": ((1, 12, 10, 24), (3, 3, 24, 2), Window(padding=(1, 1))),
+    "3x3, many channels": ((2, 6, 5, 130), (3, 3, 130, 8), Window(padding=(1, 1))),
+    "5x5, more weights than pixels": ((1, 3, 4, 128), (5, 5, 128, 16), Window(padding=(2, 2))),
+    "dilated": ((2, 9, 8, 3), (3, 3, 3, 3), Window(dilation=2, padding=(2, 2))),
+    "strided": ((2, 10, 8, 4), (3, 3, 4, 6), Window(stride=2, padding=(1, 1))),
+    "7x7 strided": ((1, 16, 12, 3), (7, 7, 3, 4), Window(stride=2, padding=(3, 3))),
+    "2x2, wider": ((1, 6, 5, 3), (2, 2, 3, 8), Window(padding=(1, 1))),
+    "2x2, before": ((1, 6, 5, 3), (2, 2, 3, 3), Window(padding=(1, 0))),
+    "2x2, behind": ((1, 6, 5, 8), (2, 2, 8, 3), Window(padding=(0, 1))),
+    "unpadded": ((1, 8, 7, 3), (3, 3, 3, 3), Window()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_are_the_plain_convolutions(name: str) -> None:
+    shape, kernel_shape, window = CASES[name]
+    assert_same(
+        lambda x, k: convolve(x, k, window),
+        lambda x, k: plain(x, k, window),
+        random(*shape),
+        random(*kernel_shape, seed=2),
+    )
+
+
+def assert_kernel_gradient_is_the_plain_one(
+    x: jax.Array, kernel: jax.Array, window: Window, blocks: BlockSize
+) -> None:
+    """On a CPU, in blocks of a given size, to the rounding of sums of up to a few thousand products."""
+    y, pull = jax.vjp(lambda k: plain(x, k, window), kernel)
+    dy = random(*y.shape, seed=1)
+    gradient = partial(cpu.kernel_gradient, size=kernel.shape[0], window=window, blocks=blocks)
+    np.testing.assert_allclose(jax.jit(gradient)(x, dy), pull(dy)[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kernel_gradient_in_blocks_of_one_row(name: str) -> None:
+    shape, kernel_shape, window = CASES[name]
+    one_row = BlockSize(pixels=1, values=1)
+    assert_kernel_gradient_is_the_plain_one(random(*shape), random(*kernel_shape, seed=2), window, one_row)
+
+
+@settings(max_examples=8, deadline=None)  # each compiles
+@example(size=4, height=5, channels=(1, 1), before=0, after=0, values=1)  # a result of two rows
+@given(
+    size=st.integers(1, 4),
+    height=st.integers(5, 12),
+    channels=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    before=st.integers(0, 3),
+    after=st.integers(0, 3),
+    values=st.sampled_from([1, 100]),
+)
+def test_kernel_gradient_of_any_window(
+    size: int, height: int, channels: tuple[int, int], before: int, after: int, values: int
+) -> None:
+    window = Window(padding=(min(before, size - 1), min(after, size - 1)))
+    x, kernel = random(2, height, 7, channels[0]), random(size, size, *channels, seed=2)
+    assert_kernel_gradient_is_the_plain_one(x, kernel, window, BlockSize(pixels=1, values=values))
+
+
+@pytest.mark.parametrize("zeros_before", [1, 2])
+def test_transposed(zeros_before: int) -> None:
+    padding = ((zeros_before, 3 - zeros_before),) * 2
+    assert_same(
+        lambda x, k: convolve_transposed(x, k, zeros_before),
+        lambda x, k: lax.conv_transpose(x, k, (2, 2), padding, dimension_numbers=DIMENSIONS),
+        random(2, 5, 4, 3),
+        random(3, 3, 3, 6, seed=2),
+    )
+
+
+def test_convolution_of_the_upsampled_image() -> None:
+    kernel, bias = random(3, 3, 3, 5, seed=2), random(5, seed=3)
+
+    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        conv = layers.ConvOfUpsampled(3, 5, rngs=nnx.Rngs(0))
+        conv.kernel[...], conv.bias[...] = kernel, bias
+        return conv(x)
+
+    def theirs(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        y = plain(resampling.upsample_nearest(x), kernel, Window(padding=(1, 1)))
+        return y + bias.reshape(1, 1, 1, -1)
+
+    assert_same(ours, theirs, random(2, 4, 6, 3), kernel)
+
+
+def test_bfloat16_sums_in_float32() -> None:
+    """A gradient over many pixels, in blocks: summed in bfloat16 it would stall at a few hundred ones."""
+    x, dy = jnp.ones((1, 64, 64, 2), jnp.bfloat16), jnp.ones((1, 64, 64, 2), jnp.bfloat16)
+    gradient = cpu.kernel_gradient(x, dy, size=3, window=Window(padding=(1, 1)))
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(gradient[1, 1], 64 * 64)
+    np.testing.assert_array_equal(gradient[0, 0], 63 * 63)  # bfloat16 has no such number
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_kernels_are_rounded_to_the_images_dtype(dtype: jnp.dtype) -> None:
+    x, kernel = random(1, 6, 5, 3).astype(dtype), random(3, 3, 3, 4, seed=2)
+    y = convolve(x, kernel, Window(padding=(1, 1)))
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, convolve(x, kernel.astype(dtype), Window(padding=(1, 1))))
+
+
+def test_other_backends_take_xlas_convolutions() -> None:
+    """Lowered for CUDA, the forward and backward pass hold convolutions and not one matrix product."""
+
+    def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return convolve(x, kernel, Window(padding=(1, 1))).sum()
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+    operands = random(1, 8, 8, 4), random(3, 3, 4, 4)
+    on_gpu = step.trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
+    assert on_gpu.count("stablehlo.convolution") == 2 and "stablehlo.dot_general" not in on_gpu
+    assert "stablehlo.dot_general" in step.lower(*operands).as_text()

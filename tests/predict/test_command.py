@@ -1,0 +1,348 @@
+"""The command: many slides, failures reported, reruns that go on, nothing half written."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from nucseg_jax import Segmenter
+from nucseg_jax.cli import main as nucseg
+from nucseg_jax.errors import UserError
+from nucseg_jax.predict import jobs as predict_jobs
+from nucseg_jax.predict import one_slide
+from nucseg_jax.predict.jobs import SlideJob, plan, read_list, share, unfinished
+from tests.untrained import write_run
+
+ROOT = Path(__file__).parents[2]
+MPP = 0.25
+
+
+def tissue(height: int = 70, width: int = 90) -> NDArray[np.uint8]:
+    random = np.random.default_rng(0)
+    image = np.tile(np.array((225, 160, 190), np.uint8), (height, width, 1))
+    for top, left in random.integers(0, (height - 8, width - 8), (12, 2)):
+        image[top : top + 8, left : left + 8] = (90, 60, 130)
+    return image
+
+
+def write_tiff(path: Path, image: NDArray[np.uint8], mpp: float = MPP) -> Path:
+    tags = {"resolution": (10000 / mpp, 10000 / mpp), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, image, photometric="rgb", tile=(32, 32), **tags)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("run"), instances__method="components")
+
+
+def predict(run: Path, out: Path, *arguments: str | Path) -> int:
+    """The command in this process, in which cutting takes a thread; its exit code."""
+    command_line = ["--workdir", run, "--out", out, "--workers", 0, *arguments]
+    return nucseg(["predict", *map(str, command_line)])
+
+
+def test_slides_and_images_one_of_which_is_broken(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    write_tiff(slides / "a.tif", tissue())
+    (slides / "b.svs").write_bytes(b"nothing")
+    Image.fromarray(tissue()).save(slides / "c.png")
+    Image.fromarray(np.full((60, 60, 3), 245, np.uint8)).save(slides / "empty.png")
+    (slides / "notes.txt").write_text("no slide")
+
+    assert predict(run, out, slides) == 1
+    printed = capsys.readouterr()
+    assert f"1 failed:\n  {slides / 'b.svs'}: " in printed.err and "Traceback" not in printed.err
+    assert "taken to be trained at 0.25 µm a pixel" in printed.out
+    assert f"{slides / 'c.png'}: assumed: no resolution in the file; taken to have 0.25" in printed.out
+    assert sorted(path.name for path in out.iterdir()) == ["a", "c", "empty"]
+    assert all((out / name / "nuclei.geojson").exists() for name in ("a", "c", "empty"))
+    summary = json.loads((out / "a" / "summary.json").read_text())
+    assert summary["slide"] == {"size_px": [70, 90], "mpp": pytest.approx(MPP), "network_mpp": MPP}
+    assert summary["config"]["run"]["step"] == 1
+    assert summary["config"]["resolution"]["slide"] == "TIFF resolution tags"
+    assert set(summary["seconds"]) == {"tissue", "reading", "stain", "network", "instances", "export"}
+    assert json.loads((out / "empty" / "summary.json").read_text())["nuclei"]["count"] == 0
+    labels = tifffile.imread(out / "a" / "labels.tif")
+    np.testing.assert_array_equal(labels, Segmenter.load(run)(tissue(), MPP))
+    assert labels.max() == summary["nuclei"]["count"] > 0
+
+    before = (out / "a" / "summary.json").stat().st_mtime_ns
+    write_tiff(slides / "b.svs", tissue(50, 50)).rename(slides / "b.tif")
+    (out / f"b.{socket.gethostname()}-999999999-0123abcd.tmp").mkdir()  # a process that was killed
+    assert predict(run, out, slides) == 0
+    assert "3 of 4 finished already" in capsys.readouterr().out
+    assert (out / "a" / "summary.json").stat().st_mtime_ns == before
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c", "empty"]
+
+    assert predict(run, out, slides, "--set", "instances.components.threshold=0.3") == 2
+    assert "results of another slide, run or setting" in capsys.readouterr().err
+    assert predict(run, out, slides / "a.tif", "--overwrite", "--mpp", "0.5", "--formats", "csv") == 0
+    assert sorted(path.name for path in (out / "a").iterdir()) == ["nuclei.csv", "summary.json"]
+    assert json.loads((out / "a" / "summary.json").read_text())["slide"]["mpp"] == 0.5
+
+
+def test_a_failure_that_nobody_foresaw(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        write_tiff(tmp_path / name, tissue())
+    original = one_slide.open_slide
+
+    def broken(path: Path, *arguments, **options):
+        if path.name == "a.tif":
+            raise ZeroDivisionError("oh")
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(one_slide, "open_slide", broken)
+    out = tmp_path / "out"
+    assert predict(run, out, tmp_path / "a.tif", tmp_path / "b.tif") == 1
+    assert f"a.tif: ZeroDivisionError: oh (see {out / 'a.error.txt'})" in capsys.readouterr().err
+    assert "ZeroDivisionError: oh" in (out / "a.error.txt").read_text()
+    assert (out / "b" / "summary.json").exists()
+    monkeypatch.undo()
+    assert predict(run, out, tmp_path / "a.tif", tmp_path / "b.tif") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b"]
+
+
+def test_a_slide_that_fails_half_way_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiff(tmp_path / "a.tif", tissue())
+    monkeypatch.setattr(one_slide.Exports, "add", lambda self, nucleus: 1 / 0)
+    monkeypatch.setattr(one_slide.Exports, "__exit__", one_slide.Exports.__exit__)
+    assert (
+        predict(run, tmp_path / "out", tmp_path / "a.tif", "--set", "instances.components.threshold=0.01")
+        == 1
+    )
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.error.txt"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no slide is named"),
+        (["a.tif", "--mpp", "3"], "--mpp 3: is not within"),
+        (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
+        (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
+        (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),
+        (["a.tif", "--workers", "-1"], "--workers -1: must be 0 or more"),
+        (["a.tif", "--share", "2/1"], "--share 2/1: must be K/N"),
+        (["a.tif", "--set", "eval.batch_size=0"], "eval.batch_size must be at least 1"),
+        (["a.tif", "--set", "eval.min_area_um2=8"], "--set eval.min_area_um2: has no effect on slides"),
+        (["a.tif", "--set", "eval.overlap_px=-1"], "eval.overlap_px must be 0 or more"),
+        (["a.tif", "--set", "eval.tile_px=100"], "must be a multiple of 32"),
+        (["a.tif", "--set", "eval.tile_px=256"], "sees 128 px around a pixel"),
+        (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
+        (["a.tif", "--set", "instances.components.threshold=5"], "threshold must be between 0 and 1, got 5"),
+        (
+            ["a.tif", "--set", "instances.watershed.h_um=5"],
+            "instances.watershed.h_um: has no effect on",
+        ),
+        (["a.tif", "--set", "instances.method=boundary"], "needs a network with a class for boundaries"),
+        (["a.tif", "--network-mpp", "9"], "--network-mpp 9"),
+        (["a.tif", "--list", "none.txt"], "--list none.txt: cannot be read"),
+    ],
+)
+def test_wrong_arguments(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert predict(run, tmp_path / "out", *arguments) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and message in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(tmp_path / "run", tmp_path / "out", "a.tif") == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    for name in ("b.svs", "a.png", ".hidden.png", "c.txt", "more/d.tif"):
+        (tmp_path / name).touch()
+    out = tmp_path / "out"
+    found = plan([tmp_path, tmp_path / "a.png", tmp_path / "more" / "d.tif", Path("gone.svs")], out)
+    assert [(job.source.name, job.folder) for job in found] == [
+        ("a.png", out / "a"),
+        ("b.svs", out / "b"),
+        ("d.tif", out / "d"),
+        ("gone.svs", out / "gone"),
+    ]
+    with pytest.raises(UserError, match=r"same name.*\n.*x/A\.tif and .*a\.png"):
+        plan([tmp_path / "x" / "A.tif", tmp_path / "a.png"], out)
+    with pytest.raises(UserError, match="is a file"):
+        plan([], tmp_path / "a.png")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: no slide or image"):
+        plan([tmp_path / "none"], out)
+
+
+def test_a_list(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("a.svs\n\n# b.svs\n  c d.svs  \n")
+    assert read_list(tmp_path / "list") == [Path("a.svs"), Path("c d.svs")]
+
+
+def test_several_lists(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        write_tiff(tmp_path / f"{name}.tif", tissue())
+        (tmp_path / f"{name}.txt").write_text(str(tmp_path / f"{name}.tif"))
+    lists = [tmp_path / f"{name}.txt" for name in "abc"]
+    out = tmp_path / "out"
+    assert predict(run, out, "--list", lists[0], "--list", *lists[1:], "--formats", "csv", "csv") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c"]
+    assert predict(run, out, "--list", *lists, "--formats", "csv") == 0
+    assert "3 of 3 finished already" in capsys.readouterr().out
+    assert predict(run, out, "--list", lists[0], tmp_path / "b.tif") == 2
+    assert "b.tif: cannot be read" in (message := capsys.readouterr().err) and "before --list" in message
+
+
+def test_what_is_finished(tmp_path: Path) -> None:
+    job = SlideJob(tmp_path / "a.svs", tmp_path / "out" / "a")
+    request = {"mpp": 0.25, "instances": {"method": "components"}}
+    assert unfinished([job], request) == [job]
+    job.folder.mkdir(parents=True)
+    assert unfinished([job], request) == [job]
+    done = {"config": {"request": {**request, "source": str(job.source.resolve())}}}
+    (job.folder / "summary.json").write_text(json.dumps(done))
+    assert unfinished([job], request) == []
+    assert unfinished([job], request, overwrite=True) == [job]
+    with pytest.raises(UserError, match=r"out/a: mpp 0\.25 and not 0\.5\n.*--overwrite"):
+        unfinished([job], {**request, "mpp": 0.5})
+    with pytest.raises(UserError, match=r"out/a: source "):
+        unfinished([SlideJob(tmp_path / "b" / "a.svs", job.folder)], request)
+    job.source.write_bytes(b"another slide of this name")
+    with pytest.raises(UserError, match=r"out/a: bytes None and not 26"):
+        unfinished([job], request)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "content", [{"Dat0000.dat": "x"}, {"summary.json": '{"config": {"request": null}}'}, None]
+)
+def test_what_is_no_result_is_never_replaced(
+    tmp_path: Path,
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: dict[str, str] | None,
+    overwrite: bool,
+) -> None:
+    """The folder that MRXS has beside its file; another program's; the slide itself, if it has no ending."""
+    write_tiff(tmp_path / "a.tif", tissue())
+    if content is None:
+        (tmp_path / "a.tif").rename(tmp_path / "a")
+    else:
+        (tmp_path / "a").mkdir()
+        for name, text in content.items():
+            (tmp_path / "a" / name).write_text(text)
+    before = sorted(tmp_path.rglob("*"))
+    source = tmp_path / ("a" if content is None else "a.tif")
+    assert predict(run, tmp_path, source, *(["--overwrite"] if overwrite else [])) == 2
+    assert f"{tmp_path / 'a'}: is there already, and no result" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_shares() -> None:
+    jobs = [SlideJob(Path(f"{i}.svs"), Path(f"out/{i}")) for i in range(7)]
+    shares = [share(jobs, f"{i}/3") for i in (1, 2, 3)]
+    assert sorted(sum(shares, [])) == jobs and [len(part) for part in shares] == [3, 2, 2]
+    assert share(jobs[:1], "2/2") == []
+    for wrong in ("0/3", "4/3", "3", "a/b", "1/0", "-1/3"):
+        with pytest.raises(UserError, match=f"--share {wrong}: must be K/N"):
+            share(jobs, wrong)
+
+
+def test_files_of_a_dicom_series_are_one_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
+        (tmp_path / name).touch()
+    of = {"1.dcm": "a", "2.dcm": "b", "3.dcm": "a", "4.dcm": None}
+    monkeypatch.setattr(predict_jobs, "series", lambda path: of[path.name])
+    found = plan([tmp_path, tmp_path / "3.dcm"], tmp_path / "out")
+    assert [job.source.name for job in found] == ["1.dcm", "2.dcm", "4.dcm"]
+
+
+def test_a_disk_that_takes_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each slide fails alone, and what went wrong is said though it cannot be written."""
+    for name in ("a.tif", "b.tif"):
+        write_tiff(tmp_path / name, tissue())
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(one_slide, "Exports", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    assert predict(run, tmp_path / "out", tmp_path / "a.tif", tmp_path / "b.tif") == 1
+    assert capsys.readouterr().err.count("OSError: [Errno 28] No space left on device\n") == 2
+
+
+def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiff(tmp_path / "a.tif", tissue())
+    assert predict(run, Path("/proc/out"), tmp_path / "a.tif") == 2
+    assert "error: --out /proc/out: cannot be written to" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text(run: Path, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"bad\xff.tif")
+    write_tiff(tmp_path / "a.tif", tissue()).rename(path)
+    for _ in range(2):  # the second one finds it finished
+        assert predict(run, tmp_path / "out", path) == 0
+    (folder,) = (tmp_path / "out").iterdir()
+    assert json.loads((folder / "summary.json").read_text())["source"]["path"].endswith("bad\\xff.tif")
+    json.loads((folder / "nuclei.geojson").read_text())
+
+
+@pytest.mark.parametrize(
+    ("array", "share"),
+    [
+        ({}, "1/1"),
+        ({"COUNT": "3", "MIN": "1", "ID": "3", "STEP": "1"}, "3/3"),
+        ({"COUNT": "4", "MIN": "2", "ID": "6", "STEP": "2"}, "3/4"),
+    ],
+)
+def test_an_array_of_tasks_shares_a_list(tmp_path: Path, array: dict[str, str], share: str) -> None:
+    """The command is replaced by one that prints its arguments."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    slurm = {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
+    result = subprocess.run(
+        [str(ROOT / "launch/slurm_predict.sh"), "a run", "my slides.txt", "out", "--mpp=1"],
+        env={**os.environ, "PYTHON": str(fake), **slurm},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = ["-m", "nucseg_jax.predict", "--workdir", "a run", "--list", "my slides.txt"]
+    assert result.stdout.splitlines() == [*expected, "--share", share, "--out", "out", "--mpp=1"]
+
+
+def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:
+    """As a user starts it; the processes that cut must not start the command again."""
+    write_tiff(tmp_path / "a.tif", tissue())
+    arguments = ["--workdir", run, "--out", tmp_path / "out", "--workers", "1", tmp_path / "a.tif"]
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "nucseg_jax.predict", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "nuclei, 0.0 megapixels of tissue in" in result.stdout
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "out" / "a" / "summary.json").exists()
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert {"jax", "openslide"} <= imported and not {"tensorflow", "torch", "tensorboardX"} & imported

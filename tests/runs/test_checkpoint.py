@@ -1,0 +1,132 @@
+"""Which checkpoint is the best: by the score that the run's config names, also of earlier releases' files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from configs import demo
+from nucseg_jax import runs
+from nucseg_jax.config import names
+from nucseg_jax.errors import UserError
+from nucseg_jax.models.network import Weights, split_network
+from nucseg_jax.runs import checkpoint, compatibility
+from nucseg_jax.runs.checkpoint import Checkpoints, load_model
+from tests.networks import filled_network
+
+# The best by AJI is not the best by Dice, and neither is the last.
+SCORES = {1: {"aji": 0.2, "dice": 0.8}, 2: {"aji": 0.4, "dice": 0.7}, 3: {"aji": 0.3, "dice": 0.6}}
+BEST = {"aji": 2, "dice": 1}
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    _, params, batch_stats = split_network(
+        filled_network("unet", lambda shape: np.ones(shape, np.float32), width=1 / 16)
+    )
+    return Weights(params, batch_stats)
+
+
+def info_of(best_by: str) -> dict:
+    config = demo.get_config()
+    config.model.width = 1 / 16
+    config.checkpoint.best_by = best_by
+    return checkpoint.describe(config, {}, None, None)
+
+
+def save(workdir: Path, weights: Weights, best_by: str, steps: tuple[int, ...] = (1, 2, 3)) -> None:
+    with Checkpoints(workdir, keep=1) as checkpoints:
+        for step in steps:
+            checkpoints.save(step, weights, info_of(best_by), scores=SCORES[step])
+
+
+def as_an_earlier_release_wrote(workdir: Path) -> None:
+    """The Dice alone, as `f1`."""
+    for path in workdir.glob("checkpoints/*/metrics/metrics"):
+        path.write_text(json.dumps({"f1": json.loads(path.read_text())["dice"]}))
+
+
+def test_the_best_is_kept_and_loaded_by_the_score_that_the_config_names(
+    weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    for best_by, best in BEST.items():
+        save(tmp_path / best_by, weights, best_by)
+        assert load_model(tmp_path / best_by, one_device).step == best
+        kept = {path.name for path in (tmp_path / best_by / "checkpoints").iterdir()}
+        assert kept == {str(best), "3"}, "the best and the last"
+        metrics = json.loads((tmp_path / best_by / f"checkpoints/{best}/metrics/metrics").read_text())
+        assert metrics == {**SCORES[best], "score": SCORES[best][best_by]}
+
+
+def test_an_earlier_releases_checkpoints_are_chosen_by_what_they_have(
+    weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    """Also where this release goes on with the run, by the Dice."""
+    save(tmp_path, weights, "dice", steps=(1, 2))
+    as_an_earlier_release_wrote(tmp_path)
+    assert load_model(tmp_path, one_device).step == 1
+    save(tmp_path, weights, "dice", steps=(3,))
+    assert load_model(tmp_path, one_device).step == 1
+
+
+def test_aji_chooses_where_nuclei_are_cut_and_an_old_run_keeps_what_it_was_chosen_by() -> None:
+    config = demo.get_config()
+    config.instances.method = "components"
+    assert compatibility.best_by(config, None) == "dice"
+    for method in ("watershed", "boundary"):
+        config.instances.method = method
+        assert compatibility.best_by(config, None) == "aji"
+    old = {"config": {"checkpoint": {"every": 1, "keep": 2}}}
+    assert compatibility.best_by(config, old) == "dice"
+    for kept in names.SCORES:
+        assert compatibility.best_by(config, {"config": {"checkpoint": {"best_by": kept}}}) == kept
+    config.checkpoint.best_by = "aji"
+    assert compatibility.best_by(config, old) == "aji", "what is given is compared with the run's"
+
+
+def test_the_choice_is_part_of_a_run() -> None:
+    saved, now, old = (info_of(best_by) | {"dataset": {}} for best_by in ("aji", "dice", "dice"))
+    del old["config"]["checkpoint"]["best_by"]
+    with pytest.raises(UserError, match="checkpoint.best_by: 'aji' → 'dice'"):
+        compatibility.check_same_run(saved, now, Path("run"))
+    compatibility.check_same_run(old, now, Path("run"))
+    with pytest.raises(UserError, match="checkpoint.best_by: 'dice' → 'aji'"):
+        compatibility.check_same_run(old, saved, Path("run"))
+    now["config"]["checkpoint"] |= {"every": 7, "keep": 7}
+    compatibility.check_same_run(old, now, Path("run"))
+
+
+def test_a_run_that_goes_on_says_what_has_changed() -> None:
+    def notes(saved: dict, **changes: object) -> str:
+        config = demo.get_config()
+        config.instances.method, config.data.validation = "watershed", ("a",)
+        config.checkpoint.best_by = "aji"
+        config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        return "\n".join(compatibility.notes_on_changes(saved, checkpoint.describe(config, {}, None, None)))
+
+    config = demo.get_config()
+    config.instances.method, config.checkpoint.best_by = "watershed", "aji"
+    saved = checkpoint.describe(config, {}, None, None)
+    assert notes(saved) == "" == notes(saved, num_steps=8)
+    assert notes(saved, instances__boundary__threshold=0.9) == "", "not the method that makes its nuclei"
+    found = notes(saved, instances__watershed__threshold=0.9)
+    assert "other nuclei so far (instances.watershed.threshold: 0.5 → 0.9)" in found
+    assert notes(saved, instances__watershed__threshold=0.9, checkpoint__best_by="dice") == ""
+    del saved["config"]["checkpoint"]["best_by"]
+    assert notes(saved) == "", "all epochs: nothing was squeezed"
+    assert "did not squeeze optim.restart_epochs into num_steps = 8" in notes(saved, num_steps=8)
+    assert notes(saved, num_steps=8, self_correction__cycles=1) == ""
+
+
+def test_curves_of_an_earlier_release_have_todays_names(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 0.5}\n{"step": 1, "validation_f1": 0.6}\n'
+        '{"step": 2, "validation_aji": 0.3, "validation_dice": 0.7}\n'
+    )
+    for step, dice in ((1, 0.6), (2, 0.7), (3, None)):
+        run = runs.Run(tmp_path, ConfigDict({"step": step}), ConfigDict(), False, None)  # type: ignore[arg-type]
+        assert run.validation_dice() == dice
+    assert run.curves()[1] == {"step": 1, "validation_dice": 0.6}

@@ -1,0 +1,108 @@
+"""Files that are damaged, or of rare kinds: read rightly or refused by name, never silently wrong."""
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.slides import open_slide
+from tests.slides.pictures import opened, picture
+
+
+@pytest.mark.parametrize("extra", [["unspecified"], None])
+def test_a_fourth_sample_that_is_no_transparency(tmp_path: Path, extra: list[str] | None) -> None:
+    pixels = np.dstack([picture(), np.zeros_like(picture()[..., 0])])
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", extrasamples=extra or ["unassalpha"])
+    if extra is None:  # a program that leaves the tag out
+        with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as file:
+            tag = file.pages[0].tags["ExtraSamples"]
+            file.filehandle.seek(tag.offset)
+            file.filehandle.write((65000).to_bytes(2, "little"))
+    np.testing.assert_array_equal(opened(tmp_path / "a.tif"), picture())
+
+
+def test_a_palette_of_bytes(tmp_path: Path) -> None:
+    indexed = Image.fromarray(picture()).quantize(64)
+    table = np.zeros((3, 256), np.uint16)
+    table[:, :64] = np.asarray(indexed.getpalette()[: 3 * 64]).reshape(-1, 3).T
+    tifffile.imwrite(tmp_path / "a.tif", np.asarray(indexed), photometric="palette", colormap=table)
+    np.testing.assert_array_equal(opened(tmp_path / "a.tif"), np.asarray(indexed.convert("RGB")))
+
+
+@pytest.mark.parametrize("compression", ["zlib", "jpeg", None])
+@pytest.mark.parametrize("tile", [(64, 64), None])
+def test_a_tiff_that_was_cut_off(
+    tmp_path: Path, compression: str | None, tile: tuple[int, int] | None
+) -> None:
+    """The directory comes first here, so that the file opens; its last pieces must not be taken for white."""
+    path = tmp_path / "a.tif"
+    strips = {"rowsperstrip": 16} if tile is None else {}
+    tifffile.imwrite(path, picture(), photometric="rgb", compression=compression, tile=tile, **strips)
+    for lost in (1, 200):
+        path.write_bytes(path.read_bytes()[:-lost])
+        with pytest.raises(DataError, match=r"a\.tif: cannot be read as a TIFF \(it ends at byte"):
+            open_slide(path)
+
+
+def test_a_tiff_that_begins_with_a_smaller_image(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for image in (picture()[:40, :50], picture()):
+            writer.write(image, photometric="rgb", metadata=None)
+    with pytest.raises(DataError, match=r"a\.tif: its first image, 40×50, is smaller than another"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_a_tiff_whose_list_of_images_is_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(2):
+            writer.write(picture(), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1].offset
+    path.write_bytes(path.read_bytes()[:second])
+    with pytest.raises(DataError, match=r"a\.tif: .*its list of images is cut off"):
+        open_slide(path)
+
+
+def test_few_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture() // 16, photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["BitsPerSample"].overwrite((4, 4, 4))
+    with pytest.raises(DataError, match=r"a\.tif: is a TIFF of 3 × 4-bit"):
+        open_slide(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("value", ["abc", "0,25", "nan", "inf"])
+def test_a_physical_size_that_is_no_number(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(
+        path, picture(), photometric="rgb", metadata={"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.25}
+    )
+    data = path.read_bytes().replace(b'PhysicalSizeX="0.25"', f'PhysicalSizeX="{value:4}"'.encode())
+    path.write_bytes(data)
+    with open_slide(path, assumed_mpp=0.5) as slide:
+        assert slide.mpp == 0.5 and slide.mpp_source.startswith("assumed: ")
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: is no file"):
+        open_slide(tmp_path / "a.png")
+
+
+def test_a_slide_cut_off(tmp_path: Path) -> None:
+    """Whatever a library raises, the message names the file."""
+    path = tmp_path / "a.svs"
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(64, 64))
+    content = path.read_bytes()
+    for part in (0.05, 0.5, 0.8, 0.99):
+        path.write_bytes(content[: int(part * len(content))])
+        with pytest.raises(DataError, match=r"a\.svs: "), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            open_slide(path)

@@ -1,0 +1,81 @@
+"""The resolution: read from tags and metadata, with their units."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tifffile
+from PIL import Image
+
+from nucseg_jax.errors import DataError
+from nucseg_jax.slides import open_slide, resolution
+from nucseg_jax.slides.image_file import read_resolution
+from nucseg_jax.slides.tiff_file import TiffReader
+from tests.slides.pictures import picture, tiled
+
+
+def test_dots_of_a_printer_are_no_resolution(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "a.jpg", dpi=(300, 300))
+    with open_slide(tmp_path / "a.jpg", assumed_mpp=0.25) as slide:
+        assert slide.mpp_source == "assumed: 300 dots an inch is for screens and printers"
+
+
+def ome(side: float, unit: str) -> dict[str, Any]:
+    sizes = {f"PhysicalSize{axis}": side for axis in "XY"}
+    units = {f"PhysicalSize{axis}Unit": unit for axis in "XY"}
+    return {"ome": True, "metadata": {"axes": "YXS", **sizes, **units}}
+
+
+STATED: dict[str, dict[str, Any]] = {
+    "centimetres.tif": {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"},
+    "inches.tif": {"resolution": (50800, 50800), "resolutionunit": "INCH"},
+    "ome.tif": ome(0.5, "µm"),
+    "ome_nm.tif": ome(500, "nm"),
+    "imagej.tif": {
+        "resolution": (2, 2),
+        "resolutionunit": "NONE",
+        "description": "ImageJ=1.54f\nunit=micron\n",
+        "metadata": None,
+    },
+    "no_unit.tif": {"resolution": (20000, 20000), "resolutionunit": "NONE"},
+    "printer.tif": {"resolution": (300, 300), "resolutionunit": "INCH"},
+    "none.tif": {},
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_pillow_alone_reads_the_same_resolution(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    tifffile.imwrite(path, picture(), photometric="rgb", **STATED[name])
+    reader = TiffReader(path)
+    reader.close()
+    found = read_resolution(path)
+    expected = None if name in ("no_unit.tif", "printer.tif", "none.tif") else pytest.approx(0.5)
+    assert found.mpp == expected and found.source == reader.resolution.source
+    assert found.mpp == pytest.approx(reader.resolution.mpp)
+
+
+def test_pixels_that_are_not_square(tmp_path: Path) -> None:
+    path = tiled(tmp_path / "a.tif", picture(), resolution=(20000, 40000))
+    with pytest.raises(DataError, match=r"0\.5 × 0\.25 µm .*not square"):
+        open_slide(path)
+    nearly = resolution.of_pixel(0.2500, 0.2502, "metadata", "a.svs")
+    assert nearly.mpp == pytest.approx(0.2501)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "mpp"),
+    [
+        ('PhysicalSizeX="0.5" PhysicalSizeY="0.5"', 0.5),
+        ('PhysicalSizeX="250" PhysicalSizeXUnit="nm" PhysicalSizeY="2.5e-4" PhysicalSizeYUnit="mm"', 0.25),
+        ('PhysicalSizeX="1" PhysicalSizeXUnit="pixel" PhysicalSizeY="1" PhysicalSizeYUnit="pixel"', None),
+        ("", None),
+        ('PhysicalSizeX="0" PhysicalSizeY="0"', None),
+    ],
+)
+def test_units_of_ome(attributes: str, mpp: float | None) -> None:
+    xml = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels {}/></Image></OME>'
+    found = resolution.of_ome(xml.format(attributes), "a.ome.tif")
+    assert found.mpp == (None if mpp is None else pytest.approx(mpp))
+    with pytest.raises(DataError, match="no XML"):
+        resolution.of_ome("<OME", "a.ome.tif")

@@ -1,0 +1,145 @@
+"""`nucseg stain`: files in, files out, and what it says."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nucseg_jax.cli import main
+from nucseg_jax.io import files
+from nucseg_jax.io.images import read_image
+from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
+from tests.stain.command.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
+
+# --- what is written ---
+
+
+def test_a_folder(tiles, target, out, capsys):
+    assert run(tiles, target=target, out=out) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(f"wrote 2 images, before_after.png and stain.json to {out}: ")
+    assert said.out.endswith(" images/s\n") and "2/2" in said.err and "image/s" in said.err
+    assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
+    normalizer = VahadaneNormalizer().fit(tissue(0))
+    for name, image in (("a.png", tissue(1, BLUER)), ("b.tif", tissue(2, REDDER))):
+        np.testing.assert_array_equal(read_image(out / name), normalizer.transform(image))
+    for name, kind in (("a.png", "PNG"), ("b.tif", "TIFF")):
+        with Image.open(out / name) as image:
+            assert image.format == kind
+
+
+@pytest.mark.parametrize("method", ["reinhard", "identity"])
+def test_other_methods(tiles, target, out, tmp_path, method):
+    assert run(tiles / "a.png", target=target, out=out, options=["--method", method]) == 0
+    normalizer = NORMALIZERS[method]().fit(tissue(0))
+    expected = normalizer.transform(tissue(1, BLUER))
+    np.testing.assert_array_equal(read_image(out / "a.png"), expected)
+    assert (method == "identity") == (expected == tissue(1, BLUER)).all()
+    assert record(out)["images"]["a.png"].keys() >= set(normalizer.target._fields)
+    # The record says the method.
+    run(tiles / "a.png", target=out / "stain.json", out=tmp_path / "again")
+    np.testing.assert_array_equal(read_image(tmp_path / "again" / "a.png"), expected)
+
+
+@pytest.mark.parametrize("ending", ["bmp", "jpg"])
+def test_other_formats_in(tmp_path, target, out, ending):
+    path = save(tmp_path / f"a.{ending}", tissue(1))
+    assert run(path, target=target, out=out, options=["--method", "identity"]) == 0
+    np.testing.assert_array_equal(read_image(out / "a.png"), read_image(path))
+
+
+def test_together(tmp_path, target, out):
+    # As many pixels together as one image of the other tests, for which XLA has compiled.
+    images = {"a": tissue(1, BLUER, 48), "b": tissue(2, REDDER, 48)}
+    for name, image in images.items():
+        save(tmp_path / "tiles" / f"{name}.png", image)
+    assert run(tmp_path / "tiles", target=target, out=out, options=["--together"]) == 0
+    normalizer = VahadaneNormalizer().fit(tissue(0))
+    source = normalizer.estimate(list(images.values())).style
+    for name, image in images.items():
+        np.testing.assert_array_equal(
+            read_image(out / f"{name}.png"), normalizer.transform(image, source=source)
+        )
+    found = record(out)
+    assert found["together"] is True
+    assert found["images"]["a.png"]["matrix"] == source.matrix.tolist()
+    assert found["images"]["a.png"] == found["images"]["b.png"]
+
+
+# --- images that cannot be used ---
+
+
+def test_a_damaged_image_is_skipped(tiles, target, out, capsys):
+    whole = (tiles / "a.png").read_bytes()
+    (tiles / "a.png").write_bytes(whole[: len(whole) // 2])
+    for options in ([], ["--together"]):
+        assert run(tiles, target=target, out=out, options=options) == 1
+        said = capsys.readouterr()
+        assert said.out.startswith("wrote 1 images")
+        assert said.err.endswith("error: 1 of 2 images could not be read\n")
+        (line,) = [line for line in said.err.splitlines() if line.startswith("skipped: ")]
+        assert str(tiles / "a.png") in line and "truncated or damaged" in line
+        assert written(out) == ["b.tif", "before_after.png", "stain.json"]
+        assert list(record(out)["images"]) == ["b.tif"]
+
+
+@pytest.mark.parametrize("options", [[], ["--together"]])
+def test_no_image_can_be_read(tmp_path, target, out, capsys, options):
+    (tmp_path / "a.png").write_text("hello")
+    assert run(tmp_path / "a.png", target=target, out=out, options=options) == 1
+    assert capsys.readouterr().err.endswith("error: wrote nothing: none of 1 images could be read\n")
+    assert written(out) == []
+
+
+@pytest.mark.parametrize("options", [[], ["--together"]])
+def test_a_white_image_falls_back(tmp_path, target, out, capsys, options):
+    path = save(tmp_path / "white.png", WHITE)
+    assert run(path, target=target, out=out, options=options) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
+    assert "no stains found" in line and "taken to have the target's" in line
+    assert options or str(path) in line
+    found = record(out)
+    assert found["images"]["white.png"]["fell_back"] is True
+    assert found["images"]["white.png"]["matrix"] == found["matrix"]
+    assert (read_image(out / "white.png") >= 250).all()
+
+
+# --- options ---
+
+
+def test_options(capsys):
+    assert main(["stain", "a.png", "--out", "x"]) == 2
+    assert "error: Missing option '--target'" in capsys.readouterr().err
+
+
+def test_help():
+    command = [sys.executable, "-m", "nucseg_jax.stain", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "--target" in shown and "--together" in shown and "vahadane" in shown
+
+
+# --- whole or not at all ---
+
+
+def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monkeypatch, capsys):
+    out.mkdir(parents=True)
+    for name in ("b.tif", "before_after.png", "stain.json"):
+        (out / name).write_text("older")
+    replace = os.replace
+
+    def full_disk(source, destination):
+        if str(destination).endswith("b.tif"):
+            raise OSError(28, "No space left on device", str(destination))
+        replace(source, destination)
+
+    monkeypatch.setattr(files.os, "replace", full_disk)
+    assert run(tiles, target=target, out=out, options=["--method", "identity"]) == 1
+    said = capsys.readouterr()
+    assert "error: " in said.err and "No space left" in said.err and "b.tif" in said.err and not said.out
+    assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
+    np.testing.assert_array_equal(read_image(out / "a.png"), tissue(1, BLUER))
+    for name in ("b.tif", "before_after.png", "stain.json"):
+        assert (out / name).read_text() == "older"

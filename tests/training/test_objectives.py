@@ -1,0 +1,81 @@
+"""What training minimises: the branches' losses put together, on annotations and on refined labels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nucseg_jax.models.network import Logits
+from nucseg_jax.models.targets import class_map, edge_map
+from nucseg_jax.training import losses
+from nucseg_jax.training.objectives import OBJECTIVES
+
+SHAPE = (2, 12, 12)
+
+
+def logits(classes: int) -> Logits:
+    generator = np.random.default_rng(0)
+    parts = [generator.standard_normal((*SHAPE, c)).astype(np.float32) for c in (classes, classes, 2)]
+    return Logits(*map(jnp.asarray, parts))
+
+
+@pytest.fixture
+def batch() -> dict[str, jax.Array]:
+    """Two nuclei that touch, one of them alone in the second image; refined labels of any kind."""
+    label_map = np.zeros(SHAPE, np.int32)
+    label_map[:, 2:9, 2:6] = 1
+    label_map[0, 2:9, 6:10] = 2
+    generator = np.random.default_rng(1)
+    soft = {
+        name: generator.dirichlet(np.ones(c), SHAPE).astype(np.float16)
+        for name, c in (("soft_classes", 3), ("soft_edges", 2))
+    }
+    return jax.tree.map(jnp.asarray, {"label_map": label_map, **soft})
+
+
+def hard(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"label_map": batch["label_map"]}
+
+
+def test_cross_entropy_turns_to_refined_labels(batch: dict[str, jax.Array]) -> None:
+    loss = OBJECTIVES["cross_entropy"]
+    labels = class_map(batch["label_map"], 3)
+    found = loss(logits(3), hard(batch)), loss(logits(3), batch)
+    classes = logits(3).classes
+    expected = losses.cross_entropy(classes, labels), losses.kl_divergence(classes, batch["soft_classes"])
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)
+    assert loss.refined == ("soft_classes",)
+
+
+def test_ce2p_adds_up_three_branches(batch: dict[str, jax.Array]) -> None:
+    """½ Lovász + ½ cross-entropy + a tenth of consistency for parsing and fusion, and the edges."""
+    y, loss = logits(3), OBJECTIVES["ce2p"]
+    labels, edges = class_map(batch["label_map"], 3), edge_map(batch["label_map"])
+    assert y.parsing is not None and y.edge is not None
+    kept = [
+        0.5 * jax.jit(losses.lovasz_softmax)(x, labels)
+        + 0.1 * jax.jit(losses.edge_consistency)(x, y.edge, labels)
+        for x in (y.parsing, y.classes)
+    ]
+    replaced = {
+        "hard": [0.5 * losses.cross_entropy(x, labels) for x in (y.parsing, y.classes)]
+        + [losses.balanced_cross_entropy(y.edge, edges)],
+        "soft": [0.5 * losses.kl_divergence(x, batch["soft_classes"]) for x in (y.parsing, y.classes)]
+        + [losses.kl_divergence(y.edge, batch["soft_edges"])],
+    }
+    for given, parts in ((hard(batch), replaced["hard"]), (batch, replaced["soft"])):
+        np.testing.assert_allclose(jax.jit(loss.loss)(y, given), sum(kept + parts), rtol=1e-5, atol=0)
+    assert loss.refined == ("soft_classes", "soft_edges")
+
+
+def test_every_branch_is_taught(batch: dict[str, jax.Array]) -> None:
+    for given in (hard(batch), batch):
+        gradients = jax.jit(jax.grad(OBJECTIVES["ce2p"].loss))(logits(3), given)
+        assert all(np.abs(g).max() > 1e-5 and np.isfinite(g).all() for g in gradients)
+
+
+def test_edges_lie_between_nuclei_that_touch(batch: dict[str, jax.Array]) -> None:
+    """With two classes the class map does not show them: the edge branch learns more than the mask's."""
+    edges, mask = edge_map(batch["label_map"])[0], class_map(batch["label_map"], 2)[0]
+    assert edges[5, 5] == edges[5, 6] == 1 and mask[5, 5] == mask[5, 6] == 1
+    assert edge_map(mask[None])[0, 5, 5] == 0
