@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +31,4 @@ def test_nothing_slow_is_imported_before_it_is_asked_for() -> None:
 def test_few_modules_lie_outside_of_a_room() -> None:
     """A newcomer looks here first."""
     (folder,) = nucseg_jax.__path__
-    from pathlib import Path
-
     assert len(list(Path(folder).glob("*.py"))) <= 8

@@ -49,7 +49,10 @@ def door(*verb: str, arguments: Sequence[str] | None = None) -> None:
 
 
 def be_quiet_when_interrupted() -> None:
-    """End at once on Ctrl-C, where `running.run` does not do so with care: during imports, and at the end."""
+    """Make Ctrl-C end the process at once and without a traceback: during imports, and at the end.
+
+    In between, `running.run` lets the command clean up.
+    """
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))

@@ -13,11 +13,11 @@ _RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
 
 
 def predict(
+    workdir: Annotated[Path, typer.Option(metavar="RUN", help="A trained run's folder.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; made if need be.")],
     slides: Annotated[
         list[Path] | None, typer.Argument(metavar="SLIDE", help="Slides, images, or folders of them.")
     ] = None,
-    workdir: Annotated[Path, typer.Option(metavar="RUN", help="A trained run's folder.")] = ...,  # type: ignore[assignment]
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; made if need be.")] = ...,  # type: ignore[assignment]
     lists: Annotated[
         list[Path] | None,
         typer.Option("--list", metavar="FILE", help="Files that name more slides, one a line."),

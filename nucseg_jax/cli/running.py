@@ -91,7 +91,7 @@ def _say(error: object, code: int) -> int:
 
 
 def _given(error: Exception, arguments: Sequence[str]) -> str:
-    """What was given to the option that an error is about, which some of Typer's messages do not say."""
+    """The value that an error is about, as the end of its message; empty where the message has it."""
     options = getattr(getattr(error, "param", None), "opts", ())
     if getattr(getattr(error, "param", None), "nargs", 1) != 1:
         return ""
