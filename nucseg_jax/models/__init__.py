@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models.ce2p import CE2P
+from nucseg_jax.models.efficient_unet import EfficientUNet, EfficientUNetHalf
 from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
@@ -26,10 +27,15 @@ NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "segnet": SegNet,
     "psp_segnet": PSPSegNet,
     "self_correction": CE2P,
+    "efficient_unet": EfficientUNet,
+    "efficient_unet_half": EfficientUNetHalf,
 }
 
-IMAGENET_ENCODERS = ("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction")
-"""Networks whose encoder the paper starts from ImageNet weights."""
+IMAGENET_ENCODERS = (
+    *("fcn8", "fcn16", "fcn32", "psp_segnet", "self_correction"),
+    *("efficient_unet", "efficient_unet_half"),
+)
+"""Networks whose encoder is meant to start from ImageNet's weights."""
 
 WHOLE_IMAGE_NETWORKS = ("psp_segnet", "self_correction")
 """Networks that pool over all they are given: what they say of a pixel changes with the size of a tile."""

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models.convolution import Window, convolve, convolve_transposed
+from nucseg_jax.models.convolution import Window, convolve, convolve_depthwise, convolve_transposed
 
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
@@ -42,7 +42,9 @@ def _uniform(bound: float) -> nnx.Initializer:
 
 
 class Conv(nnx.Conv):
-    """A square convolution padded by dilation · (kernel // 2) zeros on both sides, by `convolution.convolve`.
+    """A square convolution, by `convolution.convolve`.
+
+    Padded by dilation · (kernel // 2) zeros on both sides, or by `padding` (before, after).
 
     "SAME" would pad strided convolutions on even sizes on one side only, unlike PyTorch. The bias starts
     as in PyTorch, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), unless `bias_init` says otherwise.
@@ -56,21 +58,22 @@ class Conv(nnx.Conv):
         *,
         stride: int = 1,
         dilation: int = 1,
+        padding: tuple[int, int] | None = None,
         bias: bool = True,
         kernel_init: nnx.Initializer = torch_uniform,
         bias_init: nnx.Initializer | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        pad = dilation * (kernel // 2)
-        self.window = Window(stride, dilation, (pad, pad))
+        before, after = padding or (dilation * (kernel // 2),) * 2
+        self.window = Window(stride, dilation, (before, after))
         super().__init__(
             in_channels,
             out_channels,
             (kernel, kernel),
             strides=(stride, stride),
             kernel_dilation=(dilation, dilation),
-            padding=((pad, pad), (pad, pad)),
+            padding=((before, after), (before, after)),
             use_bias=bias,
             kernel_init=kernel_init,
             bias_init=bias_init or _uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
@@ -82,6 +85,47 @@ class Conv(nnx.Conv):
         """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
         y = convolve(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
         return y if self.bias is None else _add_bias(y, self.bias[...])
+
+
+class DepthwiseConv(nnx.Conv):
+    """A square convolution of each channel with a kernel of its own, without bias.
+
+    Args:
+      channels: that come in, and out.
+      kernel: side of the kernels.
+      stride: step of the window in pixels.
+      padding: zeros (before, after) each axis.
+      dtype: compute dtype.
+      rngs: of the weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: tuple[int, int],
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.window = Window(stride, 1, padding)
+        super().__init__(
+            channels,
+            channels,
+            (kernel, kernel),
+            strides=(stride, stride),
+            padding=(padding, padding),
+            feature_group_count=channels,
+            use_bias=False,
+            kernel_init=he_normal,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
+        """inputs: [B,H,W,C] → [B,h,w,C] in the compute dtype."""
+        return convolve_depthwise(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
 
 
 @jax.custom_vjp
@@ -210,8 +254,16 @@ class BatchNorm(nnx.BatchNorm):
     statistics agrees exactly, the running variance of a training run does not.
     """
 
-    def __init__(self, channels: int, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
-        super().__init__(channels, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+    def __init__(
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:  # type: ignore[override]
         """x: [B,H,W,C] → the same in the compute dtype.

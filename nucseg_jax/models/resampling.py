@@ -58,6 +58,28 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     return x.reshape(batch, 2 * height, 2 * width, channels)
 
 
+def double_bilinear(x: jax.Array) -> jax.Array:
+    """Bilinear resizing to twice the size, between pixel centres: the same at every pixel but the border.
+
+    As PyTorch's `interpolate(scale_factor=2, mode="bilinear", align_corners=False)`. Unlike
+    `resize_bilinear`'s, whose corners are aligned, what it makes of a pixel does not depend on the size.
+
+    Args:
+      x: [B,H,W,C].
+
+    Returns:
+      [B,2H,2W,C].
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        first, last = (jax.lax.slice_in_dim(x, i, i + 1, axis=axis) for i in (0, size - 1))
+        before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, size - 1, axis=axis)], axis)
+        after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, size, axis=axis), last], axis)
+        pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+        x = pair.reshape(*x.shape[:axis], 2 * size, *x.shape[axis + 1 :])
+    return x
+
+
 FEW_PIXELS = 8
 """Values a row of a matrix up to which `_multiply_axis` adds pixels instead of multiplying."""
 

@@ -42,6 +42,26 @@ def class_map(label_map: jax.Array, num_classes: int) -> jax.Array:
     return nucleus + nucleus * edge_map(label_map)
 
 
+def class_probabilities(label_map: jax.Array, num_classes: int, depth: jax.Array | None = None) -> jax.Array:
+    """What each pixel is, as probabilities of the classes.
+
+    Args:
+      label_map: int32 [B, H, W], 0 = background.
+      num_classes: 2 or 3.
+      depth: uint8 [B, H, W], how deep a pixel lies in its nucleus, 255 = as deep as any
+        (`data.distances.relative_depth`): a pixel is boundary for what it lacks. None: the boundary is
+        `class_map`'s.
+
+    Returns:
+      float32 [B, H, W, C], their sum is 1.
+    """
+    if depth is None or num_classes < 3:
+        return jax.nn.one_hot(class_map(label_map, num_classes), num_classes)
+    nucleus = (label_map > 0).astype(jnp.float32)
+    inside = nucleus * depth.astype(jnp.float32) / 255.0
+    return jnp.stack([1.0 - nucleus, inside, nucleus - inside], axis=-1)
+
+
 def edge_map(label_map: jax.Array) -> jax.Array:
     """1 on the pixels within 2 px (`EDGE_PX`) of a pixel of another label, on either side; else 0.
 

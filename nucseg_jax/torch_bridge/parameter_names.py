@@ -7,8 +7,9 @@ from typing import NamedTuple
 from flax import nnx
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import fc_densenet, resnet, unet, vgg
+from nucseg_jax.models import efficientnet, fc_densenet, resnet, unet, vgg
 from nucseg_jax.models.ce2p import CE2P
+from nucseg_jax.models.efficient_unet import CHANNELS, HALF_SIZE, EfficientUNet, EfficientUNetHalf
 from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.psp_segnet import PSPSegNet
@@ -68,6 +69,37 @@ def _deep_stem(target: str) -> Iterator[Pair]:
     for j in (1, 2, 3):
         yield _conv(f"conv{j}", f"{target}stem.conv{j}")
         yield _norm(f"bn{j}", f"{target}stem.bn{j}")
+
+
+def _efficientnet_lite0() -> Iterator[Pair]:
+    yield _conv("_conv_stem", "stem.conv")
+    yield _norm("_bn0", "stem.bn")
+    number = 0
+    for i, stage in enumerate(efficientnet.STAGES):
+        for j in range(stage.blocks):
+            block, path = f"_blocks.{number}", f"stages.{i}.{j}"
+            if stage.expansion > 1:
+                yield _conv(f"{block}._expand_conv", f"{path}.expand.conv")
+                yield _norm(f"{block}._bn0", f"{path}.expand.bn")
+            yield _conv(f"{block}._depthwise_conv", f"{path}.depthwise.conv")
+            yield _norm(f"{block}._bn1", f"{path}.depthwise.bn")
+            yield _conv(f"{block}._project_conv", f"{path}.project.conv")
+            yield _norm(f"{block}._bn2", f"{path}.project.bn")
+            number += 1
+
+
+def _efficient_unet(blocks: int) -> Iterator[Pair]:
+    for pair in _efficientnet_lite0():
+        yield Pair(f"encoder.{pair.torch}", f"encoder.{pair.flax}", pair.kind)
+    for i in range(blocks):
+        block = f"decoder.{i}"
+        yield _conv(f"{block}.up", f"{block}.up")
+        if i < len(efficientnet.FEATURES) - 1:
+            yield _conv(f"{block}.skip", f"{block}.skip")
+        yield _norm(f"{block}.bn1", f"{block}.bn1")
+        yield _conv(f"{block}.conv", f"{block}.conv")
+        yield _norm(f"{block}.bn2", f"{block}.bn2")
+    yield _conv("classifier", "classifier")
 
 
 def _fcn8() -> Iterator[Pair]:
@@ -167,7 +199,7 @@ def _self_correction() -> Iterator[Pair]:
 
 
 class Published(NamedTuple):
-    """A published network: its name, its Flax class, its table."""
+    """A network with a PyTorch twin: its name, its Flax class, its table. Subclasses come first."""
 
     name: str
     network: type[nnx.Module]
@@ -181,11 +213,14 @@ PUBLISHED = (
     Published("segnet", SegNet, tuple(_segnet())),
     Published("psp_segnet", PSPSegNet, tuple(_psp_segnet())),
     Published("self_correction", CE2P, tuple(_self_correction())),
+    Published("efficient_unet_half", EfficientUNetHalf, tuple(_efficient_unet(len(HALF_SIZE)))),
+    Published("efficient_unet", EfficientUNet, tuple(_efficient_unet(len(CHANNELS)))),
 )
 
 VGG16_TABLE: Table = tuple(_vgg16("", ""))
 RESNET101_TABLE: Table = (_conv("conv1", "stem.conv"), _norm("bn1", "stem.bn"), *_resnet101_stages(""))
 DEEP_STEM_RESNET101_TABLE: Table = (*_deep_stem(""), *_resnet101_stages(""))
+EFFICIENTNET_LITE0_TABLE: Table = tuple(_efficientnet_lite0())
 
 
 def table_of(model: nnx.Module) -> Table:

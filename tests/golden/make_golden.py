@@ -24,6 +24,8 @@ NETWORKS = {  # width and seed
     "segnet": (1 / 16, 0),
     "psp_segnet": (1 / 32, 0),
     "self_correction": (1 / 32, 0),
+    "efficient_unet": (1 / 8, 3),
+    "efficient_unet_half": (1 / 8, 3),
 }
 
 

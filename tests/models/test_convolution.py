@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from nucseg_jax.models import layers, resampling
-from nucseg_jax.models.convolution import Window, convolve, convolve_transposed, cpu
+from nucseg_jax.models.convolution import Window, convolve, convolve_depthwise, convolve_transposed, cpu
 from nucseg_jax.models.convolution.cpu_blocks import BlockSize
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -172,3 +172,38 @@ def test_other_backends_take_xlas_convolutions() -> None:
     on_gpu = step.trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
     assert on_gpu.count("stablehlo.convolution") == 2 and "stablehlo.dot_general" not in on_gpu
     assert "stablehlo.dot_general" in step.lower(*operands).as_text()
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    size=st.tuples(st.integers(6, 12), st.integers(6, 12)),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.integers(1, 3),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+)
+@example(size=(8, 10), kernel=3, stride=2, padding=(0, 1))  # EfficientNet's
+@example(size=(8, 10), kernel=5, stride=2, padding=(1, 2))
+@example(size=(7, 9), kernel=5, stride=1, padding=(2, 2))
+def test_depthwise_convolutions_are_xlas_grouped_ones(
+    size: tuple[int, int], kernel: int, stride: int, padding: tuple[int, int]
+) -> None:
+    before, after = (min(side, kernel - 1) for side in padding)  # more would see nothing but zeros
+    padding = before, after
+    window = Window(stride, 1, padding)
+    assert_same(
+        lambda x, k: convolve_depthwise(x, k, window),
+        lambda x, k: lax.conv_general_dilated(
+            x, k, (stride,) * 2, (padding,) * 2, dimension_numbers=DIMENSIONS, feature_group_count=3
+        ),
+        random(2, *size, 3),
+        random(kernel, kernel, 1, 3, seed=2),
+    )
+
+
+def test_bfloat16_depthwise_gradients_are_summed_in_float32() -> None:
+    """512 products of 1: a bfloat16 sum would stop at 256."""
+    x = jnp.ones((2, 16, 16, 1), jnp.bfloat16)
+    kernel = jnp.ones((1, 1, 1, 1), jnp.float32)
+    gradient = jax.grad(lambda k: convolve_depthwise(x, k, Window()).astype(jnp.float32).sum())(kernel)
+    assert gradient.dtype == jnp.float32
+    np.testing.assert_array_equal(gradient, [[[[512]]]])

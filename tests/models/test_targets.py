@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models.targets import EDGE_PX, check_classes, class_map, edge_map, spread
+from nucseg_jax.models.targets import EDGE_PX, check_classes, class_map, class_probabilities, edge_map, spread
 
 
 def test_touching_nuclei_have_a_boundary_on_both_sides() -> None:
@@ -93,3 +93,16 @@ def test_the_spreads_gradient_goes_to_the_extremes() -> None:
     gradient = gradient_of(jnp.zeros((1, 4, 5)).at[0, 0, 0].set(1), jnp.ones((1, 4, 5)))
     assert gradient[0, 0, 0] == 9
     np.testing.assert_allclose(gradient.sum(), 0, rtol=0, atol=1e-5)
+
+
+def test_class_probabilities_follow_the_depth() -> None:
+    """A pixel is boundary for what it lacks to its nucleus's middle; without depths classes are hard."""
+    labels = jnp.asarray([[[0, 1, 1, 2]]], jnp.int32)
+    depth = jnp.asarray([[[7, 51, 255, 0]]], jnp.uint8)
+    found = class_probabilities(labels, 3, depth)
+    expected = [[[[1, 0, 0], [0, 0.2, 0.8], [0, 1, 0], [0, 0, 1]]]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+    for classes in (2, 3):
+        hard = class_probabilities(labels, classes)
+        np.testing.assert_array_equal(hard.argmax(-1), class_map(labels, classes))
+        np.testing.assert_array_equal(hard.max(-1), 1)

@@ -15,7 +15,7 @@ from nucseg_jax.torch_bridge.calibration import calibrate, weaken_residuals
 from nucseg_jax.torch_bridge.networks import create_torch_network
 from tests.networks import empty_network
 
-PUBLISHED = ("fcn8", "fc_densenet", "unet", "segnet", "psp_segnet", "self_correction")
+PUBLISHED = ("fcn8", "fc_densenet", "unet", "segnet", "psp_segnet", "self_correction", "efficient_unet")
 WEIGHTS = nnx.Any(nnx.Param, nnx.BatchStat)
 
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: E402
 
 from nucseg_jax.models import (  # noqa: E402
     NETWORKS,
+    efficientnet,
     layers,
     resampling,
 )
@@ -175,6 +176,17 @@ def self_correction(calls: Calls) -> Steps:
     yield same(calls, "fusion", "fusion")
 
 
+def efficient_unet(calls: Calls) -> Steps:
+    (images,), _ = calls["encoder._conv_stem"]
+    yield Step("encoder.stem", (images,), F.relu6(calls["encoder._bn0"].output))
+    places = [(i, j) for i, stage in enumerate(efficientnet.STAGES) for j in range(stage.blocks)]
+    for number, (i, j) in enumerate(places):
+        yield same(calls, f"encoder._blocks.{number}", f"encoder.stages.{i}.{j}")
+    for i in range(sum(name.count(".") == 1 and name.startswith("decoder.") for name in calls)):
+        yield same(calls, f"decoder.{i}", f"decoder.{i}")
+    yield same(calls, "classifier", "classifier")
+
+
 STEPS: dict[str, Callable[[Calls], Steps]] = {
     "fcn8": lambda calls: fcn(calls, 2),
     "fcn16": lambda calls: fcn(calls, 1),
@@ -184,6 +196,8 @@ STEPS: dict[str, Callable[[Calls], Steps]] = {
     "segnet": segnet,
     "psp_segnet": psp_segnet,
     "self_correction": self_correction,
+    "efficient_unet": efficient_unet,
+    "efficient_unet_half": efficient_unet,
 }
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -10,7 +11,7 @@ from nucseg_jax import devices
 from nucseg_jax.cli import main as nucseg
 from nucseg_jax.config import get_config
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import create_model
+from nucseg_jax.models import create_model, efficientnet
 from nucseg_jax.models.network import InputFormat
 from nucseg_jax.runs import checkpoint
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
@@ -25,7 +26,7 @@ from nucseg_jax.torch_bridge.checkpoints import (  # noqa: E402
     TorchFileError,
     read_state_dict,
 )
-from nucseg_jax.torch_bridge.imagenet import load_encoder  # noqa: E402
+from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # noqa: E402
 from nucseg_jax.torch_bridge.networks import create_torch_network  # noqa: E402
 
 WIDTH = 1 / 16
@@ -207,3 +208,30 @@ def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.Capt
     assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
     assert nucseg(["compare", "--model", "unet", *options, "--images", str(unet[1])]) == 2
     assert "cannot read the image" in capsys.readouterr().err
+
+
+def test_the_packaged_efficientnet_is_taken_over_exactly() -> None:
+    """Features of the published architecture with the published weights, on images of ImageNet's kind."""
+    from efficientnet_lite_pytorch import EfficientNet
+
+    file = encoder_file("efficientnet-lite0")
+    theirs = EfficientNet.from_name("efficientnet-lite0")
+    theirs.load_state_dict(torch.load(file, weights_only=True))
+    theirs.eval()
+    model = create_model("efficient_unet", rngs=nnx.Rngs(0))
+    assert "trained on RGB images" in load_encoder(model, file)
+    model.eval()
+    images = np.random.default_rng(0).random((1, 96, 128, 3), np.float32)
+    normalised = np.array(efficientnet.normalise(jnp.asarray(images)))
+    found = nnx.jit(lambda encoder, x: encoder(x))(model.encoder, normalised)
+    x = torch.from_numpy(normalised).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        x = torch.nn.functional.relu6(theirs._bn0(theirs._conv_stem(x)))
+        expected = []
+        for number, block in enumerate(theirs._blocks):
+            x = block(x)
+            if number in (0, 2, 4, 10, 15):
+                expected.append(x.permute(0, 2, 3, 1).numpy())
+    assert [y.shape[1:] for y in found] == [y.shape[1:] for y in expected]
+    for ours, feature in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, feature, rtol=0, atol=1e-5 * np.ptp(feature))

@@ -46,6 +46,8 @@ WITHOUT_EFFECT = {
     "segnet": r"(en|de)coders\.\d\.features\.[03]\.bias",
     "psp_segnet": r"upsample\d\.conv1\.bias|fs\d\.conv\.bias",
     "self_correction": "(?!)",  # none: these convolutions have no bias
+    # Where only 1×1 convolutions and batch norms follow, up to the next features that the decoder takes.
+    "efficient_unet": r"encoder\._blocks\.([567]|1[1-4])\._bn2\.bias",
 }
 
 

@@ -16,6 +16,8 @@ from nucseg_jax.torch_bridge.networks.ce2p import CE2P  # noqa: E402
 
 STATE_DICTS = Path(__file__).parent.parent / "golden" / "state_dicts"
 PARAMETERS = {
+    "efficient_unet": 3_832_098,
+    "efficient_unet_half": 3_825_154,
     "fc_densenet": 9_319_778,
     "fcn8": 18_643_746,
     "psp_segnet": 122_925_064,

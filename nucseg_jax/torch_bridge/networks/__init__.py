@@ -13,6 +13,7 @@ from torch import nn
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.torch_bridge.networks.ce2p import CE2P
+from nucseg_jax.torch_bridge.networks.efficient_unet import HALF_SIZE, EfficientUNet
 from nucseg_jax.torch_bridge.networks.fc_densenet import FCDenseNet
 from nucseg_jax.torch_bridge.networks.fcn8 import FCN
 from nucseg_jax.torch_bridge.networks.psp_segnet import PSPSegNet
@@ -20,6 +21,8 @@ from nucseg_jax.torch_bridge.networks.segnet import SegNet
 from nucseg_jax.torch_bridge.networks.unet import UNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "efficient_unet": EfficientUNet,
+    "efficient_unet_half": partial(EfficientUNet, HALF_SIZE),
     "fc_densenet": FCDenseNet,
     "fcn16": partial(FCN, stride=16),
     "fcn32": partial(FCN, stride=32),

@@ -1,0 +1,155 @@
+"""Depthwise convolutions: each channel with a kernel of its own.
+
+XLA's CPU backend runs convolutions of many groups far below the processor's speed. There they are written as
+sums of shifted images, each times a tap of the kernel. Values differ by float rounding only.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from nucseg_jax.models.convolution.by_backend import settle
+from nucseg_jax.models.convolution.precision import sum_dtype, widened
+from nucseg_jax.models.convolution.windows import NHWC, Window, tap_views
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve_depthwise(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The convolution (cross-correlation) of each channel with its own square kernel.
+
+    Args:
+      x: [B,H,W,C].
+      kernel: [k,k,1,C], as the parameter is; rounded to the dtype of `x` here.
+      window: stride and padding, which is less than k; no dilation.
+
+    Returns:
+      [B,h,w,C] in the dtype of `x`.
+    """
+    return _keep_operands(x, kernel, window)[0]
+
+
+def _keep_operands(
+    x: jax.Array, kernel: jax.Array, window: Window
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    x = settle(x)
+    y = lax.platform_dependent(
+        x,
+        kernel.astype(x.dtype),
+        cpu=partial(shifted_sums, window=window),
+        default=partial(grouped, window=window),
+    )
+    return y, (x, kernel)
+
+
+def _gradients(
+    window: Window, operands: tuple[jax.Array, jax.Array], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = operands
+    dy = settle(dy)
+    dx = lax.platform_dependent(
+        x,
+        kernel.astype(x.dtype),
+        dy,
+        cpu=partial(_image_gradient_on_cpu, window=window),
+        default=partial(_image_gradient, window=window),
+    )
+    dk = lax.platform_dependent(
+        x,
+        dy,
+        cpu=partial(_kernel_gradient_on_cpu, size=kernel.shape[0], window=window),
+        default=partial(_kernel_gradient, size=kernel.shape[0], window=window),
+    )
+    return dx, dk.astype(kernel.dtype)
+
+
+convolve_depthwise.defvjp(_keep_operands, _gradients)
+
+
+def shifted_sums(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    """As a sum over taps, in at least float32."""
+    size, wide = kernel.shape[0], sum_dtype(x)
+    views = tap_views(x, size=size, window=window)
+    taps = kernel.reshape(size * size, 1, 1, 1, -1)
+    total = views[0].astype(wide) * taps[0].astype(wide)
+    for view, tap in zip(views[1:], taps[1:], strict=True):
+        total += view.astype(wide) * tap.astype(wide)
+    return total.astype(x.dtype)
+
+
+def grouped(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    """As XLA's convolution of as many groups as there are channels."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (window.stride,) * 2,
+        (window.padding,) * 2,
+        dimension_numbers=NHWC,
+        feature_group_count=x.shape[-1],
+    )
+
+
+def _image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, window: Window) -> jax.Array:
+    return jax.linear_transpose(partial(grouped, kernel=kernel, window=window), x)(dy)[0]
+
+
+def _kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    x, dy = widened(x, dy)
+    shape = jax.ShapeDtypeStruct((size, size, 1, x.shape[-1]), x.dtype)
+    return jax.linear_transpose(lambda kernel: grouped(x, kernel, window=window), shape)(dy)[0]
+
+
+def _image_gradient_on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, window: Window) -> jax.Array:
+    size, (before, after) = kernel.shape[0], window.padding
+    if window.stride == 1:
+        around = Window(padding=(size - 1 - before, size - 1 - after))
+        return shifted_sums(dy, kernel[::-1, ::-1], window=around)
+    return _strided_image_gradient(x, kernel, dy, window)
+
+
+def _strided_image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, window: Window) -> jax.Array:
+    """With stride s: s² images of 1/s of the size, interleaved; each sums the taps that meet its pixels."""
+    size, stride, (before, after) = kernel.shape[0], window.stride, window.padding
+    wide, most = sum_dtype(x), -(-size // stride) - 1
+    height, width = (-(-(side + before + after) // stride) for side in x.shape[1:3])
+    ends = ((most, height - dy.shape[1]), (most, width - dy.shape[2]))
+    around = jnp.pad(dy, ((0, 0), *ends, (0, 0))).astype(wide)
+    taps = kernel.reshape(size, size, 1, 1, 1, -1).astype(wide)
+    images = []
+    for row in range(stride):
+        for column in range(stride):
+            total = jnp.zeros((x.shape[0], height, width, x.shape[3]), wide)
+            for i in range(len(range(row, size, stride))):
+                for j in range(len(range(column, size, stride))):
+                    moved = around[:, most - i : most - i + height, most - j : most - j + width]
+                    total += moved * taps[row + stride * i, column + stride * j]
+            images.append(total)
+    grid = jnp.stack(images, 1).reshape(x.shape[0], stride, stride, height, width, -1)
+    grid = grid.transpose(0, 3, 1, 4, 2, 5).reshape(x.shape[0], height * stride, width * stride, -1)
+    return grid[:, before : before + x.shape[1], before : before + x.shape[2]].astype(x.dtype)
+
+
+def _kernel_gradient_on_cpu(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    """The kernel's gradient, in at least float32.
+
+    A loop over rows adds up products by column; a sum over the columns follows. XLA's sums of a product over
+    all pixels take four times as long.
+    """
+    x, dy = widened(x, dy)
+    stride = window.stride
+    x = jnp.pad(x, ((0, 0), window.padding, window.padding, (0, 0)))
+    batch, height, width, channels = dy.shape
+    last = (width - 1) * stride + 1
+
+    def add_row(i: jax.Array, total: jax.Array) -> jax.Array:
+        image, row = i // height, i % height
+        slopes = jax.lax.dynamic_slice(dy, (image, row, 0, 0), (1, 1, width, channels))[0, 0]
+        met = (1, size, x.shape[2], channels)
+        rows = jax.lax.dynamic_slice(x, (image, row * stride, 0, 0), met)[0]
+        products = [rows[u, v : v + last : stride] * slopes for u in range(size) for v in range(size)]
+        return total + jnp.stack(products)
+
+    zeros = jnp.zeros((size * size, width, channels), dy.dtype)
+    total = jax.lax.fori_loop(0, batch * height, add_row, zeros)
+    return total.sum(1).reshape(size, size, 1, channels)
