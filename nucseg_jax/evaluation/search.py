@@ -38,8 +38,14 @@ GRIDS: dict[str, Grid] = {
         "min_marker_um2": (0.625, 1.25),
         "min_area_um2": _AREAS_UM2,
     },
+    "depth": {
+        "threshold": _THRESHOLDS,
+        "h": (0.1, 0.15, 0.2, 0.25),
+        "smoothing_um": (0.25, 0.5, 0.75),
+        "min_area_um2": (*_AREAS_UM2, 6.25),
+    },
 }
-"""What is tried: every combination. A network without a class for boundaries has no `boundary`."""
+"""What is tried: every combination; the last two only of networks with a class for boundaries."""
 
 
 class Scene(NamedTuple):
@@ -92,11 +98,11 @@ def search(scenes: Sequence[Scene], grids: Mapping[str, Grid] = GRIDS) -> list[S
       grids: by method; a grid has all parameters of its method, `min_area_um2` among them.
 
     Returns:
-      The settings in the order of the grids; without `boundary` where the maps have none.
+      The settings in the order of the grids; without those that need boundaries where the maps have none.
     """
     settings = []
     for method, grid in grids.items():
-        if method == "boundary" and scenes[0].nucleus_map.boundary is None:
+        if method in instances.WITH_BOUNDARY and scenes[0].nucleus_map.boundary is None:
             continue
         others = {key: values for key, values in grid.items() if key != "min_area_um2"}
         combinations = list(itertools.product(*others.values()))

@@ -1,18 +1,27 @@
 """Probabilities → nuclei: `split` applies the method that `config.instances` names. Imports no JAX.
 
-`methods` has all three; nuclei that touch are parted there.
+`methods` has all four; nuclei that touch are parted there.
 """
 
-from nucseg_jax.instances.methods import by_boundary, components, split, watershed
+from nucseg_jax.instances.methods import by_boundary, by_depth, components, split, watershed
 from nucseg_jax.instances.nucleus_map import NucleusMap
-from nucseg_jax.instances.parameters import METHODS, NEEDS_BOUNDARY, area_px, check, parameters_px
+from nucseg_jax.instances.parameters import (
+    METHODS,
+    NEEDS_BOUNDARY,
+    WITH_BOUNDARY,
+    area_px,
+    check,
+    parameters_px,
+)
 
 __all__ = [
     "METHODS",
     "NEEDS_BOUNDARY",
+    "WITH_BOUNDARY",
     "NucleusMap",
     "area_px",
     "by_boundary",
+    "by_depth",
     "check",
     "components",
     "parameters_px",

@@ -8,11 +8,14 @@ from ml_collections import ConfigDict
 
 from nucseg_jax.errors import UserError
 
-METHODS = ("components", "watershed", "boundary")
+METHODS = ("components", "watershed", "boundary", "depth")
 """Values of `instances.method`; each has its parameters under its own name."""
 
+WITH_BOUNDARY = ("boundary", "depth")
+"""Methods that need a network with a class for boundaries."""
+
 NEEDS_BOUNDARY = (
-    "instances.method = 'boundary' needs a network with a class for boundaries: train one with "
+    "instances.method = 'boundary' (or 'depth') needs a network with a class for boundaries: train one with "
     "model.num_classes = 3, or set instances.method to components or watershed"
 )
 
@@ -24,6 +27,7 @@ _NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
 _ALLOWED = {
     "threshold": _PROBABILITY,
     "inside_threshold": _PROBABILITY,
+    "h": _PROBABILITY,
     **dict.fromkeys(("h_um", "smoothing_um", "min_marker_um2", "min_area_um2"), _NOT_NEGATIVE),
     **dict.fromkeys(("h_px", "smoothing_px", "min_marker_px", "min_area_px"), _NOT_NEGATIVE),
 }

@@ -13,11 +13,13 @@ from scipy import ndimage
 
 from nucseg_jax import metrics
 from nucseg_jax.config import get_config
+from nucseg_jax.data.distances import relative_depth
 from nucseg_jax.errors import UserError
 from nucseg_jax.instances import (
     METHODS,
     NucleusMap,
     by_boundary,
+    by_depth,
     components,
     split,
     watershed,
@@ -229,7 +231,51 @@ def test_nuclei_by_boundary_cover_the_mask(nucleus: NDArray, share: NDArray) -> 
     assert_sound(grow(nucleus_map), nucleus_map.mask)
 
 
+# By depth
+
+
+def deep(truth: Labels) -> NucleusMap:
+    """What a network says that knows how deep each pixel lies in its nucleus."""
+    nucleus = (truth > 0).astype(np.float32)
+    return NucleusMap(nucleus, nucleus * (1 - relative_depth(truth).astype(np.float32) / 255))
+
+
+def dive(nucleus_map: NucleusMap, h: float = 0.2, smoothing_px: float = 1.0) -> Labels:
+    return by_depth(nucleus_map, threshold=0.5, h=h, smoothing_px=smoothing_px)
+
+
+def test_nuclei_that_touch_are_parted_between_their_middles() -> None:
+    """Even where their common mask has no waist: two halves of one disc."""
+    halves = discs((30, 40, 16))
+    halves[:, 40:] *= 2
+    for truth in (TOUCHING, halves):
+        found = dive(deep(truth))
+        assert_sound(found, truth > 0)
+        assert equal_up_to_names(truth, found, pixels=0 if truth is TOUCHING else 4)
+
+
+def test_a_summit_must_rise_over_its_pass() -> None:
+    """The depth of two overlapping discs falls to about a tenth between them."""
+    assert [dive(deep(TOUCHING), h).max() for h in (0.1, 0.5, 0.95)] == [4, 4, 3]
+
+
+def test_the_lowest_nucleus_is_one() -> None:
+    """All boundary: its summit is the ground."""
+    nucleus = (discs((20, 20, 8)) > 0).astype(np.float32)
+    assert dive(NucleusMap(nucleus, nucleus)).max() == 1
+
+
+@given(
+    arrays(np.float32, (9, 11), elements=st.floats(0, 1, width=32)),
+    arrays(np.float32, (9, 11), elements=st.floats(0, 1, width=32)),
+)
+def test_nuclei_by_depth_cover_the_mask(nucleus: NDArray, share: NDArray) -> None:
+    assert_sound(dive(NucleusMap(nucleus, nucleus * share)), nucleus > 0.5)
+
+
 def test_without_a_boundary_the_error_says_what_to_change() -> None:
+    with pytest.raises(UserError, match=r"instances\.method = 'boundary' .*model\.num_classes = 3"):
+        dive(NucleusMap(np.ones((4, 4), np.float32)))
     with pytest.raises(UserError, match=r"instances\.method = 'boundary' .*model\.num_classes = 3"):
         grow(NucleusMap(np.zeros((4, 4), np.float32)))
 
