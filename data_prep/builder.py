@@ -8,7 +8,7 @@ import contextlib
 import importlib.metadata
 import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from nucseg_jax.data.dataset import default_source
 from nucseg_jax.data.tensorflow import import_tensorflow
 from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.slides import resolution
@@ -78,10 +79,14 @@ def make_config(
 class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """Images with instance label maps; the manual folder of TFDS is the source folder."""
+    """Images with instance label maps.
+
+    The source folders are those of `prepare_from`; where TFDS prepares by itself, its manual folder.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
+    _folders: tuple[Path, ...] = ()
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.size
@@ -97,6 +102,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
                     "original_label_map": _label_map(None),
                     "id": tfds.features.Text(),
                     "organ": tfds.features.Text(),
+                    "source": tfds.features.Text(),
                 }
             ),
             metadata=tfds.core.MetadataDict(self.recipe()),
@@ -112,21 +118,22 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             "size": config.size,
         }
 
-    def prepare_from(self, source: Path) -> None:
+    def prepare_from(self, folders: Sequence[Path]) -> None:
         """Prepare the dataset on disk.
 
         TFDS writes to a folder `incomplete...VERSION` and renames it at the end, so that a killed run
         leaves nothing that loads as a dataset.
 
         Args:
-          source: the folder with the raw files.
+          folders: those with the raw files, at least one.
 
         Raises:
           DataError: see `prepare.plan`.
         """
         import_tensorflow()  # before TFDS does: it would take all of a GPU
         tfds.disable_progress_bar()
-        config = tfds.download.DownloadConfig(manual_dir=source, try_download_gcs=False)
+        self._folders = tuple(folders)
+        config = tfds.download.DownloadConfig(manual_dir=folders[0], try_download_gcs=False)
         # TFDS tells of a download that does not take place, and wants a folder for it.
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
             self.download_and_prepare(download_dir=downloads, download_config=config, file_format="tfrecord")
@@ -135,7 +142,8 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
         config = self.builder_config
         preparation = prepare.plan(
             config.manifest,
-            Path(dl_manager.manual_dir),
+            self._folders or [Path(dl_manager.manual_dir)],
+            source=default_source(f"{self.name}/{config.name}", self.recipe()),
             stain=config.stain,
             stain_backend=config.stain_backend,
             size=config.size,

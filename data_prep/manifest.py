@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,22 @@ SPLITS_FOLDER = Path(__file__).parent / "splits"
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image. sha256: of its decoded RGB bytes (`images.pixel_sha256`), or empty if not known."""
+    """One image.
+
+    Attributes:
+      sha256: of its decoded RGB bytes (`images.pixel_sha256`), or empty if not known.
+      source: where it is from, such as "monuseg"; empty: the name of the dataset is its source.
+    """
 
     id: str
     split: str
     organ: str
     sha256: str
+    source: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """What `load` reads; without an empty source, as manifests of earlier releases are."""
+        return {key: value for key, value in asdict(self).items() if key != "source" or value}
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Manifest:
 
     def to_json(self) -> dict[str, Any]:
         """What `load` reads, as plain dicts and lists."""
-        return {**asdict(self), "images": [asdict(entry) for entry in self.images]}
+        return {**asdict(self), "images": [entry.to_json() for entry in self.images]}
 
 
 def load(path: str | os.PathLike[str]) -> Manifest:
@@ -52,7 +62,7 @@ def load(path: str | os.PathLike[str]) -> Manifest:
 
     Args:
       path: a JSON file with the keys of `Manifest`; `images` is a list of objects with those of
-        `ImageEntry`, all of them strings.
+        `ImageEntry`, all of them strings. `source` may be left out.
 
     Raises:
       DataError: the file is missing or no JSON; a key is unknown, missing or no string; an id appears
@@ -105,15 +115,19 @@ def committed() -> dict[str, Path]:
 
 
 def _object(value: Any, kind: type, where: str) -> dict[str, Any]:
-    """A copy of a JSON object that has exactly the keys of a dataclass; all but `images` are strings."""
+    """A copy of a JSON object that has the keys of a dataclass; all but `images` are strings.
+
+    Keys whose field has a default may be missing.
+    """
     if not isinstance(value, dict):
         raise DataError(f"{where}: expected an object, found {type(value).__name__}")
     known = {field.name for field in fields(kind)}
-    if value.keys() != known:
-        problems = [f"unknown key {key!r}" for key in sorted(value.keys() - known)]
-        problems += [f"missing key {key!r}" for key in sorted(known - value.keys())]
+    needed = {field.name for field in fields(kind) if field.default is MISSING}
+    problems = [f"unknown key {key!r}" for key in sorted(value.keys() - known)]
+    problems += [f"missing key {key!r}" for key in sorted(needed - value.keys())]
+    if problems:
         raise DataError(f"{where}: {', '.join(problems)}. The keys are {', '.join(sorted(known))}")
-    for key in known - {"images"}:
+    for key in value.keys() - {"images"}:
         if not isinstance(value[key], str):
             raise DataError(f"{where}: {key} must be a string, not {value[key]!r}")
     return dict(value)

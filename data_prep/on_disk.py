@@ -1,9 +1,10 @@
 """Prepared datasets on disk: made unless they are there, and what is told of them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
 from nucseg_jax.errors import DataError
 from nucseg_jax.nuclei import TYPICAL_MPP
 
@@ -14,12 +15,12 @@ _ROUNDING = 1e-4
 """Of µm a pixel, which files state as whole numbers of pixels a metre or as fractions."""
 
 
-def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite: bool) -> None:
+def build(make_builder: Callable[[], NucleiBuilder], folders: Sequence[Path], *, overwrite: bool) -> None:
     """Prepare a dataset on disk unless it is there, and print what was made.
 
     Args:
       make_builder: makes the builder, with `data_dir` = the folder for prepared datasets.
-      source: the folder with the raw files.
+      folders: those with the raw files.
       overwrite: delete a finished dataset first.
 
     Raises:
@@ -36,11 +37,11 @@ def build(make_builder: Callable[[], NucleiBuilder], source: Path, *, overwrite:
             )
         return
     # The commonest error, found before the slow import of TensorFlow and before anything is deleted.
-    sources.scan(source).pairs(entry.id for entry in builder.builder_config.manifest.images)
+    sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
     if builder.data_path.exists():
         builder.data_path.rmtree()
         builder = make_builder()  # the first one has read the metadata of the old dataset
-    builder.prepare_from(source)
+    builder.prepare_from(folders)
     print("\n".join(_summary(builder)))
 
 
@@ -63,10 +64,14 @@ def _summary(builder: NucleiBuilder) -> Iterator[str]:
     yield f"prepared {builder.data_path}"
     otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
+    default = default_source(f"{builder.name}/", metadata)
     for split in manifest.splits:
         entries = manifest.in_split(split)
         nuclei = sum(metadata["nuclei"][entry.id] for entry in entries)
-        yield f"  {split}: {len(entries)} images, {nuclei} nuclei"
+        of_sources = shown_sources([entry.source or default for entry in entries])
+        yield f"  {split}: {len(entries)} images{of_sources}, {nuclei} nuclei"
+    if manifest.splits == (TRAIN,):
+        yield "  no image is for testing: scores need another dataset"
     unknown = [entry.id for entry in manifest.images if not entry.sha256]
     if unknown:
         yield "SHA-256 of the images for which the manifest has none:"

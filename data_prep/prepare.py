@@ -1,6 +1,6 @@
 """From the files of a dataset to its examples: read, check, normalise the stain, resize."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,12 +25,14 @@ class Preparation:
     """A dataset whose files were all found, readable and those of the manifest; made by `plan`.
 
     Attributes:
+      source: of the images whose manifest names none.
       resolution: of the images as they came; its `mpp` is never None.
       normalizer: None where the stain stays as it is.
       sha256: of every image, computed.
     """
 
     manifest: Manifest
+    source: str
     pairs: dict[str, Pair]
     size: int | None
     resolution: Resolution
@@ -54,13 +56,15 @@ class Preparation:
             label_map=resize_labels(labels, self.size) if self.size else labels,
             original_image=original,
             original_label_map=labels,
+            source=entry.source or self.source,
         )
 
 
 def plan(
     manifest: Manifest,
-    folder: Path,
+    folders: Sequence[Path],
     *,
+    source: str,
     stain: str,
     stain_backend: str,
     size: int | None,
@@ -71,7 +75,8 @@ def plan(
 
     Args:
       manifest: the images and their splits.
-      folder: holds the files, in one of the layouts of `data_prep.sources`.
+      folders: hold the files, each in one of the layouts of `data_prep.sources`.
+      source: of the images whose manifest names none.
       stain: one of `normalize.METHODS`.
       stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
@@ -80,8 +85,8 @@ def plan(
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
-        pixels than the manifest says, or are not square where a size is asked for; no stain target; images
-        of different resolutions, or, where a size is asked for, of different sides.
+        pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
+        no stain target; images of different resolutions, or, where a size is asked for, of different sides.
       UserError: `mpp` is out of range.
     """
     if stain not in normalize.METHODS:
@@ -91,7 +96,7 @@ def plan(
             f"stain {stain} needs a target, but manifest {manifest.name!r} names none. Set its "
             "stain_target to the id of a typical training image, or prepare with --stain none"
         )
-    found = sources.scan(folder)
+    found = sources.scan(*folders)
     pairs = found.pairs(entry.id for entry in manifest.images)
     sha256 = _verify(manifest, pairs, size)
     resolution = microns.of_images([pair.image for pair in pairs.values()], mpp)
@@ -99,7 +104,7 @@ def plan(
     if stain != "none":
         target = manifest.stain_target
         normalizer = normalize.fit(stain, stain_backend, read_image(pairs[target].image), target, cache)
-    return Preparation(manifest, pairs, size, resolution, normalizer, sha256)
+    return Preparation(manifest, source, pairs, size, resolution, normalizer, sha256)
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:

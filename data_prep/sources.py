@@ -1,6 +1,6 @@
 """Find the image and the annotation of every id in the folders people really have.
 
-In the source folder, or up to two folders below it (an unpacked download):
+In each source folder, or up to two folders below it (an unpacked download):
   * ``Tissue Images/`` or ``images/`` with ``ID.tif`` (or .png, .jpg, ...);
   * ``Annotations/`` with ``ID.xml``; ``Labels/``, ``Label Maps/`` or ``masks/`` with ``ID.png`` (.tif,
     .npy) label maps;
@@ -10,6 +10,7 @@ An XML file wins over a label map: it is what the others were made from.
 """
 
 import difflib
+import itertools
 import os
 from collections import defaultdict
 from collections.abc import Iterable
@@ -37,9 +38,14 @@ class Pair:
 
 @dataclass
 class Source:
-    """What a source folder holds: the files of every id, as found by `scan`."""
+    """What the source folders hold: the files of every id, as found by `scan`.
 
-    folder: Path
+    Attributes:
+      roots: the source folders.
+      folders: those of them, and below them, that hold images or annotations.
+    """
+
+    roots: tuple[Path, ...]
     folders: list[Path] = field(default_factory=list)
     images: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     labels: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
@@ -48,14 +54,39 @@ class Source:
         """Every id that has an image or a label, sorted."""
         return sorted({*self.images, *self.labels})
 
+    def root_of(self, image_id: str) -> Path | None:
+        """The source folder that an id's files lie in; None where it has no files."""
+        return next(iter(self._files_by_root(image_id)), None)
+
+    def check_unique(self, ids: Iterable[str]) -> None:
+        """Raise DataError where an id has files in several source folders."""
+        found = [self._files_by_root(image_id) for image_id in ids]
+        repeated = [list(files.values()) for files in found if len(files) > 1]
+        if repeated:
+            first, second = repeated[0][:2]
+            others = f" (as do {len(repeated) - 1} more pairs)" if len(repeated) > 1 else ""
+            raise DataError(
+                f"{first} and {second}: have one id{others}, and an id must be unique over all --source "
+                "folders. Rename the image and its annotation in one of them, or leave them out"
+            )
+
+    def _files_by_root(self, image_id: str) -> dict[Path, Path]:
+        """By source folder one of the files of an id in it, its image if there is one."""
+        files = [*self.images.get(image_id, []), *self.labels.get(image_id, [])]
+        by_root: dict[Path, Path] = {}
+        for path in files:
+            by_root.setdefault(next(root for root in self.roots if path.is_relative_to(root)), path)
+        return by_root
+
     def pairs(self, ids: Iterable[str]) -> dict[str, Pair]:
         """The files of every id, in the order of `ids`.
 
         Raises:
-          DataError: one error that lists every id without an image or without a label (with files of a
-            similar name) and every id with several.
+          DataError: an id has files in several source folders; else one error that lists every id without
+            an image or without a label (with files of a similar name) and every id with several.
         """
         ids = list(ids)
+        self.check_unique(ids)
         pairs, problems = {}, []
         for image_id in ids:
             images = self.images.get(image_id, [])
@@ -70,7 +101,7 @@ class Source:
         if problems:
             lines = "\n  ".join(problems)
             raise DataError(
-                f"{self.folder}: {len(problems)} of {len(ids)} images lack a file, or have several:\n"
+                f"{self._shown_roots()}: {len(problems)} of {len(ids)} images lack a file, or have several:\n"
                 f"  {lines}\nLooked in: {self._looked_in()}\n"
                 "Images are expected as 'Tissue Images/ID.tif', annotations as 'Annotations/ID.xml' or "
                 "'Labels/ID.png', or ID.tif, ID.xml and ID_label.png side by side"
@@ -87,19 +118,39 @@ class Source:
 
     def _looked_in(self) -> str:
         used = [str(folder) for folder in self.folders]
-        return ", ".join(used) if used else f"{self.folder} (no images or annotations in it)"
+        return ", ".join(used) if used else f"{self._shown_roots()} (no images or annotations in it)"
+
+    def _shown_roots(self) -> str:
+        return ", ".join(str(root) for root in self.roots)
 
 
-def scan(folder: str | os.PathLike[str]) -> Source:
-    """List the images and annotations of a source folder; opens none of them.
+def scan(*folders: str | os.PathLike[str]) -> Source:
+    """List the images and annotations of one or more source folders; opens none of them.
 
     Raises:
-      DataError: the folder does not exist.
+      DataError: see `check_folders`.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder. Give the one that holds 'Tissue Images'")
-    source = Source(root)
+    roots = tuple(Path(folder) for folder in folders)
+    check_folders(roots)
+    source = Source(roots)
+    for root in roots:
+        _scan_root(source, root)
+    return source
+
+
+def check_folders(folders: Iterable[Path]) -> None:
+    """Raise DataError where a source folder does not exist, or is inside of another one."""
+    folders = list(folders)
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder. Give the one that holds 'Tissue Images'")
+    for inner, outer in itertools.permutations(folders, 2):
+        if inner.resolve().is_relative_to(outer.resolve()):
+            raise DataError(f"{inner}: is {outer}, or inside of it. Give each --source folder once")
+
+
+def _scan_root(source: Source, root: Path) -> None:
+    """Add what a source folder holds."""
     for parent, subfolders, names in os.walk(root):
         depth = len(Path(parent).relative_to(root).parts)
         subfolders[:] = sorted(
@@ -113,13 +164,12 @@ def scan(folder: str | os.PathLike[str]) -> Source:
                 _add(source, Path(parent) / name)
         if len(source.images) + len(source.labels) > before:
             source.folders.append(Path(parent))
-    return source
 
 
 def _add(source: Source, path: Path) -> None:
     """Sort one file into images or labels, by its folder and its name."""
     suffix, folder = path.suffix.lower(), path.parent.name.lower()
-    in_labels = folder in LABEL_FOLDERS and path.parent != source.folder
+    in_labels = folder in LABEL_FOLDERS and path.parent not in source.roots
     marked = path.stem.endswith(LABEL_ENDING)
     if suffix == ".xml":
         source.labels[path.stem].append(path)

@@ -15,6 +15,10 @@ class DataError(UserError):
     """Images, annotations or a dataset cannot be used."""
 
 
+class NothingToScoreError(DataError):
+    """A dataset has training images only."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A package of an optional extra is not installed; the message has the command that installs it.
 

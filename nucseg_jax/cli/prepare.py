@@ -87,16 +87,25 @@ def monuseg(
 
 @prepare.command(cls=Command)
 def folder(
-    source: Source,
+    source: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="DIR", help="Folder with the raw files. Several make one dataset, of several sources."
+        ),
+    ],
     name: Annotated[str, typer.Option(help="Of the dataset: letters, digits, - and _.")],
     out: Out = None,
     test: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="Test images (without a manifest).")
     ] = None,
+    no_test: Annotated[
+        bool, typer.Option("--no-test", help="No test images: all are for training, none is scored.")
+    ] = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Says which images are in which split. Default: manifest.json in --source."
+            metavar="FILE",
+            help="Says which images are in which split. Default: manifest.json of each --source, if there.",
         ),
     ] = None,
     stain: Annotated[
@@ -120,12 +129,14 @@ def folder(
 
     \b
     nucseg prepare folder --source DIR --name mine --test ID ID
+    nucseg prepare folder --source DIR DIR2 --name all --no-test
     """
     _module("folder").prepare(
         source,
         out,
         name=name,
         test=test or (),
+        no_test=no_test,
         manifest_file=manifest,
         stain=stain,
         size=size,

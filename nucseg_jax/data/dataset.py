@@ -1,5 +1,6 @@
 """A prepared dataset in host memory, wherever it was read from."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ class Example:
       original_image: uint8[H0,W0,3] RGB as it came; None for the training images of a packed folder,
         which keeps only what training and scoring look at (`packed`).
       original_label_map: int32[H0,W0]: what scores are computed against.
+      source: where the image is from, such as "monuseg"; a dataset may have images of several sources.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Example:
     label_map: np.ndarray
     original_image: np.ndarray | None
     original_label_map: np.ndarray
+    source: str = ""
 
     def scored_image(self) -> np.ndarray:
         """The original image, which every image of a scored split has; DataError for one that has none."""
@@ -131,6 +134,34 @@ class Dataset:
     def scored(self) -> dict[str, list[Example]]:
         """The splits that scores are computed on, with their original images."""
         return {split: examples for split, examples in self.splits.items() if split != TRAIN}
+
+
+def default_source(name: str, metadata: Mapping[str, Any]) -> str:
+    """The source of images that record none, as in earlier releases: the name that the dataset was given.
+
+    Args:
+      name: of the dataset, such as monuseg/paper_vahadane or folder/mine_none.
+      metadata: of the dataset.
+    """
+    dataset = name.partition("/")[0]
+    if dataset != "folder":
+        return dataset
+    return str(metadata.get("manifest", {}).get("name", dataset))
+
+
+def shown_sources(sources: Sequence[str]) -> str:
+    """How many images are of each source, for messages.
+
+    Args:
+      sources: of each image.
+
+    Returns:
+      Such as " (30 of monuseg, 27 of consep)", the largest first; empty where there is only one source.
+    """
+    counts = Counter(sources).most_common()
+    if len(counts) < 2:
+        return ""
+    return f" ({', '.join(f'{count} of {source}' for source, count in counts)})"
 
 
 def rasters(examples: Sequence[Example]) -> Rasters:

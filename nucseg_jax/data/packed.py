@@ -1,7 +1,7 @@
 """The packed form of a prepared dataset: plain image files, which Pillow alone reads.
 
     ROOT/DATASET/SPLIT_STAIN[_SIZE]/
-      packed.json                 ids, organs, splits, SHA-256 of the files, how the dataset was prepared
+      packed.json                 ids, organs, sources, splits, SHA-256 of the files, how it was prepared
       image/ID.webp               what the network sees, 8-bit RGB
       label_map/ID.png            its nuclei, 16 bits
       original_image/ID.webp      only of images that are scored
@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example
+from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder, write_text
 
@@ -59,12 +59,14 @@ def read(folder: Path) -> Dataset:
       DataError: a file is missing, or is not the one that was written.
     """
     index = _read_index(folder / INDEX)
+    name = "/".join(folder.parts[-2:])
+    source = default_source(name, index["metadata"])
     with ThreadPoolExecutor() as threads:
         splits = {
-            split: list(threads.map(partial(_read_example, folder), entries))
+            split: list(threads.map(partial(_read_example, folder, source), entries))
             for split, entries in index["splits"].items()
         }
-    return Dataset("/".join(folder.parts[-2:]), splits, index["metadata"])
+    return Dataset(name, splits, index["metadata"])
 
 
 def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
@@ -126,7 +128,7 @@ def _write_example(folder: Path, scored: bool, example: Example) -> dict[str, An
     for kind, content in encoded.items():
         _path(folder, kind, example.id).write_bytes(content)
     sha256 = {kind: hashlib.sha256(content).hexdigest() for kind, content in encoded.items()}
-    return {"id": example.id, "organ": example.organ, "sha256": sha256}
+    return {"id": example.id, "organ": example.organ, "source": example.source, "sha256": sha256}
 
 
 def _encode_image(image: np.ndarray) -> bytes:
@@ -144,7 +146,8 @@ def _encode(pixels: np.ndarray, file_format: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-def _read_example(folder: Path, entry: dict[str, Any]) -> Example:
+def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example:
+    """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
     example_id, sha256 = entry["id"], entry["sha256"]
     pixels = {kind: _read_file(_path(folder, kind, example_id), sha256[kind]) for kind in sha256}
     return Example(
@@ -154,6 +157,7 @@ def _read_example(folder: Path, entry: dict[str, Any]) -> Example:
         label_map=pixels["label_map"].astype(np.int32),
         original_image=pixels.get("original_image"),
         original_label_map=pixels["original_label_map"].astype(np.int32),
+        source=entry.get("source", fallback),
     )
 
 
@@ -187,13 +191,16 @@ def _read_index(path: Path) -> dict[str, Any]:
     try:
         entries = [e for split in index["splits"].values() for e in split]
         whole = isinstance(index["metadata"], dict) and all(
-            isinstance(e["id"], str) and isinstance(e["organ"], str) and REQUIRED <= e["sha256"].keys()
+            all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
+            and REQUIRED <= e["sha256"].keys()
             for e in entries
         )
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        raise DataError(f"{path}: damaged (splits, ids, organs, SHA-256 or metadata miss). {_REMEDY}")
+        raise DataError(
+            f"{path}: damaged (splits, ids, organs, sources, SHA-256 or metadata miss). {_REMEDY}"
+        )
     return index
 
 

@@ -4,6 +4,8 @@ Every pipeline maps over these rows, so that any two of them cut the same pixels
 step needs nothing but its number.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,15 +25,15 @@ IMAGE, TOP, LEFT, TURNS, FLIP = range(5)
 class PatchPlan:
     """The endless sequence of training patches, epoch after epoch.
 
-    An epoch holds, for each image, its tiles and `random_crops` random crops, each once, in random
-    order. With 1024×1024 images, 512-pixel crops and 200 random ones an image this is the paper's
-    (200 + 4) patches an image.
+    An epoch holds, for each image, its tiles and its random crops, each once, in random order. With
+    1024×1024 images, 512-pixel crops and 200 random ones an image this is the paper's (200 + 4) patches an
+    image.
 
     Attributes:
       seed: decides everything random here.
       sizes: (height, width) of each image in pixels.
       crop: side of the square patches in pixels.
-      random_crops: random crops an image.
+      random_crops: random crops of every image alike, or a tuple with those of each.
       fresh: draw new random corners each epoch; otherwise each epoch repeats the first one's.
       turns: rotate by a random multiple of 90°.
       flips: mirror left-right with probability 1/2.
@@ -40,7 +42,7 @@ class PatchPlan:
     seed: int
     sizes: tuple[tuple[int, int], ...]
     crop: int
-    random_crops: int
+    random_crops: int | tuple[int, ...]
     fresh: bool = False
     turns: bool = False
     flips: bool = False
@@ -48,6 +50,15 @@ class PatchPlan:
     def __post_init__(self) -> None:
         if not self.sizes:
             raise UserError("no training image: every one is held out, or the split is empty")
+        if len(self.crops_of_images) != len(self.sizes):
+            raise ValueError(f"{len(self.crops_of_images)} numbers of crops for {len(self.sizes)} images")
+
+    @property
+    def crops_of_images(self) -> tuple[int, ...]:
+        """The number of random crops of each image."""
+        if isinstance(self.random_crops, tuple):
+            return self.random_crops
+        return (self.random_crops,) * len(self.sizes)
 
     def __len__(self) -> int:
         """Patches an epoch."""
@@ -61,6 +72,40 @@ class PatchPlan:
         return np.concatenate(parts)
 
 
+def balanced_crops(
+    sources: Sequence[str], sizes: Sequence[tuple[int, int]], crop: int, random_crops: int
+) -> tuple[int, ...]:
+    """Numbers of random crops with which every source has as many patches an epoch as the largest one.
+
+    The largest source is the one with the most patches when all images have `random_crops` random crops
+    beside their tiles. Its images keep those; the images of other sources get more, shared out evenly: those
+    of one source differ by at most one.
+
+    Args:
+      sources: of each image.
+      sizes: (height, width) of each image in pixels.
+      crop: side of the square patches in pixels.
+      random_crops: of each image of the largest source.
+
+    Returns:
+      The number of random crops of each image, for `PatchPlan`.
+    """
+    images = Counter(sources)
+    patches = Counter[str]()
+    for source, (height, width) in zip(sources, sizes, strict=True):
+        patches[source] += len(tiling.corners(height, width, crop)) + random_crops
+    most = max(patches.values(), default=0)
+    missing = {source: most - count for source, count in patches.items()}
+    seen = Counter[str]()
+    crops = []
+    for source in sources:
+        # The first images of a source get the ones that are left over.
+        each, left_over = divmod(missing[source], images[source])
+        crops.append(random_crops + each + (seen[source] < left_over))
+        seen[source] += 1
+    return tuple(crops)
+
+
 def _generator(seed: int, purpose: int, epoch: int) -> np.random.Generator:
     """A counter-based stream: the epoch in the counter's top word keeps streams 2**192 draws apart."""
     return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, 0, epoch]))
@@ -71,9 +116,9 @@ def _patches(plan: PatchPlan, epoch: int) -> np.ndarray:
     """int32[N, 3]: image, top, left of an epoch's patches, in order of the images."""
     generator = _generator(plan.seed, _CORNERS, epoch)
     rows = []
-    for image, (height, width) in enumerate(plan.sizes):
+    for image, ((height, width), count) in enumerate(zip(plan.sizes, plan.crops_of_images, strict=True)):
         room = (height - plan.crop + 1, width - plan.crop + 1)
-        random = generator.integers(0, room, size=(plan.random_crops, 2))
+        random = generator.integers(0, room, size=(count, 2))
         corners = np.concatenate([tiling.corners(height, width, plan.crop), random])
         rows.append(np.insert(corners, 0, image, axis=1))
     return np.concatenate(rows).astype(np.int32)

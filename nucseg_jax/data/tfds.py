@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
 
 
@@ -16,12 +16,20 @@ def versions(folder: Path) -> list[Path]:
 def read(folder: Path, name: str) -> Dataset:
     """Read one of `versions` into host memory; MissingExtraError without the extra `data`."""
     builder = import_tfds().builder_from_directory(folder)
-    splits = {split: _read_split(builder, split) for split in builder.info.splits}
-    return Dataset(name, splits, json.loads(json.dumps(dict(builder.info.metadata or {}))))
+    metadata = json.loads(json.dumps(dict(builder.info.metadata or {})))
+    source = default_source(name, metadata)
+    splits = {split: _read_split(builder, split, source) for split in builder.info.splits}
+    return Dataset(name, splits, metadata)
 
 
-def _read_split(builder: Any, split: str) -> list[Example]:
-    """The examples of one split, ordered by id so that no shuffling of files changes a run."""
+def _read_split(builder: Any, split: str, fallback: str) -> list[Example]:
+    """The examples of one split, ordered by id so that no shuffling of files changes a run.
+
+    Args:
+      builder: of the dataset.
+      split: one of its splits.
+      fallback: the source of images whose source an earlier release did not record.
+    """
     rows = builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator()
     examples = [
         Example(
@@ -31,6 +39,7 @@ def _read_split(builder: Any, split: str) -> list[Example]:
             label_map=row["label_map"],
             original_image=row["original_image"],
             original_label_map=row["original_label_map"],
+            source=row["source"].decode() if "source" in row else fallback,
         )
         for row in rows
     ]

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nucseg_jax import data, devices, drawing, runs
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.devices import say
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import NothingToScoreError
 from nucseg_jax.evaluation import classical, scoring
 from nucseg_jax.evaluation.results import ScoredImage
 from nucseg_jax.evaluation.scored_run import ScoredRun
@@ -45,7 +45,8 @@ def evaluate(
 
     Raises:
       CheckpointError: no such checkpoint.
-      DataError: no prepared dataset, or one without a test split.
+      DataError: no prepared dataset.
+      NothingToScoreError: the dataset has no split besides the training one.
       UserError: the checkpoint was trained with another network, stain normalisation or patch size, or on
         some of the images.
     """
@@ -54,7 +55,10 @@ def evaluate(
     dataset = data.load(config.data)
     tests = dataset.scored()
     if not tests:
-        raise DataError(f"{dataset.name} has no split besides train: there is nothing to score")
+        raise NothingToScoreError(
+            f"{dataset.name} has no images to score: all are for training. Name another dataset with "
+            "data.dataset and data.split (and its folder with data.dir)"
+        )
     return {split: _score_split(run, mesh, dataset, split, examples) for split, examples in tests.items()}
 
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_a_packed_dataset_is_the_prepared_one(tiny_config: ConfigDict, root: Pat
     assert list(copy.splits) == list(prepared.splits)
     for split, examples in prepared.splits.items():
         for a, b in zip(copy.splits[split], examples, strict=True):
-            assert (a.id, a.organ) == (b.id, b.organ)
+            assert (a.id, a.organ, a.source) == (b.id, b.organ, b.source) and a.source == "synthetic"
             for key in ("image", "label_map", "original_label_map", "original_image"):
                 x, y = getattr(a, key), getattr(b, key)
                 if split == "train" and key == "original_image":
@@ -67,6 +68,21 @@ def test_every_id_and_name_survives(folder: Path) -> None:
     dataset = packed.read(folder)
     assert [e.id for examples in dataset.splits.values() for e in examples] == ["a", "b.c d"]
     assert dataset.splits["train"][0].label_map.max() == 65535
+
+
+def test_folders_that_an_earlier_release_packed_name_no_sources(folder: Path) -> None:
+    path = folder / packed.INDEX
+    index = json.loads(path.read_text())
+    for entries in index["splits"].values():
+        for entry in entries:
+            del entry["source"]
+    for metadata, source in (({}, "folder"), ({"manifest": {"name": "x"}}, "x")):
+        path.write_text(json.dumps(index | {"metadata": metadata}))
+        assert [e.source for e in packed.read(folder).splits["train"]] == [source]
+    monuseg = folder.parent.parent / "monuseg" / "paper_none"
+    monuseg.parent.mkdir()
+    folder.rename(monuseg)
+    assert [e.source for e in packed.read(monuseg).splits["train"]] == ["monuseg"]
 
 
 def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -133,13 +149,19 @@ def test_a_missing_or_damaged_file_is_named(file: str, folder: Path) -> None:
         packed.read(folder)
 
 
+def _with_a_number_for_source(index: dict[str, Any]) -> dict[str, Any]:
+    index["splits"]["train"][0]["source"] = 3
+    return index
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda index: index | {"version": 2}, "is version 2 of the format, .* reads 1"),
-        (lambda index: {"version": 1}, "splits, ids, organs, SHA-256 or metadata miss"),
+        (lambda index: {"version": 1}, "splits, ids, organs, sources, SHA-256 or metadata miss"),
         (lambda index: index | {"splits": {"train": [{"id": "a"}]}}, "metadata miss"),
         (lambda index: [], "damaged"),
+        (_with_a_number_for_source, "splits, ids, organs, sources, SHA-256 or metadata miss"),
     ],
 )
 def test_a_bad_index_is_named(change: object, message: str, folder: Path) -> None:

@@ -1,9 +1,11 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
+from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan, balanced_crops
 from nucseg_jax.errors import UserError
 
 PAPER = PatchPlan(seed=0, sizes=((1024, 1024),) * 23, crop=512, random_crops=200)
@@ -72,3 +74,58 @@ def test_batches_are_slices_of_one_stream_inside_the_images(
 def test_no_image_is_an_error() -> None:
     with pytest.raises(UserError, match="no training image"):
         PatchPlan(seed=0, sizes=(), crop=512, random_crops=1)
+
+
+def patches_by_source(plan: PatchPlan, sources: list[str]) -> Counter[str]:
+    """How many patches of each source an epoch has."""
+    rows = plan.batch(0, len(plan))
+    return Counter(sources[image] for image in rows[:, IMAGE])
+
+
+def test_balance_gives_the_smaller_source_more_crops() -> None:
+    """30 images of four tiles and 200 crops; 27 others, whose 6120 patches are 226 or 227 each."""
+    sources, sizes = ["a"] * 30 + ["b"] * 27, ((1000, 1000),) * 57
+    crops = balanced_crops(sources, sizes, 512, 200)
+    assert crops[:30] == (200,) * 30 and set(crops[30:]) == {222, 223}
+    plan = PatchPlan(seed=0, sizes=sizes, crop=512, random_crops=crops)
+    assert len(plan) == 2 * 30 * 204
+    assert patches_by_source(plan, sources) == {"a": 30 * 204, "b": 30 * 204}
+
+
+@given(
+    images=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(16, 70), st.integers(16, 70)), min_size=1, max_size=9
+    ),
+    random_crops=st.integers(0, 20),
+)
+def test_balanced_sources_have_as_many_patches(images: list[tuple[str, int, int]], random_crops: int) -> None:
+    sources = [source for source, _, _ in images]
+    sizes = tuple((height, width) for _, height, width in images)
+    crops = balanced_crops(sources, sizes, 16, random_crops)
+    plan = PatchPlan(0, sizes, 16, crops)
+    counts = patches_by_source(plan, sources)
+    assert len(set(counts.values())) == 1 and set(counts) == set(sources)
+    assert min(crops) >= random_crops
+    for source in counts:
+        of_source = [count for count, s in zip(crops, sources, strict=True) if s == source]
+        assert max(of_source) - min(of_source) <= 1, "shared out evenly"
+    alike = patches_by_source(PatchPlan(0, sizes, 16, random_crops), sources)
+    assert max(alike.values()) == max(counts.values()), "the largest source stays as it is"
+
+
+def test_one_source_is_as_without_balance() -> None:
+    sizes = ((64, 64), (70, 90), (64, 64))
+    crops = balanced_crops(["a"] * 3, sizes, 32, 7)
+    assert crops == (7, 7, 7)
+    options = {"crop": 32, "fresh": True, "turns": True, "flips": True}
+    balanced = PatchPlan(5, sizes, random_crops=crops, **options)
+    plain = PatchPlan(5, sizes, random_crops=7, **options)
+    assert len(balanced) == len(plain)
+    assert np.array_equal(rows_of(balanced, 0, 20, 8), rows_of(plain, 0, 20, 8))
+
+
+def test_each_image_has_its_number_of_crops() -> None:
+    plan = PatchPlan(0, ((64, 64), (64, 64)), 32, (1, 5))
+    assert np.bincount(plan.batch(0, len(plan))[:, IMAGE]).tolist() == [5, 9]
+    with pytest.raises(ValueError, match="1 numbers of crops for 2 images"):
+        PatchPlan(0, ((64, 64), (64, 64)), 32, (1,))

@@ -41,7 +41,8 @@ def planned(source, manifest=None, *, stain="none", backend="jax", size=None, mp
     """The preparation of the manifest's images, by default all three; the cache lies beside the source."""
     return prepare.plan(
         manifest or manifest_of(IDS),
-        source,
+        [source],
+        source="mine",
         stain=stain,
         stain_backend=backend,
         size=size,

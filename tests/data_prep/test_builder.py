@@ -248,8 +248,8 @@ def test_manifest_json_in_the_folder_is_the_default(source, tmp_path):
     content = {"name": "x", "description": "", "stain_target": "a", "images": []}
     content["images"] = [{"id": "a", "split": "train", "organ": "lung", "sha256": ""}]
     (tmp_path / "manifest.json").write_text(json.dumps(content))
-    assert folder.images_of(tmp_path, None, [], "y", None) == manifest.Manifest(
+    assert folder.images_of([tmp_path], None, [], "y", None) == manifest.Manifest(
         "y", "", "a", (manifest.ImageEntry("a", "train", "lung", ""),)
     )
     with pytest.raises(DataError, match=r"manifest\.json: says which images"):
-        folder.images_of(tmp_path, None, ["a"], "y", None)
+        folder.images_of([tmp_path], None, ["a"], "y", None)

@@ -1,6 +1,7 @@
 """data_prep.manifest and the committed splits."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -73,10 +74,26 @@ def test_other_organs_are_not_seen_in_training():
     assert not {entry.organ for entry in images.in_split("test_other")} & seen
 
 
+def test_the_released_networks_images_are_all_for_training():
+    images = manifest.load(manifest.SPLITS_FOLDER.parent / "manifests" / "he.json")
+    assert images.name == "he" and images.splits == ("train",)
+    assert Counter(entry.source for entry in images.images) == {"monuseg": 30, "consep": 27}
+    monuseg = {(e.id, e.organ, e.sha256) for e in images.images if e.source == "monuseg"}
+    assert monuseg == {(e.id, e.organ, e.sha256) for e in committed("paper").images}
+    consep = [entry for entry in images.images if entry.source == "consep"]
+    assert {entry.organ for entry in consep} == {"colon"}
+    assert len({entry.sha256 for entry in consep}) == 27 and all(entry.sha256 for entry in consep)
+    assert "CC BY-NC-SA 4.0" in images.description and "Graham et al." in images.description
+
+
 def test_load_and_back(write):
     images = manifest.load(write(VALID))
     assert images.splits == ("train", "test")
-    assert images.to_json() == VALID
+    assert images.to_json() == VALID, "as in earlier releases, which had no sources"
+    sourced = with_first_image(source="hospital A")
+    images = manifest.load(write(sourced))
+    assert [entry.source for entry in images.images] == ["hospital A", ""]
+    assert images.to_json() == sourced
 
 
 def broken(**changes):
@@ -98,6 +115,7 @@ def with_first_image(**changes):
         (broken(images=[]), "at least one image"),
         (broken(images=["a"]), r"images\[0\]: expected an object"),
         (with_first_image(size=3), r"images\[0\]: unknown key 'size'"),
+        (with_first_image(source=3), r"images\[0\]: source must be a string"),
         (with_first_image(id="b"), "more than once: b"),
         (with_first_image(id="../a"), "no file name"),
         (with_first_image(split="Train set"), "no name like train"),

@@ -16,7 +16,7 @@ from tests.data_prep.small_source import IDS, manifest_of, planned, tissue
 def test_examples(source):
     preparation = planned(source, size=128)
     (example,) = preparation.examples("test")
-    assert example.id == "TCGA-1" and example.organ == "liver"
+    assert example.id == "TCGA-1" and example.organ == "liver" and example.source == "mine"
     assert example.image.shape == (128, 128, 3) and example.image.dtype == np.uint8
     assert example.label_map.shape == (128, 128) and example.label_map.dtype == np.int32
     np.testing.assert_array_equal(example.original_image, tissue(1))

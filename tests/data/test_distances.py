@@ -1,0 +1,30 @@
+"""How deep pixels lie in their nuclei."""
+
+import numpy as np
+
+from nucseg_jax.data.distances import relative_depth
+
+
+def test_depth_grows_from_the_edge_to_the_middle() -> None:
+    label_map = np.zeros((9, 12), np.int32)
+    label_map[2:7, 3:8] = 4
+    depth = relative_depth(label_map)
+    assert depth.dtype == np.uint8 and (depth[label_map == 0] == 0).all()
+    np.testing.assert_array_equal(depth[4, 3:8], np.round(255 * np.array([1, 2, 3, 2, 1]) / 3))
+
+
+def test_another_nucleus_is_outside() -> None:
+    label_map = np.zeros((5, 12), np.int32)
+    label_map[1:4, 1:6], label_map[1:4, 6:11] = 1, 2
+    depth = relative_depth(label_map)
+    np.testing.assert_array_equal(depth[2, 1:6], np.round(255 * np.array([1, 2, 2, 2, 1]) / 2))
+    np.testing.assert_array_equal(depth[2, 1:6], depth[2, 6:11])
+
+
+def test_where_the_image_ends_there_is_no_edge() -> None:
+    """The middle of a nucleus that the border cuts is at the border."""
+    label_map = np.zeros((6, 11), np.int32)
+    label_map[:3, 2:9] = 1
+    depth = relative_depth(label_map)
+    np.testing.assert_array_equal(depth[:3, 5], [255, 170, 85])
+    assert (relative_depth(np.ones((4, 4), np.int32)) == 255).all()
