@@ -1,6 +1,6 @@
 """From a slide to files, stage by stage: seconds, megapixels a second, memory.
 
-python -m benchmarks.slides --run RUN --slide SLIDE     a trained run on a slide
+python -m benchmarks.slides --run RUN --slide SLIDE     a trained run, or --model NAME, on a slide
 python -m benchmarks.slides [--blocks 18]               what comes after the network, alone
 
 The road of `python -m nucseg_jax.predict`, everything it writes included. Stages run side by side: a row has
@@ -9,10 +9,10 @@ the seconds that the stage was at work, whoever did it, summed over threads and 
 stage with the fewest a core is the next bottleneck. The last row is the clock's, and what the process and the
 largest of its workers ever held in memory.
 
-Without --run a drawn slide is segmented by a network that reads nuclei off their colour, which costs next
+Without a network a drawn slide is segmented by a network that reads nuclei off their colour, which costs next
 to nothing: what is left is the post-processing (watershed) and the export of blocks² × 324 ragged nuclei,
-104,976 of them by default. Exits with 1 unless it finds all. With --run drawn tissue is segmented before, so
-that compilation is not counted.
+104,976 of them by default. Exits with 1 unless it finds all. With --run or --model drawn tissue is segmented
+before, so that compilation is not counted.
 """
 
 import os
@@ -90,32 +90,44 @@ def colour_segmenter(workers: int) -> Segmenter:
     return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers, small_px=0)
 
 
-def trained_segmenter(run: Path, workers: int) -> Segmenter:
-    """A run's, compiled."""
-    segmenter = Segmenter.load(run, workers=workers, small_px=0)
+def compiled(segmenter: Segmenter) -> Segmenter:
+    """The same, after its first slide."""
     image = drawn_slide(4).thumbnail(4096)
     with slide_of_array(image, segmenter.magnification.image_mpp) as slide:
         list(segmenter.stream(slide))
     return segmenter
 
 
+def _segmenter(run: Path | None, model: str | None, workers: int) -> Segmenter:
+    if run is not None:
+        return compiled(Segmenter.load(run, workers=workers, small_px=0))
+    if model is not None:
+        return compiled(Segmenter.from_pretrained(model, workers=workers, small_px=0))
+    return colour_segmenter(workers)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = measure.parser("slides", __doc__)
     parser.add_argument("--run", type=Path, help="a trained run's folder")
+    parser.add_argument("--model", help="an installed model, in place of a run")
     parser.add_argument("--slide", type=Path, help="what it segments")
     parser.add_argument("--blocks", type=int, default=18, help="side of the drawn slide, of 1024 px each")
     parser.add_argument("--workers", type=int, default=measure.cores(), help="default: one a core")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where what it writes is left")
     args = parser.parse_args(argv)
-    if (args.run is None) != (args.slide is None) or args.blocks < 1 or args.workers < 1:
-        parser.error("needs both of --run and --slide or none, --blocks and --workers 1 or more")
-    drawn = args.run is None
+    networks = [network for network in (args.run, args.model) if network is not None]
+    if len(networks) != (args.slide is not None) or args.blocks < 1 or args.workers < 1:
+        parser.error("needs --slide with one of --run and --model, or none; --blocks, --workers 1 or more")
+    drawn = not networks
     settings = {"workers": args.workers, "load": f"{os.getloadavg()[0]:.1f}"}
-    settings |= {"blocks": args.blocks} if drawn else {"run": args.run.name, "slide": args.slide.name}
+    if drawn:
+        settings |= {"blocks": args.blocks}
+    else:
+        settings |= {"network": Path(networks[0]).name, "slide": args.slide.name}
     name = "slides_drawn" if drawn else "slides"
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            segmenter = colour_segmenter(args.workers) if drawn else trained_segmenter(args.run, args.workers)
+            segmenter = _segmenter(args.run, args.model, args.workers)
             slide = drawn_slide(args.blocks) if drawn else open_slide(args.slide)
             with slide:
                 rows = segment(segmenter, slide, Path(scratch) / "nuclei")

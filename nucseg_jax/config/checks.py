@@ -7,7 +7,15 @@ import difflib
 
 from ml_collections import ConfigDict
 
-from nucseg_jax.config.names import AVERAGES, LOSSES, PIPELINES, SCORES, STAIN_WHERE
+from nucseg_jax.config.names import (
+    AVERAGES,
+    BOUNDARIES,
+    LOSSES,
+    OPTIMIZERS,
+    PIPELINES,
+    SCORES,
+    STAIN_WHERE,
+)
 from nucseg_jax.errors import UserError
 
 
@@ -38,6 +46,7 @@ def check_values(config: ConfigDict, devices: int) -> None:
         if not value > 0:
             raise UserError(f"{key} must be positive, got {value}")
     _check_objective(config)
+    _check_recipe(config)
     _check_nuclei(config)
     from nucseg_jax.models.network import InputFormat
 
@@ -72,7 +81,9 @@ def _check_objective(config: ConfigDict) -> None:
     """What is minimised, and how cycles of self-correction go."""
     chosen = config.self_correction
     for key, value, known in (
+        ("optim.method", config.optim.method, OPTIMIZERS),
         ("optim.loss", config.optim.loss, LOSSES),
+        ("model.boundary", config.model.boundary, BOUNDARIES),
         ("self_correction.average", chosen.average, AVERAGES),
     ):
         if value not in known:
@@ -98,12 +109,54 @@ def _check_objective(config: ConfigDict) -> None:
         )
 
 
+def _check_recipe(config: ConfigDict) -> None:
+    """The optimizer, the moving average, the boundary's class and the augmentation."""
+    optim, augment, cycles = config.optim, config.augment, config.self_correction.cycles
+    allowed = {
+        "optim.learning_rate": (optim.learning_rate > 0, "positive"),
+        "optim.encoder_learning_rate": (
+            optim.encoder_learning_rate is None or optim.encoder_learning_rate >= 0,
+            "0 or more",
+        ),
+        "optim.warmup_epochs": (optim.warmup_epochs >= 0, "0 or more"),
+        "optim.boundary_weight": (optim.boundary_weight > 0, "positive"),
+        "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
+        "augment.smallest_scale": (0.1 <= augment.smallest_scale <= 1, "from 0.1 to 1"),
+        "augment.largest_scale": (1 <= augment.largest_scale <= 10, "from 1 to 10"),
+        "augment.blur_px": (0 <= augment.blur_px <= 10, "from 0 to 10"),
+        "augment.noise": (0 <= augment.noise <= 255, "from 0 to 255 grey levels"),
+    }
+    for key, (is_allowed, range_) in allowed.items():
+        if not is_allowed:
+            section, _, name = key.partition(".")
+            raise UserError(f"{key} must be {range_}, got {config[section][name]}")
+    if cycles and optim.average_decay and config.self_correction.average != "nothing":
+        raise UserError(
+            "optim.average_decay and self_correction.cycles both average the weights: set one of them to 0"
+        )
+    if cycles and optim.warmup_epochs:
+        raise UserError(
+            "optim.warmup_epochs is for trainings without cycles of self-correction, which have "
+            "self_correction.warmup_epochs: set it to 0"
+        )
+    weighs = optim.loss == "cross_entropy_dice"
+    if optim.boundary_weight != 1 and not (weighs and config.model.num_classes == 3):
+        raise UserError(
+            f"optim.boundary_weight = {optim.boundary_weight} has an effect with optim.loss = "
+            "'cross_entropy_dice' and model.num_classes = 3 only: set these, or 1"
+        )
+    if config.model.boundary == "distance" and not (weighs and config.model.num_classes == 3):
+        raise UserError(
+            "model.boundary = 'distance' needs optim.loss = 'cross_entropy_dice' and model.num_classes = 3"
+        )
+
+
 def _check_nuclei(config: ConfigDict) -> None:
     """What the held-out images are scored by."""
     from nucseg_jax import instances
 
     instances.check(config.instances)
-    if config.instances.method == "boundary" and config.model.num_classes < 3:
+    if config.instances.method in instances.WITH_BOUNDARY and config.model.num_classes < 3:
         raise UserError(instances.NEEDS_BOUNDARY)
     chosen = config.checkpoint.best_by
     if chosen is not None and chosen not in SCORES:
@@ -128,6 +181,6 @@ def _check_stain(config: ConfigDict, prepared: str) -> None:
             f"stain.where = 'model' normalises in the network, but data.stain = {prepared!r} names a dataset "
             "that is normalised already. Set data.stain = 'none' (and prepare it with --stain none)"
         )
-    for key, most in (("augment_scale", 1.0), ("augment_shift", float("inf"))):
+    for key, most in (("augment_scale", 1.0), ("augment_shift", float("inf")), ("augment_residual", 1.0)):
         if not 0 <= config[key] <= most:
             raise UserError(f"stain.{key} must be in 0 … {most:g}, got {config[key]}")

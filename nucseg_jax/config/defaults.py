@@ -25,9 +25,13 @@ def get_config() -> ConfigDict:
     config.model.num_classes = 2  # background, nucleus; 3: the nucleus's boundary is a class of its own
     config.model.width = 1.0  # multiplies every channel count
     config.model.dtype = "float32"  # compute dtype; bfloat16 on accelerators
+    # What the class for boundaries is: "edge", a band along each nucleus's edge, or "distance", which grows
+    # from each nucleus's middle to its edge (models/targets.py).
+    config.model.boundary = "edge"
     config.model.channel_order = "RGB"
     config.model.input_scale = 1.0  # the authors' script showed U-Net and FC-DenseNet patches at 0.5
-    config.model.encoder_weights = config_dict.placeholder(str)  # ImageNet's: a file of torchvision's format
+    # ImageNet's: a file of torchvision's format; "efficientnet-lite0" comes with the extra `torch`
+    config.model.encoder_weights = config_dict.placeholder(str)
 
     config.data = ConfigDict()
     # A folder of prepared datasets, or of packed ones (data_prep.pack), which need no TensorFlow.
@@ -43,9 +47,21 @@ def get_config() -> ConfigDict:
     config.data.pipeline = "tfdata"
     config.data.crop_size = 512  # pixels
     config.data.random_crops = 200  # an image and epoch, beside its tiles
+    # All sources of a dataset (data_prep.folder) get as many patches an epoch: the images of the largest one
+    # get random_crops each, those of the others more.
+    config.data.balance_sources = False
     config.data.fresh_crops = False  # new corners each epoch
     config.data.turns = False  # random multiples of 90°
     config.data.flips = False
+
+    # Changes of each training patch at random, drawn from (seed, step); stains have theirs below.
+    config.augment = ConfigDict()
+    # How large things are shown: a factor between these two, 1 is as they are. Patches are cut larger, by
+    # 1 / smallest_scale.
+    config.augment.smallest_scale = 1.0
+    config.augment.largest_scale = 1.0
+    config.augment.blur_px = 0.0  # largest standard deviation of a Gaussian; half of the patches stay sharp
+    config.augment.noise = 0.0  # largest standard deviation, in grey levels; half of the patches get none
 
     config.stain = ConfigDict()
     # "prepare": images are normalised when the dataset is prepared, as data.stain says. "model": in the
@@ -58,16 +74,25 @@ def get_config() -> ConfigDict:
     # Each training patch gets each stain times 1 ± scale, plus ± shift (optical density), at random.
     config.stain.augment_scale = 0.0
     config.stain.augment_shift = 0.0
+    config.stain.augment_residual = 0.0  # and what the two stains do not explain, times 1 ± this
 
     config.optim = ConfigDict()
+    config.optim.method = "sgd"  # or "adamw"
     config.optim.learning_rate = 0.1
-    config.optim.momentum = 0.99
-    config.optim.weight_decay = 1e-8
+    config.optim.encoder_learning_rate = config_dict.placeholder(float)  # None: learning_rate
+    config.optim.warmup_epochs = 0.0  # of num_epochs: from 0 to the rate; the first cosine starts after it
+    config.optim.momentum = 0.99  # of "sgd"
+    config.optim.weight_decay = 1e-8  # "sgd": on all parameters, in the gradient; "adamw": on kernels, apart
     config.optim.restart_epochs = 20.0  # of num_epochs: the cosine's period; the paper gives none
     config.optim.loss_scale = 0.005
     config.optim.accumulate = 1  # parts that a batch is run in, to save memory
-    # "cross_entropy", or "ce2p" on the three branches of self_correction: Lovász-softmax, edges, consistency.
+    # "cross_entropy"; "cross_entropy_dice", the sum of both; or "ce2p" on the three branches of
+    # self_correction: Lovász-softmax, edges, consistency.
     config.optim.loss = "cross_entropy"
+    config.optim.boundary_weight = 1.0  # of the class for boundaries in "cross_entropy_dice"
+    # The weights that are scored and saved are a moving average of those that are trained: each step leaves
+    # this share of the last average. 0: the trained ones.
+    config.optim.average_decay = 0.0
 
     config.self_correction = ConfigDict()
     # Training ends in so many cycles, each with a warm restart of the learning rate and, at its end, an
@@ -100,7 +125,8 @@ def get_config() -> ConfigDict:
 
     config.instances = ConfigDict()
     # How nuclei are made of the network's probabilities: "components" of the mask, as the paper does;
-    # "watershed" also cuts them at their waists; "boundary" along boundaries, with model.num_classes = 3.
+    # "watershed" also cuts them at their waists; with model.num_classes = 3 "boundary" along boundaries and
+    # "depth" between the middles of nuclei.
     # python -m nucseg_jax.tune finds the parameters on the validation images. Lengths are in µm, areas in
     # µm²: at 40× a pixel has 0.25 µm and 0.0625 µm².
     config.instances.method = "components"
@@ -117,6 +143,11 @@ def get_config() -> ConfigDict:
     config.instances.boundary.inside_threshold = 0.7  # on the probability of nucleus but not boundary
     config.instances.boundary.min_marker_um2 = 0.625  # smaller insides are no nuclei of their own
     config.instances.boundary.min_area_um2 = 1.875
+    config.instances.depth = ConfigDict()
+    config.instances.depth.threshold = 0.5
+    config.instances.depth.h = 0.15  # least height of a nucleus's middle over the pass, as probability
+    config.instances.depth.smoothing_um = 0.5
+    config.instances.depth.min_area_um2 = 4.375
 
     config.lock()
     return config

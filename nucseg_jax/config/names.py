@@ -3,7 +3,13 @@
 PIPELINES = ("tfdata", "resident")
 """Of `data.pipeline`: patches are cut on the host, or on the device (`training.feeds`)."""
 
-LOSSES = ("cross_entropy", "ce2p")
+OPTIMIZERS = ("sgd", "adamw")
+"""Of `optim.method` (`training.optim`)."""
+
+BOUNDARIES = ("edge", "distance")
+"""Of `model.boundary` (`models.targets`)."""
+
+LOSSES = ("cross_entropy", "cross_entropy_dice", "ce2p")
 """Of `optim.loss` (`training.objectives`)."""
 
 AVERAGES = ("nothing", "parameters", "both")

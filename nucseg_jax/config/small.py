@@ -40,6 +40,56 @@ def get_small_monuseg(network: str) -> ConfigDict:
     return config
 
 
+def get_shipped(mpp: float) -> ConfigDict:
+    """The recipe of the models that ship.
+
+    Args:
+      mpp: µm a pixel of what the network sees: MoNuSeg's images of 1000 pixels at 0.25 are prepared with
+        `--size` 250 / mpp.
+    """
+    config = get_config()
+    config.batch_size = 4
+    config.num_steps = 8000
+    config.num_epochs = 32  # so that one "epoch" below is 250 steps
+    config.log_every = 50
+    config.model.name = "efficient_unet_half"
+    config.model.num_classes = 3
+    config.model.boundary = "distance"
+    config.model.encoder_weights = "efficientnet-lite0"
+    config.data.stain = "none"
+    config.data.size = round(250 / mpp)
+    config.data.validation = VALIDATION
+    config.data.pipeline = "resident"
+    config.data.crop_size = 256
+    config.data.random_crops = 34
+    config.data.fresh_crops = True
+    config.data.balance_sources = True
+    config.data.turns = True
+    config.data.flips = True
+    config.augment.smallest_scale = 0.8
+    config.augment.largest_scale = 1.25
+    config.augment.blur_px = 1.0
+    config.augment.noise = 8.0
+    config.stain.augment_scale = 0.25
+    config.stain.augment_shift = 0.03
+    config.stain.augment_residual = 0.25
+    config.optim.method = "adamw"
+    config.optim.learning_rate = 3e-3
+    config.optim.encoder_learning_rate = 1e-3
+    config.optim.weight_decay = 1e-2
+    config.optim.warmup_epochs = 1.0
+    config.optim.restart_epochs = 32.0  # one cosine
+    config.optim.loss_scale = 1.0
+    config.optim.loss = "cross_entropy_dice"
+    config.optim.average_decay = 0.995
+    config.checkpoint.every = 500
+    config.instances.method = "depth"
+    config.instances.depth.h = 0.2
+    config.instances.depth.smoothing_um = 0.5
+    config.instances.depth.min_area_um2 = 6.25
+    return config
+
+
 VALIDATION = (
     "TCGA-50-5931-01Z-00-DX1",  # liver
     "TCGA-A7-A13E-01Z-00-DX1",  # breast

@@ -37,7 +37,22 @@ INPUT_KEYS = (
 
 
 # What releases did that did not have these keys in their configs.
-EARLIER = {"optim.loss": "cross_entropy", "self_correction.cycles": 0, "checkpoint.best_by": "dice"}
+EARLIER = {
+    "optim.loss": "cross_entropy",
+    "optim.method": "sgd",
+    "optim.encoder_learning_rate": None,
+    "optim.warmup_epochs": 0.0,
+    "optim.average_decay": 0.0,
+    "augment.smallest_scale": 1.0,
+    "augment.largest_scale": 1.0,
+    "augment.blur_px": 0.0,
+    "augment.noise": 0.0,
+    "stain.augment_residual": 0.0,
+    "model.boundary": "edge",
+    "self_correction.cycles": 0,
+    "checkpoint.best_by": "dice",
+    "data.balance_sources": False,
+}
 
 # Metadata of the dataset that decides its pixels and labels.
 PREPARED_BY = {

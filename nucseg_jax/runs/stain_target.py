@@ -63,12 +63,16 @@ def augmentation(config: ConfigDict, description: Mapping[str, Any] | None) -> A
 
     Its stain vectors are the normalisation target's; where there is none, or it has none, Macenko's.
     """
-    if not (config.augment_scale or config.augment_shift):
+    if not (config.augment_scale or config.augment_shift or config.augment_residual):
         return None
     target = from_dict(description).target if description else None
     matrix = target.matrix if isinstance(target, Stains) else unit_rows(REFERENCE, jnp.float32)
     return partial(
-        augment, matrix=jnp.asarray(matrix), scale=config.augment_scale, shift=config.augment_shift
+        augment,
+        matrix=jnp.asarray(matrix),
+        scale=config.augment_scale,
+        shift=config.augment_shift,
+        residual=config.augment_residual,
     )
 
 

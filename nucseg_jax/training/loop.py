@@ -86,7 +86,7 @@ class Loop:
 
     def _save(self, state: TrainState, *, new: bool) -> None:
         """Save a checkpoint, scored on the held-out images where its model is a `new` one."""
-        step, averaged = int(state.step), self.correction.weights
+        step, averaged = int(state.step), self.correction.weights or state.average
         model = averaged or state.weights
         scores = None
         if new and self.validate is not None:

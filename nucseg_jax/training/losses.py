@@ -3,11 +3,16 @@
 Where a loss needs labels they are annotations or soft labels, constants: no gradient goes to them.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from nucseg_jax.models.targets import edge_map, spread
+
+DICE_PIXELS = 1.0
+"""Pixels that `dice` counts as right in any case, so that a class without any has a gradient."""
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -22,6 +27,44 @@ def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     # One-hot and not by index: the gradient of an indexed read is a scatter, slow on every backend.
     return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1])).mean()
+
+
+def weighted_cross_entropy(logits: jax.Array, truth: jax.Array, weights: Sequence[float]) -> jax.Array:
+    """Cross-entropy where each class has a weight: their weighted mean over all pixels.
+
+    Of labels it is PyTorch's `CrossEntropyLoss(weight=...)`.
+
+    Args:
+      logits: float32[B,H,W,C].
+      truth: float32[B,H,W,C], probabilities of classes: one-hot labels, or soft ones.
+      weights: one a class, positive.
+
+    Returns:
+      float32[], nats per pixel.
+    """
+    weighted = truth * jnp.asarray(weights, jnp.float32).reshape(1, 1, 1, -1)
+    return -(weighted * jax.nn.log_softmax(logits)).sum() / weighted.sum()
+
+
+def dice(logits: jax.Array, truth: jax.Array) -> jax.Array:
+    """1 − the Dice coefficient of each class but the first, over the whole batch; their mean.
+
+    With squares in the denominator, so that it is least where the probabilities are the truth's, soft or not.
+
+    Source: Milletari, Navab & Ahmadi, V-Net (3DV 2016).
+
+    Args:
+      logits: float32[B,H,W,C].
+      truth: float32[B,H,W,C], probabilities of classes.
+
+    Returns:
+      float32[], 0 to 1; a class that neither has counts as 0.
+    """
+    probabilities = jax.nn.softmax(logits)[..., 1:]
+    truth = truth[..., 1:]
+    shared = 2.0 * (probabilities * truth).sum((0, 1, 2))
+    total = (probabilities**2 + truth**2).sum((0, 1, 2))
+    return 1.0 - ((shared + DICE_PIXELS) / (total + DICE_PIXELS)).mean()
 
 
 def kl_divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:

@@ -2,22 +2,32 @@
 
 A batch has the annotation (`label_map`) and, in the cycles of self-correction, the refined labels:
 probabilities of classes, `soft_classes` float16[B,H,W,C], and for `ce2p` of edges, `soft_edges`
-float16[B,H,W,2].
+float16[B,H,W,2]. Where the boundary is one of distances (`model.boundary`), it has `depth` uint8[B,H,W]
+(`data.distances`).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
+import jax.numpy as jnp
 
 from nucseg_jax.models.network import Logits
-from nucseg_jax.models.targets import class_map, edge_map
+from nucseg_jax.models.targets import class_map, class_probabilities, edge_map
 from nucseg_jax.training import losses
 
-Loss = Callable[[Logits, dict[str, jax.Array]], jax.Array]
+if TYPE_CHECKING:  # benchmarks need no configs
+    from ml_collections import ConfigDict
+
+Loss = Callable[..., jax.Array]
 """(logits, batch) → scalar."""
 
 SOFT_CLASSES, SOFT_EDGES = "soft_classes", "soft_edges"
+DEPTH = "depth"
 CONSISTENCY = 0.1
 """Weight of the edges' consistency in `ce2p`."""
 
@@ -29,10 +39,12 @@ class Objective:
     Attributes:
       loss: of a batch.
       refined: names of the batch's entries that replace annotations where they are there.
+      weighs_boundary: the loss takes a `boundary_weight`.
     """
 
     loss: Loss
     refined: tuple[str, ...]
+    weighs_boundary: bool = False
 
     def __call__(self, logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
         return self.loss(logits, batch)
@@ -41,6 +53,19 @@ class Objective:
 def cross_entropy(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
     """Cross-entropy of the network's result; the divergence from refined labels where there are some."""
     return _classes(logits.classes, class_map(batch["label_map"], logits.classes.shape[-1]), batch)
+
+
+def cross_entropy_dice(
+    logits: Logits, batch: dict[str, jax.Array], *, boundary_weight: float = 1.0
+) -> jax.Array:
+    """Cross-entropy in which the boundary has a weight of its own, plus 1 − Dice."""
+    num_classes = logits.classes.shape[-1]
+    if SOFT_CLASSES in batch:
+        truth = batch[SOFT_CLASSES].astype(jnp.float32)
+    else:
+        truth = class_probabilities(batch["label_map"], num_classes, batch.get(DEPTH))
+    weights = (1.0, 1.0, boundary_weight)[:num_classes]
+    return losses.weighted_cross_entropy(logits.classes, truth, weights) + losses.dice(logits.classes, truth)
 
 
 def ce2p(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
@@ -73,6 +98,20 @@ def _edges(logits: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
 
 OBJECTIVES = {
     "cross_entropy": Objective(cross_entropy, (SOFT_CLASSES,)),
+    "cross_entropy_dice": Objective(cross_entropy_dice, (SOFT_CLASSES,), weighs_boundary=True),
     "ce2p": Objective(ce2p, (SOFT_CLASSES, SOFT_EDGES)),
 }
 """By the names that config.optim.loss takes."""
+
+
+def of(config: ConfigDict) -> Objective:
+    """The objective that a config's `optim` names, with its weights.
+
+    Args:
+      config: the experiment.
+    """
+    objective, optim = OBJECTIVES[config.optim.loss], config.optim
+    if objective.weighs_boundary:
+        weighing = partial(objective.loss, boundary_weight=optim.boundary_weight)
+        objective = replace(objective, loss=weighing)
+    return objective

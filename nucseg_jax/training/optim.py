@@ -1,22 +1,39 @@
-"""SGD with momentum; schedules of cosine warm restarts."""
+"""SGD with momentum, AdamW; schedules of the learning rate."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from nucseg_jax.errors import UserError
+
 Schedule = Callable[[ArrayLike], ArrayLike]
 """Step, counted from 0 → learning rate."""
 
 
-def warm_restarts(learning_rate: float, period: int) -> Schedule:
-    """Cosine from `learning_rate` towards 0 over `period` ≥ 1 steps, then again (SGDR, ICLR 2017)."""
+def warm_restarts(learning_rate: float, period: int, warmup: int = 0) -> Schedule:
+    """Cosine from `learning_rate` towards 0 over `period` ≥ 1 steps, then again (SGDR, ICLR 2017).
+
+    Args:
+      learning_rate: what each period begins with.
+      period: steps.
+      warmup: steps at the start of the first period in which the rate grows linearly, less than the period:
+        the first cosine takes the rest of it.
+    """
 
     def schedule(step: ArrayLike) -> jax.Array:
-        phase = jnp.asarray(jnp.asarray(step) % period, jnp.float32) / period
-        return 0.5 * learning_rate * (1.0 + jnp.cos(jnp.pi * phase))
+        step = jnp.asarray(step)
+        phase = jnp.asarray(step % period, jnp.float32) / period
+        if warmup:
+            first = jnp.asarray(step - warmup, jnp.float32) / (period - warmup)
+            phase = jnp.where(step < period, jnp.maximum(first, 0.0), phase)
+        rate = 0.5 * learning_rate * (1.0 + jnp.cos(jnp.pi * phase))
+        if warmup:
+            rate *= jnp.minimum(jnp.asarray(step + 1, jnp.float32) / warmup, 1.0)
+        return rate
 
     return schedule
 
@@ -67,3 +84,42 @@ def sgd(schedule: Schedule, *, momentum: float, weight_decay: float) -> optax.Gr
         optax.trace(decay=momentum),
         optax.scale_by_learning_rate(schedule),
     )
+
+
+def adamw(schedule: Schedule, *, weight_decay: float) -> optax.GradientTransformation:
+    """Adam with a weight decay of its own, on kernels: not on biases and not on norms.
+
+    Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (ICLR 2019).
+
+    Args:
+      schedule: step → learning rate.
+      weight_decay: share of a weight that a step of rate 1 takes.
+    """
+    return optax.adamw(schedule, weight_decay=weight_decay, mask=_is_kernel)
+
+
+def with_encoder_rate(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
+    """An optimizer whose updates of a network's encoder are `factor` times as large.
+
+    Raises:
+      UserError: when its state is made, the network has no encoder.
+    """
+    return optax.chain(optimizer, optax.masked(optax.scale(factor), _in_encoder))
+
+
+def _is_kernel(params: Any) -> Any:
+    return jax.tree.map(lambda x: x.ndim > 1, params)
+
+
+def _in_encoder(params: Any) -> Any:
+    """Which parameters are of `encoder`, the part of a network that ImageNet's weights are for."""
+
+    def is_encoders(path: tuple[Any, ...], _: Any) -> bool:
+        return jax.tree_util.keystr(path[:1], simple=True) == "encoder"
+
+    chosen = jax.tree_util.tree_map_with_path(is_encoders, params)
+    if not any(jax.tree.leaves(chosen)):
+        raise UserError(
+            "optim.encoder_learning_rate is for networks with an encoder; this one has none: leave it out"
+        )
+    return chosen

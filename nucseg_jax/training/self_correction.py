@@ -25,11 +25,10 @@ from nucseg_jax.data.dataset import Example, Rasters
 from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.network import FunctionalNetwork, Weights
-from nucseg_jax.training import refined_labels
+from nucseg_jax.training import objectives, refined_labels
 from nucseg_jax.training.batch_statistics import StatisticsEstimator
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.divergence import check_finite
-from nucseg_jax.training.objectives import OBJECTIVES
 from nucseg_jax.training.refined_labels import LabelPredictor, LabelTree
 
 
@@ -85,7 +84,7 @@ class SelfCorrection:
         self._folder = workdir / "labels"
         averaged = config.self_correction.average if cycles.count else "nothing"
         self._averages_weights = averaged != "nothing"
-        self._names = OBJECTIVES[config.optim.loss].refined if averaged == "both" else ()
+        self._names = objectives.of(config).refined if averaged == "both" else ()
         self._labels: LabelTree | None = None
         self.weights: Weights | None = None  # the averaged ones, from the first cycle on
         tile = config.data.crop_size

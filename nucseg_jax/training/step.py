@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from nucseg_jax import devices
 from nucseg_jax.models.network import Augmentation, FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.training.augmentation import Rescale
 from nucseg_jax.training.objectives import Objective
 
 Step = Callable[[Any, dict[str, jax.Array]], tuple[Any, jax.Array]]
@@ -24,10 +25,18 @@ class TrainState(NamedTuple):
     params: nnx.State
     batch_stats: nnx.State
     opt_state: optax.OptState
+    average: Weights | None = None
+    """The moving average of the weights, where training keeps one."""
 
     @property
     def weights(self) -> Weights:
+        """What is trained."""
         return Weights(self.params, self.batch_stats)
+
+    @property
+    def result(self) -> Weights:
+        """What is scored and saved: the average, or what is trained where there is none."""
+        return self.average or self.weights
 
 
 def initial_state(
@@ -36,10 +45,15 @@ def initial_state(
     optimizer: optax.GradientTransformation,
     input_format: InputFormat,
     augmentation: Augmentation | None = None,
+    *,
+    keeps_average: bool = False,
 ) -> tuple[FunctionalNetwork, TrainState]:
     """A model → its forward passes, and the state of step 0 on the mesh."""
     network, params, batch_stats = split_network(model, input_format, augmentation)
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params))
+    average = None
+    if keeps_average:  # copies: a step gives the memory of each of them to the next
+        average = jax.tree.map(jnp.copy, Weights(params, batch_stats))
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), average)
     return network, devices.replicate(mesh, state)
 
 
@@ -53,6 +67,8 @@ def train_step(
     loss_scale: float,
     accumulate: int,
     seed: int,
+    rescale: Rescale | None = None,
+    average_decay: float = 0.0,
 ) -> tuple[TrainState, jax.Array]:
     """One update from one batch.
 
@@ -65,11 +81,15 @@ def train_step(
       loss_scale: factor on the loss before the gradient (the authors' 0.005).
       accumulate: the batch is run in this many equal parts, one after the other, to save memory.
       seed: dropout and augmentation are functions of (seed, step).
+      rescale: makes the patches of the batch's windows; None: they are patches.
+      average_decay: share of the moving average that a step leaves, where the state has one.
 
     Returns:
       The state after it and the loss (without the scale).
     """
     step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    if rescale is not None:
+        batch = rescale(batch, jax.random.fold_in(step_key, _RESCALE_STREAM))
 
     def loss_of(
         params: nnx.State, batch_stats: nnx.State, part: dict[str, jax.Array], key: jax.Array
@@ -100,7 +120,29 @@ def train_step(
         loss = loss / accumulate
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, batch_stats, opt_state), loss
+    average = state.average
+    if average is not None:
+        average = move(average, Weights(params, batch_stats), state.step, average_decay)
+    return TrainState(state.step + 1, params, batch_stats, opt_state, average), loss
+
+
+_RESCALE_STREAM = 0x5CA1E
+
+
+def move(average: Weights, new: Weights, step: jax.Array, decay: float) -> Weights:
+    """The moving average after a step: decay · average + (1 − decay) · new.
+
+    In the first steps less of the average stays, (1 + step) / (10 + step), so that the weights that training
+    begins with are soon forgotten (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+
+    Args:
+      average: so far.
+      new: weights after the step.
+      step: number of the step, from 0.
+      decay: in [0, 1).
+    """
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step)).astype(jnp.float32)
+    return jax.tree.map(lambda a, w: a + (1.0 - kept) * (w - a), average, new)
 
 
 def compile_step(mesh: Mesh, step: Step) -> jax.stages.Wrapped:

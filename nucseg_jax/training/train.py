@@ -14,8 +14,9 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
-from nucseg_jax.data.dataset import Example, rasters
-from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.data.dataset import Example, rasters, shown_sources
+from nucseg_jax.data.distances import relative_depth
+from nucseg_jax.data.patches import PatchPlan, balanced_crops
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.layout import tilings_of
@@ -25,11 +26,10 @@ from nucseg_jax.models.targets import check_classes
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
 from nucseg_jax.runs.compatibility import best_by, check_same_run, notes_on_changes
-from nucseg_jax.training import feeds, optim, validation
+from nucseg_jax.training import augmentation, feeds, objectives, optim, validation
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Loop
-from nucseg_jax.training.objectives import OBJECTIVES
 from nucseg_jax.training.self_correction import SelfCorrection
 from nucseg_jax.training.step import Step, TrainState, initial_state, train_step
 
@@ -61,14 +61,15 @@ def create_state(
         rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
     )
     if encoder_weights:
-        from nucseg_jax.torch_bridge.imagenet import load_encoder  # needs PyTorch
+        from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # needs PyTorch
 
-        say(load_encoder(model, Path(encoder_weights), config.model.channel_order))
+        say(load_encoder(model, encoder_file(encoder_weights), config.model.channel_order))
     input_format = InputFormat(
         config.model.channel_order, config.model.input_scale, stain_target.in_network(stain)
     )
-    augmentation = stain_target.augmentation(config.stain, stain)
-    return initial_state(mesh, model, optimizer, input_format, augmentation)
+    changes = augmentation.image_changes(config, stain_target.augmentation(config.stain, stain))
+    keeps_average = config.optim.average_decay > 0
+    return initial_state(mesh, model, optimizer, input_format, changes, keeps_average=keeps_average)
 
 
 def train(config: ConfigDict, workdir: Path) -> Weights:
@@ -87,13 +88,13 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     check_classes(config.model.num_classes)
     tilings_of(config)  # what evaluation cannot do is found now
     dataset = data.load(config.data)
-    dataset.check_sizes(config.data.crop_size)
+    dataset.check_sizes(augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
     schedule = learning_rates(config, cycles, steps_per_epoch)
-    optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
+    optimizer = make_optimizer(config, schedule)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
         if checkpoints.latest is None:
@@ -122,16 +123,18 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
                 f"run would by {usual}"
             )
         say(
-            f"{dataset.name}: {len(examples)} training images, {len(held_out)} held out, {len(plan):,} "
-            f"patches an epoch; {config.model.name}, {count_parameters(state.params):,} parameters; "
+            f"{dataset.name}: {len(examples)} training images{shown_sources([e.source for e in examples])}, "
+            f"{len(held_out)} held out, {len(plan):,} patches an epoch; {config.model.name}, "
+            f"{count_parameters(state.params):,} parameters; "
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
             say(
-                "note: the encoder starts from random weights, the paper's from ImageNet's: "
+                "note: the encoder starts from random weights, and is meant to start from ImageNet's: "
                 "model.encoder_weights=FILE (see the README)"
             )
+        depths = {objectives.DEPTH: depths_of(examples)} if config.model.boundary == "distance" else {}
         feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan)
         validate = None
         if held_out:
@@ -139,10 +142,27 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
             loop = Loop(config, schedule, checkpoints, info, correction, validate, log)
             for phase in cycles.phases(first):
-                # Not kept in a variable: the last phase's patches are gone before the next ones come.
-                state = loop.run(state, feed({**rasters(examples), **correction.rasters()}, phase), phase)
+                patches = {**rasters(examples), **depths, **correction.rasters()}
+                state = loop.run(state, feed(patches, phase), phase)
                 state = loop.end(state)
-    return correction.weights or state.weights
+    return correction.weights or state.result
+
+
+def depths_of(examples: Sequence[Example]) -> list[np.ndarray]:
+    """How deep each pixel lies in its nucleus, uint8[H,W] an image."""
+    return [relative_depth(e.label_map) for e in examples]
+
+
+def make_optimizer(config: ConfigDict, schedule: optim.Schedule) -> optax.GradientTransformation:
+    """The optimizer that the config names."""
+    chosen = config.optim
+    if chosen.method == "adamw":
+        optimizer = optim.adamw(schedule, weight_decay=chosen.weight_decay)
+    else:
+        optimizer = optim.sgd(schedule, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
+    if chosen.encoder_learning_rate is None:
+        return optimizer
+    return optim.with_encoder_rate(optimizer, chosen.encoder_learning_rate / chosen.learning_rate)
 
 
 def make_step(
@@ -153,10 +173,12 @@ def make_step(
         train_step,
         network=network,
         optimizer=optimizer,
-        objective=OBJECTIVES[config.optim.loss],
+        objective=objectives.of(config),
         loss_scale=config.optim.loss_scale,
         accumulate=config.optim.accumulate,
         seed=config.seed,
+        rescale=augmentation.rescale_of(config),
+        average_decay=config.optim.average_decay,
     )
 
 
@@ -164,7 +186,8 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
     """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
     rate, chosen = config.optim.learning_rate, config.self_correction
     if not cycles.count:
-        return optim.warm_restarts(rate, restart_period(config, steps_per_epoch))
+        period = restart_period(config, steps_per_epoch)
+        return optim.warm_restarts(rate, period, warmup_steps(config, steps_per_epoch, period))
     return optim.warm_up_and_cycles(
         list(cycles.phases()),
         learning_rate=rate,
@@ -186,13 +209,35 @@ def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:
     return max(1, math.ceil(exact * (1 - 1e-9)))  # less what floating point adds to a whole number
 
 
+def warmup_steps(config: ConfigDict, steps_per_epoch: float, period: int) -> int:
+    """Steps of `optim.warmup_epochs`; `num_steps` squeezes or stretches them with the training.
+
+    Raises:
+      UserError: they leave nothing of the first period.
+    """
+    epochs = config.optim.warmup_epochs
+    steps = round(
+        epochs * (steps_per_epoch if config.num_steps is None else config.num_steps / config.num_epochs)
+    )
+    if steps >= period:
+        raise UserError(
+            f"optim.warmup_epochs = {epochs} are {steps} steps, and leave nothing of the first period of "
+            f"{period} (optim.restart_epochs = {config.optim.restart_epochs}): set fewer"
+        )
+    return steps
+
+
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
     """The patches of `examples` that the config trains on."""
+    sizes = tuple((e.image.shape[0], e.image.shape[1]) for e in examples)
+    crop, random_crops = augmentation.window_size(config), config.data.random_crops
+    if config.data.balance_sources:
+        random_crops = balanced_crops([e.source for e in examples], sizes, crop, random_crops)
     return PatchPlan(
         seed=config.seed,
-        sizes=tuple((e.image.shape[0], e.image.shape[1]) for e in examples),
-        crop=config.data.crop_size,
-        random_crops=config.data.random_crops,
+        sizes=sizes,
+        crop=crop,
+        random_crops=random_crops,
         fresh=config.data.fresh_crops,
         turns=config.data.turns,
         flips=config.data.flips,
@@ -221,7 +266,10 @@ def resume(
     for note in notes_on_changes(saved, info):
         say(f"note: {workdir} {note}")
     model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
-    if training is not None:
+    average = None
+    if training is not None and state.average is not None:
+        average = model
+    elif training is not None:
         correction.resume(checkpoints.latest, model)
     step = devices.replicate(mesh, np.int32(checkpoints.latest))
-    return TrainState(step, *(training or model), opt_state)
+    return TrainState(step, *(training or model), opt_state, average)

@@ -12,6 +12,7 @@ from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.inference.examples import ExampleSource
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.tile_network import TileNetwork
+from nucseg_jax.instances import WITH_BOUNDARY
 from nucseg_jax.metrics import PixelCounts
 from nucseg_jax.models.network import FunctionalNetwork, Weights
 from nucseg_jax.runs import stain_target
@@ -67,6 +68,6 @@ def validator(
         mesh,
         stain=None if source.prepared else normalizer,
         augment=False,
-        has_boundary=config.instances.method == "boundary",
+        has_boundary=config.instances.method in WITH_BOUNDARY,
     )
     return validate

@@ -247,3 +247,17 @@ def test_augmentation() -> None:
     assert len(split.sharding.device_set) == 8
     np.testing.assert_allclose(split, first, rtol=1e-5)
     assert np.isfinite(jax.jit(jax.grad(lambda x: run(x).mean()))(BATCH)).all()
+
+
+def test_augmentation_of_what_the_stains_do_not_explain() -> None:
+    """Of a colour that is all residual: its density times one number in 1 ± ½; a mixture of stains stays."""
+    stains = jnp.float32(STAINS)
+    mixed = jnp.exp(-(0.5 * stains[0] + 0.8 * stains[1])) * 255.0
+    across = jnp.cross(stains[0], stains[1])
+    pixel = jnp.exp(-jnp.abs(across) * 0.5) * 255.0
+    for colour, moves in ((mixed, False), (pixel, True)):
+        images = jnp.broadcast_to(colour, (16, 4, 4, 3))
+        found = augment(images, jax.random.key(3), stains, scale=0.0, shift=0.0, residual=0.5)
+        changed = np.abs(np.asarray(found - images)).max((1, 2, 3))
+        assert (changed.max() > 3) == moves and (changed.min() < 1)
+        assert np.ptp(np.asarray(found), axis=(1, 2)).max() < 1e-3  # one number an image

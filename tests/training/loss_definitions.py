@@ -50,6 +50,24 @@ def kl_divergence(logits: np.ndarray, probabilities: np.ndarray) -> float:
     return total / logs[..., 0].size
 
 
+def weighted_cross_entropy(logits: np.ndarray, truth: np.ndarray, weights: np.ndarray) -> float:
+    logs = log_softmax(logits)
+    each = [
+        (weights[at[-1]] * t, -weights[at[-1]] * t * logs[at])
+        for at, t in np.ndenumerate(truth.astype(np.float64))
+    ]
+    return float(sum(loss for _, loss in each) / sum(weight for weight, _ in each))
+
+
+def dice(logits: np.ndarray, truth: np.ndarray) -> float:
+    probabilities, truth = softmax(logits), truth.astype(np.float64)
+    found = []
+    for c in range(1, logits.shape[-1]):
+        p, t = probabilities[..., c].ravel(), truth[..., c].ravel()
+        found.append((2 * p @ t + 1) / (p @ p + t @ t + 1))
+    return 1 - float(np.mean(found))
+
+
 def balanced_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
     logs = log_softmax(logits)
     weight = {0: np.mean(labels == 1), 1: np.mean(labels == 0)}
@@ -129,6 +147,10 @@ def arguments(name: str, seed: int, shape: tuple[int, int, int]) -> tuple[np.nda
     logits, labels = random_case(seed, shape, classes)
     if name == "kl_divergence":
         return logits, soft_labels(seed, shape, classes)
+    if name == "dice":
+        return logits, soft_labels(seed, shape, classes).astype(np.float32)
+    if name == "weighted_cross_entropy":
+        return logits, soft_labels(seed, shape, classes).astype(np.float32), np.float32([1.0, 0.5, 2.0])
     if name == "edge_consistency":
         return logits, random_case(seed + 1, shape, 2)[0], labels
     return logits, labels
@@ -138,6 +160,8 @@ def arguments(name: str, seed: int, shape: tuple[int, int, int]) -> tuple[np.nda
 
 DEFINITIONS: dict[str, Callable[..., float]] = {
     "cross_entropy": cross_entropy,
+    "weighted_cross_entropy": weighted_cross_entropy,
+    "dice": dice,
     "kl_divergence": kl_divergence,
     "balanced_cross_entropy": balanced_cross_entropy,
     "lovasz_softmax": lovasz_softmax,

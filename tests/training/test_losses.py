@@ -86,17 +86,38 @@ def test_devices_exchange_nothing_but_sums(name: str) -> None:
     """Of a batch split over eight devices each works on its own images."""
     split = NamedSharding(devices.make_mesh(), PartitionSpec("data"))
     args = arguments(name, 0, (8, 7, 9))
-    compiled = JITTED[name].lower(*(jax.device_put(a, split) for a in args)).compile()
+    placed = [jax.device_put(a, split) if a.ndim > 1 else a for a in args]
+    compiled = JITTED[name].lower(*placed).compile()
     exchanges = set(
         re.findall(r"\b(all-gather|all-reduce|all-to-all|collective-permute)\b", compiled.as_text())
     )
     assert exchanges == {"all-reduce"}
     assert "[8,7,9" not in compiled.as_text() and "[8,3,63" not in compiled.as_text()
-    value, gradients = compiled(*(jax.device_put(a, split) for a in args))
+    value, gradients = compiled(*placed)
     expected, expected_gradients = value_and_gradients(name, *args)
     np.testing.assert_allclose(value, expected, rtol=1e-6, atol=0)
     for gradient, one_device in zip(gradients, expected_gradients, strict=True):
         np.testing.assert_allclose(gradient, one_device, rtol=1e-5, atol=1e-9)
+
+
+# --- Dice and weighted cross-entropy ---
+
+
+def test_dice_is_least_where_the_probabilities_are_the_truths() -> None:
+    """Soft ones, too: a step to either side is worse."""
+    truth = soft_labels(0, SHAPE, 3).astype(np.float32).clip(0.05, 0.9)
+    truth /= truth.sum(-1, keepdims=True)
+    value, (gradient,) = value_and_gradients("dice", np.log(truth), truth)
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+
+
+def test_equal_weights_are_the_plain_cross_entropy() -> None:
+    logits, labels = arguments("cross_entropy", 0, SHAPE)
+    one_hot = np.eye(3, dtype=np.float32)[labels]
+    weighted, _ = value_and_gradients("weighted_cross_entropy", logits, one_hot, np.float32([2, 2, 2]))
+    plain, _ = value_and_gradients("cross_entropy", logits, labels)
+    np.testing.assert_allclose(weighted, plain, rtol=1e-6, atol=0)
 
 
 # --- KL divergence ---

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nucseg_jax.config import get_config
 from nucseg_jax.models.network import Logits
-from nucseg_jax.models.targets import class_map, edge_map
-from nucseg_jax.training import losses
+from nucseg_jax.models.targets import class_map, class_probabilities, edge_map
+from nucseg_jax.training import losses, objectives
 from nucseg_jax.training.objectives import OBJECTIVES
 
 SHAPE = (2, 12, 12)
@@ -79,3 +80,20 @@ def test_edges_lie_between_nuclei_that_touch(batch: dict[str, jax.Array]) -> Non
     edges, mask = edge_map(batch["label_map"])[0], class_map(batch["label_map"], 2)[0]
     assert edges[5, 5] == edges[5, 6] == 1 and mask[5, 5] == mask[5, 6] == 1
     assert edge_map(mask[None])[0, 5, 5] == 0
+
+
+def test_cross_entropy_and_dice_of_labels_of_depths_and_of_refined_labels(
+    batch: dict[str, jax.Array],
+) -> None:
+    """The truth is the class map, or the depths where there are some; refined labels go before both."""
+    config = get_config()
+    config.optim.loss, config.optim.boundary_weight = "cross_entropy_dice", 2.0
+    objective, y = objectives.of(config), logits(3)
+    depth = jnp.where(batch["label_map"] > 0, 100, 0).astype(jnp.uint8)
+    for given, truth in (
+        (hard(batch), jax.nn.one_hot(class_map(batch["label_map"], 3), 3)),
+        (hard(batch) | {"depth": depth}, class_probabilities(batch["label_map"], 3, depth)),
+        (batch | {"depth": depth}, batch["soft_classes"].astype(jnp.float32)),
+    ):
+        expected = losses.weighted_cross_entropy(y.classes, truth, (1, 1, 2)) + losses.dice(y.classes, truth)
+        np.testing.assert_allclose(objective(y, given), expected, rtol=1e-6, atol=0)

@@ -286,7 +286,11 @@ def test_a_run_of_an_earlier_release_does_not_go_on_in_cycles(cycling: ConfigDic
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("optim.loss", "dice", "optim.loss must be one of cross_entropy, ce2p, got 'dice'"),
+        (
+            "optim.loss",
+            "dice",
+            "optim.loss must be one of cross_entropy, cross_entropy_dice, ce2p, got 'dice'",
+        ),
         ("optim.loss", "ce2p", "for the three branches of model.name = 'self_correction', got 'unet'"),
         ("self_correction.average", "labels", "must be one of nothing, parameters, both, got 'labels'"),
         ("self_correction.cycles", -1, "self_correction.cycles must be from 0"),

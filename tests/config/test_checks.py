@@ -1,0 +1,51 @@
+"""Values that would fail late, or mean nothing, are named before work begins."""
+
+from typing import Any
+
+import pytest
+
+from nucseg_jax.config import check_values, get_config
+from nucseg_jax.errors import UserError
+
+RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optim.method": "adam"}, "optim.method must be one of sgd, adamw, got 'adam'"),
+        ({"optim.learning_rate": 0.0}, "optim.learning_rate must be positive, got 0"),
+        ({"optim.encoder_learning_rate": -1.0}, "optim.encoder_learning_rate must be 0 or more, got -1"),
+        ({"optim.average_decay": 1.0}, "optim.average_decay must be at least 0 and below 1, got 1"),
+        ({"optim.warmup_epochs": -1.0}, "optim.warmup_epochs must be 0 or more, got -1"),
+        ({"augment.smallest_scale": 1.1}, "augment.smallest_scale must be from 0.1 to 1, got 1.1"),
+        ({"augment.largest_scale": 0.9}, "augment.largest_scale must be from 1 to 10, got 0.9"),
+        ({"augment.blur_px": -1.0}, "augment.blur_px must be from 0 to 10, got -1"),
+        ({"augment.noise": 300.0}, "augment.noise must be from 0 to 255 grey levels, got 300"),
+        ({"stain.augment_residual": 2.0}, "stain.augment_residual must be in 0 … 1, got 2"),
+        ({**RECIPE, "optim.boundary_weight": 0.0}, "optim.boundary_weight must be positive, got 0"),
+        ({"optim.boundary_weight": 2.0}, "optim.boundary_weight = 2.0 has an effect with optim.loss = "),
+        ({"model.boundary": "ridge"}, "model.boundary must be one of edge, distance, got 'ridge'"),
+        ({"model.boundary": "distance"}, "model.boundary = 'distance' needs optim.loss = "),
+        (
+            {"self_correction.cycles": 2, "optim.average_decay": 0.9},
+            "optim.average_decay and self_correction.cycles both average the weights",
+        ),
+        (
+            {"self_correction.cycles": 2, "optim.warmup_epochs": 1.0},
+            "self_correction.warmup_epochs: set it to 0",
+        ),
+    ],
+)
+def test_values_out_of_range(changes: dict[str, Any], message: str) -> None:
+    config = get_config()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as error:
+        check_values(config, devices=1)
+    assert message in str(error.value)
+
+
+def test_the_recipe_is_sound() -> None:
+    config = get_config()
+    config.update_from_flattened_dict({**RECIPE, "model.boundary": "distance", "optim.boundary_weight": 2.0})
+    check_values(config, devices=1)

@@ -1,0 +1,74 @@
+"""AdamW, the encoder's own rate, the warm-up, and the moving average of weights."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.models.network import Weights
+from nucseg_jax.training import optim
+from nucseg_jax.training.step import move
+
+
+def test_adamw_is_adam_with_a_decay_on_kernels_alone() -> None:
+    """The first step is rate · sign(g) + rate · decay · w: both moments are corrected to g and g²."""
+    optimizer = optim.adamw(lambda step: 0.5, weight_decay=0.1)
+    params = {"kernel": jnp.array([[2.0, -4.0]]), "bias": jnp.array([2.0])}
+    gradients = {"kernel": jnp.array([[3.0, -5.0]]), "bias": jnp.array([1.0])}
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    np.testing.assert_allclose(updates["kernel"], [[-0.5 - 0.1, 0.5 + 0.2]], rtol=2e-5)
+    np.testing.assert_allclose(updates["bias"], [-0.5], rtol=2e-5)
+
+
+class Encoded(nnx.Module):
+    def __init__(self) -> None:
+        self.encoder = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+        self.head = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own() -> None:
+    params = nnx.state(Encoded(), nnx.Param)
+    optimizer = optim.with_encoder_rate(optim.sgd(lambda step: 1.0, momentum=0.0, weight_decay=0.0), 0.25)
+    gradients = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    for part, step in (("encoder", -0.25), ("head", -1.0)):
+        for leaf in jax.tree.leaves(updates[part]):
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, step, np.float32))
+    with pytest.raises(UserError, match="optim.encoder_learning_rate is for networks with an encoder"):
+        optimizer.init(nnx.state(nnx.Linear(1, 1, rngs=nnx.Rngs(0)), nnx.Param))
+
+
+def test_the_first_cosine_begins_after_the_warm_up() -> None:
+    """Linear over four steps, then a cosine over the six that are left; the next period has no warm-up."""
+    schedule = optim.warm_restarts(1.0, 10, warmup=4)
+    rates = [float(schedule(step)) for step in range(11)]
+    np.testing.assert_allclose(rates[:5], [0.25, 0.5, 0.75, 1.0, 1.0], rtol=1e-6)
+    cosine = (1 + np.cos(np.pi * np.arange(6) / 6)) / 2
+    np.testing.assert_allclose(rates[4:10], cosine, rtol=1e-5, atol=1e-7)
+    assert rates[10] == 1.0
+
+
+def test_the_moving_average_forgets_its_start_and_then_follows_the_decay() -> None:
+    """Of weights that are constant from step 0 on it is these weights, whatever it began with."""
+    average, new = (Weights({"w": jnp.array([x])}, {"m": jnp.array([x])}) for x in (9.0, 1.0))
+    first = move(average, new, jnp.int32(0), 0.9)
+    np.testing.assert_allclose(first.params["w"], [0.1 * 9 + 0.9 * 1], rtol=1e-6)
+    late = move(average, new, jnp.int32(10_000), 0.9)
+    np.testing.assert_allclose(late.batch_stats["m"], [0.9 * 9 + 0.1 * 1], rtol=1e-6)
+    for step in range(200):
+        average = move(average, new, jnp.int32(step), 0.9)
+    np.testing.assert_allclose(average.params["w"], [1.0], atol=1e-6)
+
+
+def test_updates_are_what_optax_applies() -> None:
+    """AdamW goes down a parabola."""
+    optimizer = optim.adamw(lambda step: 0.1, weight_decay=0.0)
+    w = jnp.array([[1.0]])
+    state = optimizer.init(w)
+    for _ in range(100):
+        updates, state = optimizer.update(2 * w, state, w)
+        w = optax.apply_updates(w, updates)
+    assert abs(float(w[0, 0])) < 0.05
