@@ -15,11 +15,12 @@ setup: .venv/setup
 	@touch $@
 
 .venv/dev: .venv/setup
-	$(PY) -m pip install --quiet -e ".[data,slides,stain,dev]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,dev]" -c constraints.txt
 	@touch $@
 
 demo: setup
 	rm -rf $(RUN)
+	.venv/bin/nucseg predict nucseg_jax/pretrained/sample.png --out $(RUN)
 	$(PY) -m data_prep.synthetic --out $(RUN)/source --images 14 --test 4 --size 512
 	$(PY) -m data_prep.folder --source $(RUN)/source --out $(RUN)/data --name synthetic
 	$(PY) -m nucseg_jax.main --config configs/demo.py --workdir $(RUN)
@@ -29,7 +30,7 @@ test: .venv/dev
 	$(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,slides,stain,dev,torch]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,dev,torch]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch

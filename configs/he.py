@@ -1,5 +1,6 @@
 """The recipe of `he`, the model that ships, on the `paper` split: a U-Net on EfficientNet-Lite0, at 0.25 µm.
 
+pip install -e ".[data,torch]" -c constraints.txt    # torch: to read ImageNet's weights
 nucseg prepare monuseg --source MONUSEG --stain none --size 1000
 python -m nucseg_jax.main --config configs/he.py
 

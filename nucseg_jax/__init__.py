@@ -1,6 +1,7 @@
 """Nuclei segmentation of H&E slides in JAX/Flax.
 
-`Segmenter` finds nuclei, `open_slide` opens what it looks at, `create_model` makes networks. `metrics`,
+`Segmenter` finds nuclei, `open_slide` opens what it looks at, `sample` is an image to try them on,
+`create_model` makes networks. `metrics`,
 `stain` and `export` can be used on their own. These names are the public interface; all else may change in
 any release.
 """
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nucseg_jax.errors import UserError as UserError
     from nucseg_jax.inference.segmenter import Segmenter as Segmenter
     from nucseg_jax.models import create_model as create_model
+    from nucseg_jax.pretrained import sample as sample
     from nucseg_jax.slides import open_slide as open_slide
 
 try:
@@ -31,6 +33,7 @@ __all__ = [
     "export",
     "metrics",
     "open_slide",
+    "sample",
     "stain",
 ]
 
@@ -39,6 +42,7 @@ _HOMES = {
     "UserError": "nucseg_jax.errors",
     "create_model": "nucseg_jax.models",
     "open_slide": "nucseg_jax.slides",
+    "sample": "nucseg_jax.pretrained",
 }
 _MODULES = ("export", "metrics", "stain")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from data_prep import pack
+from nucseg_jax.pretrained import SUFFIX, names
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,7 +31,7 @@ def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run([sys.executable, "-m", "venv", str(environment)], environment)
     commands = environment / "bin"
     constraints = ["-c", str(ROOT / "constraints.txt")]
-    _run([str(commands / "pip"), "install", "--quiet", f"{wheel}[slides]", *constraints], environment)
+    _run([str(commands / "pip"), "install", "--quiet", str(wheel), *constraints], environment)
     return commands
 
 
@@ -42,8 +43,32 @@ def test_it_claims_one_name_and_has_all(wheel: Path) -> None:
         *(f"nucseg_jax/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").glob("*.py")),
         *(f"nucseg_jax/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "data_prep").glob("*.py")),
         *(f"nucseg_jax/data_prep/splits/{name}.json" for name in ("paper", "kumar", "challenge2018")),
+        *(
+            f"nucseg_jax/pretrained/models/{name}.{kind}"
+            for name in names()
+            for kind in ("json", "safetensors")
+        ),
+        "nucseg_jax/pretrained/sample.png",
+        "nucseg_jax/data_prep/manifests/he.json",
     }
     assert wanted <= set(files)
+    models = sum(i.compress_size for i in zipfile.ZipFile(wheel).infolist() if i.filename.endswith(SUFFIX))
+    assert 0 < models < 25e6
+
+
+def test_it_finds_nuclei_at_once(commands: Path, tmp_path: Path) -> None:
+    """Nothing but the install: the command without a run, and the README's lines."""
+    sample = _run(
+        [str(commands / "python"), "-c", "from nucseg_jax import pretrained as p; print(p.SAMPLE)"], tmp_path
+    )
+    found = _run([str(commands / "nucseg"), "predict", sample.strip(), "--out", "nuclei"], tmp_path)
+    assert " nuclei, " in found
+    assert (tmp_path / "nuclei" / "sample" / "nuclei.geojson").exists()
+    code = (
+        "from nucseg_jax import Segmenter, sample\n"
+        "print(Segmenter.from_pretrained()(sample(), mpp=0.25).max())"
+    )
+    assert 100 < int(_run([str(commands / "python"), "-c", code], tmp_path)) < 1000
 
 
 def test_it_prepares_trains_and_predicts(commands: Path, tiny_dataset: Path, tmp_path: Path) -> None:

@@ -47,9 +47,13 @@ def read(experiment: str, changes: Sequence[str], workdir: Path | None, option: 
 
 
 def train(experiment: Experiment, *, distributed: bool = False) -> None:
-    """Train, or go on, to the last step; then score. Prints the scores and the parameters' digest."""
+    """Train, or go on, to the last step; then score. Prints the scores and the parameters' digest.
+
+    A dataset without images to score is said, and no error: one may train on all of them.
+    """
     begin(distributed=distributed)
     from nucseg_jax import devices, runs
+    from nucseg_jax.errors import NothingToScoreError
     from nucseg_jax.runs.checkpoint import parameter_digest
     from nucseg_jax.training.train import train as train_config
 
@@ -57,7 +61,10 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
     runs.check_effect(experiment.workdir, experiment.config, experiment.given, experiment.option)
     weights = train_config(experiment.config, experiment.workdir)
     digest = parameter_digest(weights.params)
-    _score(experiment)
+    try:
+        _score(experiment)
+    except NothingToScoreError as error:
+        devices.say(f"note: {error}")
     devices.say(f"params sha256 {digest}")
 
 

@@ -13,10 +13,19 @@ _RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
 
 
 def predict(
-    workdir: Annotated[Path, typer.Option(metavar="RUN", help="A trained run's folder.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; made if need be.")],
     slides: Annotated[
         list[Path] | None, typer.Argument(metavar="SLIDE", help="Slides, images, or folders of them.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="An installed model (nucseg models), or a file of one. Default: he.",
+        ),
+    ] = None,
+    workdir: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A trained run's folder, in place of a model.")
     ] = None,
     lists: Annotated[
         list[Path] | None,
@@ -73,8 +82,8 @@ def predict(
     """Find the nuclei of slides and images. Each gets a folder; started again, finished ones are kept.
 
     \b
-    nucseg predict slide.svs --workdir runs/unet_small --out nuclei
-    nucseg predict SLIDES/ --workdir runs/unet_small --out nuclei --formats csv geojson
+    nucseg predict slide.svs --out nuclei
+    nucseg predict SLIDES/ --out nuclei --formats csv geojson
     nucseg predict photo.png --mpp 0.5 --workdir runs/unet_small --out nuclei
     """
     from nucseg_jax import config as settings
@@ -90,6 +99,8 @@ def predict(
         from nucseg_jax.slides.resolution import check_given
 
         check_given(mpp)
+    if model is not None and workdir is not None:
+        raise UserError(f"--model {model} and --workdir {workdir}: give one of them")
     if workers < 0:
         raise UserError(f"--workers {workers}: must be 0 or more")
     if share is not None:
@@ -99,12 +110,24 @@ def predict(
     from nucseg_jax.cli.running import Stopped
     from nucseg_jax.cli.session import begin
     from nucseg_jax.predict.all_slides import PredictionRequest, check_formats, segment_all
+    from nucseg_jax.pretrained import DEFAULT
 
     check_formats(formats)
     begin()
     try:
         segment_all(
-            found, PredictionRequest(workdir, out, overrides, mpp, network_mpp, formats, workers, overwrite)
+            found,
+            PredictionRequest(
+                workdir,
+                out,
+                overrides,
+                model=DEFAULT if model is None else model,
+                mpp=mpp,
+                network_mpp=network_mpp,
+                formats=formats,
+                workers=workers,
+                overwrite=overwrite,
+            ),
         )
     except Stopped:
         print("\nThe same command goes on with what is not finished", file=sys.stderr)

@@ -145,6 +145,11 @@ def _check_recipe(config: ConfigDict) -> None:
             f"optim.boundary_weight = {optim.boundary_weight} has an effect with optim.loss = "
             "'cross_entropy_dice' and model.num_classes = 3 only: set these, or 1"
         )
+    if config.model.boundary == "distance" and cycles and config.self_correction.average == "both":
+        raise UserError(
+            "model.boundary = 'distance' and refined labels exclude each other, since these begin as edges: "
+            "set self_correction.average to parameters or nothing, or model.boundary to edge"
+        )
     if config.model.boundary == "distance" and not (weighs and config.model.num_classes == 3):
         raise UserError(
             "model.boundary = 'distance' needs optim.loss = 'cross_entropy_dice' and model.num_classes = 3"

@@ -50,7 +50,7 @@ def get_shipped(mpp: float) -> ConfigDict:
     config = get_config()
     config.batch_size = 4
     config.num_steps = 8000
-    config.num_epochs = 32  # so that one "epoch" below is 250 steps
+    config.num_epochs = 32  # what the epochs below are parts of
     config.log_every = 50
     config.model.name = "efficient_unet_half"
     config.model.num_classes = 3

@@ -99,18 +99,24 @@ class Dataset:
             )
         return self.mpp * next(iter(factors.values()))
 
-    def check_sizes(self, tile: int) -> None:
-        """Raise DataError unless every image is at least a tile of `tile` pixels high and wide."""
+    def check_sizes(self, crop: int, window: int) -> None:
+        """Raise DataError unless the images are large enough.
+
+        Args:
+          crop: side of the patches in pixels: the least of every image.
+          window: side of what patches are made of in training: the least of a training image.
+        """
         small = [
             f"{e.id} ({e.image.shape[0]}×{e.image.shape[1]})"
-            for examples in self.splits.values()
+            for split, examples in self.splits.items()
             for e in examples
-            if min(e.image.shape[:2]) < tile
+            if min(e.image.shape[:2]) < (window if split == TRAIN else crop)
         ]
         if small:
+            of_training = "" if window == crop else f" (training images: / augment.smallest_scale = {window})"
             raise DataError(
-                f"{self.name} has images smaller than data.crop_size = {tile} pixels: {', '.join(small)}. "
-                "Set a smaller crop size, or leave them out"
+                f"{self.name} has images smaller than data.crop_size = {crop} pixels{of_training}: "
+                f"{', '.join(small)}. Set a smaller crop size, or leave them out"
             )
 
     def training(self, validation: Sequence[str]) -> tuple[list[Example], list[Example]]:

@@ -56,8 +56,8 @@ def evaluate(
     tests = dataset.scored()
     if not tests:
         raise NothingToScoreError(
-            f"{dataset.name} has no images to score: all are for training. Name another dataset with "
-            "data.dataset and data.split (and its folder with data.dir)"
+            f"{dataset.name} has no images to score: all are for training. To score the run on "
+            "another dataset, name it to nucseg evaluate: data.dataset, data.split, data.dir"
         )
     return {split: _score_split(run, mesh, dataset, split, examples) for split, examples in tests.items()}
 

@@ -67,7 +67,6 @@ def read(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
     Raises:
       DataError: the file is missing, damaged, of another kind, or holds no label map of this size. (SciPy's
         reader of MAT files is not proof against files that were made to harm.)
-      MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
@@ -14,8 +13,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import instances, metrics
+from nucseg_jax.data.distances import relative_depth
 from nucseg_jax.instances import NucleusMap
-from nucseg_jax.models.targets import class_map
+from nucseg_jax.models.targets import class_probabilities
 from nucseg_jax.nuclei import Frame
 
 Grid = Mapping[str, tuple[float, ...]]
@@ -146,14 +146,18 @@ def best_of_methods(settings: Sequence[Setting]) -> dict[str, Setting]:
 
 
 def ceiling(scenes: Sequence[Scene], setting: Setting) -> float:
-    """Mean AJI that a setting gives on perfect probabilities: of the true nuclei and of their boundaries."""
-    perfect = [_perfect(scene) for scene in scenes]
+    """Mean AJI that a setting gives on perfect probabilities: of the true nuclei, and of their boundaries.
+
+    The boundary is an edge, but for `depth` one of distances (`model.boundary`).
+    """
+    perfect = [_perfect(scene, of_distances=setting.method == "depth") for scene in scenes]
     grid = {key: (value,) for key, value in setting.parameters.items()}
     return search(perfect, {setting.method: grid})[0].aji
 
 
-def _perfect(scene: Scene) -> Scene:
+def _perfect(scene: Scene, *, of_distances: bool) -> Scene:
     """The image as a network sees it that says the truth of every pixel."""
-    classes = class_map(jnp.asarray(scene.truth)[None], 3)[0]
+    depth = jnp.asarray(relative_depth(scene.truth))[None] if of_distances else None
+    classes = class_probabilities(jnp.asarray(scene.truth)[None], 3, depth)[0]
     frame = Frame(scene.frame.size, scene.frame.mpp, scene.frame.mpp)
-    return Scene(NucleusMap.of_classes(np.asarray(jax.nn.one_hot(classes, 3))), frame, scene.truth)
+    return Scene(NucleusMap.of_classes(np.asarray(classes)), frame, scene.truth)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
 from nucseg_jax.export.batches import Batch
-from nucseg_jax.export.label_map import import_tifffile, resolution
+from nucseg_jax.export.label_map import resolution
 from nucseg_jax.export.measurements import centroids
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.files import replacing
@@ -43,14 +43,12 @@ class DensityMap(Sink):
 
     Raises:
         ValueError: tissue is no such mask.
-        MissingExtraError: tifffile is not installed.
     """
 
     def __init__(
         self, tiff: Path, png: Path, frame: Frame, *, tissue: NDArray[np.bool_] | None = None
     ) -> None:
         super().__init__(frame)
-        import_tifffile()
         self._paths = tiff, png
         self._temporary: tuple[Path, Path]
         height, width = frame.network_size
@@ -72,7 +70,9 @@ class DensityMap(Sink):
     def _finish(self) -> None:
         tiff, png = self._temporary
         density = _density(self._counts, self._areas_mm2)
-        import_tifffile().imwrite(
+        import tifffile
+
+        tifffile.imwrite(
             tiff,
             density,
             photometric="minisblack",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -48,12 +47,11 @@ class Exports(Sink):
         seconds: by stage, for the summary; read at the end, so that the run can still fill it.
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
             an image, labels.tif or labels.png can be read by more programs.
-        formats: some of `FORMATS`; None: all, Parquet only where pyarrow is installed.
+        formats: some of `FORMATS`; None: all.
         limits: how much of the nuclei it holds in memory.
 
     Raises:
         UserError: an unknown format.
-        MissingExtraError: a package that a format needs is not installed.
         ValueError: as the formats' own.
     """
 
@@ -120,7 +118,7 @@ class Exports(Sink):
 
 def _checked(formats: Collection[str] | None) -> Collection[str]:
     if formats is None:
-        return [name for name in FORMATS if name != "parquet" or importlib.util.find_spec("pyarrow")]
+        return FORMATS
     unknown = sorted(set(formats) - set(FORMATS))
     if unknown:
         raise UserError(f"no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")

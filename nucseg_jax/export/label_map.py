@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
@@ -39,7 +39,6 @@ def label_map(path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> Sink:
 
     Raises:
         UserError: another ending.
-        MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
         return PyramidLabelMap(path, frame, limits)
@@ -57,14 +56,10 @@ class PyramidLabelMap(Sink):
         path: of the file; `.ome.tif`, by which readers know it.
         frame: the slide.
         limits: how much it holds in memory.
-
-    Raises:
-        MissingExtraError: tifffile is not installed.
     """
 
     def __init__(self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
         super().__init__(frame, limits)
-        import_tifffile()
         self._path = path
         self._temporary: Path
         self._pyramid: LabelPyramid
@@ -82,7 +77,8 @@ class PyramidLabelMap(Sink):
                 self._pyramid.paint(top, left, mask, nucleus.id)
 
     def _finish(self) -> None:
-        tifffile = import_tifffile()
+        import tifffile
+
         shapes = self._pyramid.levels()
         mpp = self._frame.mpp
         metadata = {
@@ -126,15 +122,12 @@ class ImageLabelMap(Sink):
     Raises:
         UserError: another ending.
         DataError: at the end: a PNG cannot hold an id above 65,535.
-        MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
 
     def __init__(self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
         super().__init__(frame, limits)
         if path.suffix.lower() not in (".tif", ".tiff", ".png"):
             raise UserError(f"{path}: label maps are written as .tif, .tiff or .png, not {path.suffix!r}")
-        if path.suffix.lower() != ".png":
-            import_tifffile()
         self._path = path
         self._temporary: Path
         self._labels: NDArray[np.int32]
@@ -157,7 +150,9 @@ class ImageLabelMap(Sink):
                 )
             Image.fromarray(self._labels.astype(np.uint16)).save(self._temporary, format="PNG")
             return
-        import_tifffile().imwrite(
+        import tifffile
+
+        tifffile.imwrite(
             self._temporary,
             self._labels,
             compression="zlib",
@@ -172,13 +167,3 @@ def resolution(mpp: float) -> dict[str, Any]:
     """TIFF's tags for the size of a pixel."""
     per_cm = 1 / (mpp * _CM_PER_UM)
     return {"resolution": (per_cm, per_cm), "resolutionunit": "CENTIMETER"}
-
-
-def import_tifffile() -> Any:
-    """tifffile, where it and the imagecodecs that compresses tiles are installed."""
-    try:
-        import imagecodecs  # noqa: F401
-        import tifffile
-    except ImportError as error:
-        raise MissingExtraError("slides", error) from error
-    return tifffile

@@ -155,6 +155,6 @@ class LabelPyramid:
 
 
 def _compress(tile: NDArray[np.int32]) -> bytes:
-    from imagecodecs import deflate_encode  # of the extra `slides`
+    from imagecodecs import deflate_encode
 
     return bytes(deflate_encode(tile.tobytes(), level=_EFFORT))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.export.canvas import Canvas
 from nucseg_jax.export.outlines import Outlines
 
@@ -70,9 +69,6 @@ def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
     Args:
         canvas: their pixels.
         outlines: of the same nuclei.
-
-    Raises:
-        MissingExtraError: shapely is not installed.
     """
     frame = canvas.frame
     mpp = frame.network_mpp
@@ -163,10 +159,8 @@ _CROFTON = _crofton_weights()
 
 def _hull_areas(outlines: Outlines) -> NDArray[np.float64]:
     """Of the convex hulls of the outlines, in pixels² of the network's level."""
-    try:
-        import shapely
-    except ImportError as error:
-        raise MissingExtraError("slides", error) from error
+    import shapely
+
     first, last = outlines.nucleus_start[:-1], outlines.nucleus_start[:-1] + 1
     counts = outlines.ring_start[last] - outlines.ring_start[first]
     nucleus = np.repeat(np.arange(len(first)), counts)

@@ -1,4 +1,4 @@
-"""Nuclei as a table: nuclei.csv, and nuclei.parquet where pyarrow is installed.
+"""Nuclei as a table: nuclei.csv, and nuclei.parquet.
 
 Columns, their units and definitions: `measurements.Measurements`.
 """
@@ -11,7 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements
 from nucseg_jax.export.sinks import Sink
@@ -68,17 +67,12 @@ class ParquetTable(Sink):
     Args:
         path: of the file.
         frame: the slide.
-
-    Raises:
-        MissingExtraError: pyarrow is not installed.
     """
 
     def __init__(self, path: Path, frame: Frame) -> None:
         super().__init__(frame)
-        try:
-            import pyarrow.parquet
-        except ImportError as error:
-            raise MissingExtraError("slides", error, "nuclei.csv does without") from error
+        import pyarrow
+
         self._path = path
         self._schema: pa.Schema = pyarrow.schema([(name, _arrow_type(name)) for name in COLUMNS])
         self._writer: parquet.ParquetWriter

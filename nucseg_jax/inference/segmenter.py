@@ -1,6 +1,7 @@
-"""A trained run that finds nuclei: `Segmenter.load(workdir)(image)`, and slides of any size as a stream."""
+"""A trained network finds nuclei: `Segmenter.from_pretrained()(image)`; those of slides come as a stream."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -11,20 +12,20 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from nucseg_jax import devices, instances
+from nucseg_jax import devices, instances, pretrained
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.magnification import Magnification, of_run
+from nucseg_jax.inference.opened import Opened, opened
 from nucseg_jax.inference.planes import map_of_planes
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
 from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.inference.workers import processes
-from nucseg_jax.instances import NucleusMap
-from nucseg_jax.io.images import check_image
+from nucseg_jax.instances import WITH_BOUNDARY, NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import Run, checkpoint, open_run
-from nucseg_jax.slides import Slide, slide_of_array
-from nucseg_jax.slides.resolution import check_given
+from nucseg_jax.runs import Run, checkpoint, open_run, run_of_model
+from nucseg_jax.runs.model import model_of_tensors
+from nucseg_jax.slides import Slide
 
 BLOCK_PX = 1024
 """Side of the blocks that nuclei of large slides are cut in; the result does not depend on it."""
@@ -36,7 +37,8 @@ _OVERRIDES = ("eval.augment", "eval.batch_size", "eval.overlap_px", "eval.step",
 class Segmenter:
     """Finds nuclei with a trained network.
 
-    ``label_map = Segmenter.load("runs/unet_small")(image)``; of a slide
+    ``label_map = Segmenter.from_pretrained()("tissue.png")`` with a model that is installed,
+    ``Segmenter.load("runs/unet_small")`` with one of your own; of a slide
     ``with open_slide("a.svs") as slide: for nucleus in segmenter.stream(slide): …``
 
     Args:
@@ -101,6 +103,36 @@ class Segmenter:
         return cls.of_run(run, mesh, magnification, **options)
 
     @classmethod
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike[str] = pretrained.DEFAULT,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        network_mpp: float | None = None,
+        mesh: Mesh | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a model that comes with the install; nothing is fetched from anywhere.
+
+        Args:
+          name: of the model (`nucseg models` lists them), or a file that `nucseg models save` has written.
+          overrides, network_mpp, mesh, options: as of `load`.
+
+        Raises:
+          UserError: no such model, or its file is damaged; otherwise as `load`.
+        """
+        mesh = devices.make_mesh() if mesh is None else mesh
+        found = pretrained.load(os.fspath(name))
+        model = model_of_tensors(found.tensors, found.info, found.step, mesh, str(found.path))
+        run = run_of_model(model, found.name, overrides or {})
+        magnification = of_run(model.info, network_mpp)
+        _check_overrides(overrides or {})
+        segmenter = cls.of_run(run, mesh, magnification, **options)
+        del segmenter.facts["workdir"]
+        segmenter.facts["pretrained"] = {"name": found.name, "sha256": found.sha256}
+        return segmenter
+
+    @classmethod
     def of_run(
         cls,
         run: Run,
@@ -123,7 +155,7 @@ class Segmenter:
         """
         config, model = run.config, run.model
         if keep_boundary is None:
-            keep_boundary = config.instances.method == "boundary"
+            keep_boundary = config.instances.method in WITH_BOUNDARY
         network = TileNetwork.of(
             config,
             model.network,
@@ -155,27 +187,31 @@ class Segmenter:
         }
         return cls(network, config.instances, magnification, facts, notes, **options)
 
-    def __call__(self, image: NDArray[np.uint8], mpp: float | None = None) -> NDArray[np.int32]:
+    def __call__(self, image: Opened, mpp: float | None = None) -> NDArray[np.int32]:
         """Find the nuclei of an image.
 
         Args:
-          image: uint8 [H, W, 3] RGB of H&E-stained tissue, as it came: it is normalised here where the run
-            needs that.
-          mpp: its µm a pixel; None: those of the images that the run was trained on.
+          image: H&E-stained tissue: an array uint8 [H, W, 3] RGB, an image of Pillow, or the path of an image
+            or a slide. As it came: its stains are normalised here where the network needs that.
+          mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
+            does, is taken to have those of the images of training, and a warning says so.
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
           a nucleus of a few pixels may have none left, and its number be missing.
 
         Raises:
-          ValueError: no uint8 [H, W, 3], or without a pixel.
-          UserError: `mpp` is out of range.
+          TypeError: it is nothing of these.
+          ValueError: an array that is no uint8 [H, W, 3], or an image without a pixel.
+          UserError: `mpp` is out of range; or the file cannot be read, or is too large for one label map.
         """
-        check_image(image)
-        if not image.size:
-            raise ValueError(f"an image of {image.shape[0]} × {image.shape[1]} pixels has no nuclei to find")
-        mpp = self.magnification.image_mpp if mpp is None else check_given(mpp)
-        with slide_of_array(image, mpp) as slide:
+        with opened(image, mpp, assumed_mpp=self.magnification.image_mpp) as slide:
+            if slide.mpp_source.startswith("assumed"):
+                warnings.warn(
+                    f"{slide.path} does not say its resolution: taken to have {slide.mpp:g} µm a pixel, as "
+                    "the images of training. Give it with mpp=",
+                    stacklevel=2,
+                )
             return self.label_map(slide, self.frame(slide))
 
     def label_map(self, slide: Slide, onto: Frame) -> NDArray[np.int32]:

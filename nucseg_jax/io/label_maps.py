@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import MODES, decode, open_image
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
@@ -23,7 +23,6 @@ def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.n
 
     Raises:
       DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds.
-      MissingExtraError: it is a TIFF, and tifffile is not installed.
     """
     path = Path(path)
     readers = {".npy": _read_npy, ".tif": _read_tiff, ".tiff": _read_tiff, ".png": _read_png}
@@ -77,10 +76,8 @@ def _read_png(path: Path) -> np.ndarray:
 
 def _read_tiff(path: Path) -> np.ndarray:
     # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
-    try:
-        import tifffile
-    except ImportError as error:
-        raise MissingExtraError("data", error, "PNG and NPY label maps do without") from error
+    import tifffile
+
     try:
         return tifffile.imread(path)
     except FileNotFoundError as error:

@@ -12,6 +12,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
+from nucseg_jax.models.convolution import Window, convolve_depthwise
 
 EPSILON, MOMENTUM = 1e-3, 0.99
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -83,11 +84,52 @@ class ConvNorm(nnx.Module):
         return nnx.relu6(x) if self.active else x
 
 
+class DepthwiseConv(nnx.Conv):
+    """A square convolution of each channel with a kernel of its own, without bias.
+
+    Args:
+      channels: that come in, and out.
+      kernel: side of the kernels.
+      stride: step of the window in pixels.
+      padding: zeros (before, after) each axis.
+      dtype: compute dtype.
+      rngs: of the weights.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        padding: tuple[int, int],
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        self.window = Window(stride, 1, padding)
+        super().__init__(
+            channels,
+            channels,
+            (kernel, kernel),
+            strides=(stride, stride),
+            padding=(padding, padding),
+            feature_group_count=channels,
+            use_bias=False,
+            kernel_init=layers.he_normal,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
+        """inputs: [B,H,W,C] → [B,h,w,C] in the compute dtype."""
+        return convolve_depthwise(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
+
+
 class DepthwiseNorm(nnx.Module):
     """Depthwise convolution, batch norm, ReLU6."""
 
     def __init__(self, channels: int, kernel: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.conv = layers.DepthwiseConv(
+        self.conv = DepthwiseConv(
             channels, kernel, stride=stride, padding=same_padding(kernel, stride), dtype=dtype, rngs=rngs
         )
         self.bn = layers.BatchNorm(channels, epsilon=EPSILON, momentum=MOMENTUM, dtype=dtype, rngs=rngs)

@@ -15,7 +15,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models.convolution import Window, convolve, convolve_depthwise, convolve_transposed
+from nucseg_jax.models.convolution import Window, convolve, convolve_transposed
 
 he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
@@ -85,47 +85,6 @@ class Conv(nnx.Conv):
         """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
         y = convolve(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
         return y if self.bias is None else _add_bias(y, self.bias[...])
-
-
-class DepthwiseConv(nnx.Conv):
-    """A square convolution of each channel with a kernel of its own, without bias.
-
-    Args:
-      channels: that come in, and out.
-      kernel: side of the kernels.
-      stride: step of the window in pixels.
-      padding: zeros (before, after) each axis.
-      dtype: compute dtype.
-      rngs: of the weights.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        kernel: int,
-        *,
-        stride: int = 1,
-        padding: tuple[int, int],
-        dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        self.window = Window(stride, 1, padding)
-        super().__init__(
-            channels,
-            channels,
-            (kernel, kernel),
-            strides=(stride, stride),
-            padding=(padding, padding),
-            feature_group_count=channels,
-            use_bias=False,
-            kernel_init=he_normal,
-            dtype=dtype,
-            rngs=rngs,
-        )
-
-    def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
-        """inputs: [B,H,W,C] → [B,h,w,C] in the compute dtype."""
-        return convolve_depthwise(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
 
 
 @jax.custom_vjp

@@ -2,7 +2,7 @@
 
 import tempfile
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from logging import getLogger
@@ -16,6 +16,7 @@ from nucseg_jax.export import FORMATS
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, unfinished
+from nucseg_jax.pretrained import DEFAULT
 
 _DECISIVE = ("params_sha256", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
@@ -28,9 +29,10 @@ class PredictionRequest:
     """What to do with slides.
 
     Attributes:
-      workdir: the run's folder.
+      workdir: a run's folder; None: `model` is used.
       out: folder that each slide's folder goes to.
       overrides: dotted keys of the run's config → values.
+      model: an installed model's name, or a file (`pretrained.load`).
       mpp: µm a pixel of all the slides, whatever their files say; None: as they say.
       network_mpp: µm a pixel that the network was trained at; None: as the run says.
       formats: of `export.FORMATS`; None: all.
@@ -38,9 +40,10 @@ class PredictionRequest:
       overwrite: do finished slides again.
     """
 
-    workdir: Path
+    workdir: Path | None
     out: Path
     overrides: Mapping[str, Any]
+    model: str = DEFAULT
     mpp: float | None = None
     network_mpp: float | None = None
     formats: Sequence[str] | None = None
@@ -61,12 +64,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
     """
     check_formats(request.formats)
     getLogger("tifffile").setLevel("CRITICAL")  # damaged files have errors of their own
-    with Segmenter.load(
-        request.workdir,
-        overrides=request.overrides,
-        network_mpp=request.network_mpp,
-        workers=request.workers,
-    ) as segmenter:
+    with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(note)
         asked = _asked(segmenter, request)
@@ -81,6 +79,19 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
         raise FailedError(f"{len(failed)} failed:\n" + "\n".join(lines))
 
 
+def _segmenter(request: PredictionRequest) -> Segmenter:
+    load: Callable[..., Segmenter] = Segmenter.from_pretrained
+    source: Any = request.model
+    if request.workdir is not None:
+        load, source = Segmenter.load, request.workdir
+    return load(
+        source,
+        overrides=request.overrides,
+        network_mpp=request.network_mpp,
+        workers=request.workers,
+    )
+
+
 def check_formats(formats: Sequence[str] | None) -> None:
     """Raise UserError for a name that is none of `export.FORMATS`."""
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
@@ -91,6 +102,7 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
     """All that the results depend on beside the slides, as summaries keep it."""
     return {
         **{key: segmenter.facts[key] for key in _DECISIVE},
+        **{key: segmenter.facts[key] for key in ("pretrained",) if key in segmenter.facts},
         "instances": {k: v for k, v in segmenter.facts["instances"].items() if k != "from"},
         "mpp": request.mpp,
         "network_mpp": segmenter.magnification.network_mpp,

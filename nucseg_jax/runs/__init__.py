@@ -11,7 +11,20 @@ from nucseg_jax.runs.run import (
     names_of,
     open_as,
     open_run,
+    portable_info,
+    run_of_model,
 )
 from nucseg_jax.runs.tuned import TUNING
 
-__all__ = ["TUNING", "Run", "check_effect", "experiment_of", "mpp_of", "names_of", "open_as", "open_run"]
+__all__ = [
+    "TUNING",
+    "Run",
+    "check_effect",
+    "experiment_of",
+    "mpp_of",
+    "names_of",
+    "open_as",
+    "open_run",
+    "portable_info",
+    "run_of_model",
+]

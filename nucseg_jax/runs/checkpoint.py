@@ -2,8 +2,9 @@
 
 A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
-stain normalisation with its fitted target, µm a pixel, and the package version; and in the cycles of
-self-correction, where `model` is an average, `training`: the weights that training goes on from.
+stain normalisation with its fitted target, µm a pixel, and the package version; and where `model`
+is an average (in the cycles of self-correction, or a moving one) `training`: the weights that training goes
+on from.
 
 Where images are held out, `metrics` has their scores: those of SCORES and, under `score`, the one that the
 best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Earlier releases wrote the Dice
@@ -13,24 +14,21 @@ alone, as `f1`.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import create_model
-from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
-from nucseg_jax.stain import StainNormalizer
+from nucseg_jax.runs.model import LoadedModel, network_of
 
 CLASSES = ("background", "nucleus", "boundary")
 
@@ -40,31 +38,6 @@ SCORES = ("aji", "dice")
 
 class CheckpointError(UserError):
     """A checkpoint is missing or does not fit what is asked of it."""
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A trained network as it was saved.
-
-    Attributes:
-      network: its forward passes.
-      params, batch_stats: its weights, replicated over the mesh.
-      step: training step of the checkpoint.
-      info: the checkpoint's `info` item.
-      stain: normalises an image before the network gets it; None where that is not needed (the network was
-        trained without, or does it itself) or not known (runs of version 0.1.0 and converted ones).
-    """
-
-    network: FunctionalNetwork
-    params: nnx.State
-    batch_stats: nnx.State
-    step: int
-    info: dict[str, Any]
-    stain: StainNormalizer | None
-
-    @property
-    def weights(self) -> Weights:
-        return Weights(self.params, self.batch_stats)
 
 
 class Checkpoints:
@@ -204,31 +177,15 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
         if step not in steps:
             raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
         info = _restore_info(manager, step)
-        model = info["config"]["model"]
-
-        def build() -> nnx.Module:
-            return create_model(
-                model["name"],
-                num_classes=model["num_classes"],
-                width=model["width"],
-                dtype=model["dtype"],
-                rngs=nnx.Rngs(params=0, dropout=0),
-            )
-
-        stain = info.get("stain")
-        input_format = InputFormat(
-            model["channel_order"], model.get("input_scale", 1.0), stain_target.in_network(stain)
-        )
-        network, params, batch_stats = split_network(nnx.eval_shape(build), input_format)
-        template = {"params": params, "batch_stats": batch_stats}
-        args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template, mesh)))
+        network, template = network_of(info)
+        args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template._asdict(), mesh)))
         weights = manager.restore(step, args=args).model
-    before = stain_target.before_network(stain)
+    before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
 
 def training_weights(workdir: Path, model: LoadedModel) -> Weights:
-    """What training went on from at a model's step: in the cycles of self-correction not the model itself.
+    """What training went on from at a model's step: not the model itself where that is an average.
 
     Args:
       workdir: the run's folder, which `model` was loaded from.

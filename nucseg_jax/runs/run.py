@@ -17,8 +17,8 @@ from nucseg_jax.models import count_parameters
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.runs import checkpoint, earlier, tuned
-from nucseg_jax.runs.checkpoint import LoadedModel
 from nucseg_jax.runs.compatibility import check_same_input
+from nucseg_jax.runs.model import LoadedModel
 from nucseg_jax.runs.tuned import TUNING
 
 
@@ -112,14 +112,28 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
       UserError: an override of something else, of a value that has no effect or is out of its range; or
         TUNING is damaged.
     """
-    for key in overrides:
-        if not key.startswith(("data.dir", "eval.", "instances.")):
-            raise UserError(
-                f"--set {key}: only data.dir, eval.… and instances.… can differ from the run's own"
-            )
+    _check_overridable(overrides)
     model = checkpoint.load_model(workdir, mesh, overrides.get("eval.step"))
     config, converted = experiment_of(model.info)
     return _with_choices(workdir, model, config, overrides, "--set ", converted, with_tuning=True)
+
+
+def run_of_model(model: LoadedModel, name: str, overrides: Mapping[str, Any]) -> Run:
+    """A trained network that is no run's here: its own config says how nuclei are made.
+
+    Args:
+      model: with the `info` of the checkpoint that it was taken from.
+      name: for messages.
+      overrides: as of `open_run`.
+
+    Raises:
+      UserError: as `open_run`.
+    """
+    _check_overridable(overrides)
+    if "eval.step" in overrides:
+        raise UserError(f"--set eval.step: {name} has one step only, {model.step}")
+    config, converted = experiment_of(model.info)
+    return _with_choices(Path(name), model, config, overrides, "--set ", converted, with_tuning=False)
 
 
 def open_as(
@@ -220,6 +234,27 @@ def _with_choices(
     return Run(workdir, model, config, source, (*notes, note) if pixels else tuple(notes))
 
 
+def portable_info(run: Run) -> dict[str, Any]:
+    """The `info` of a run's checkpoint for another machine: with tuned settings, without paths of this one.
+
+    Args:
+      run: open.
+    """
+    config = run.config.copy_and_resolve_references()
+    config.data.dir = config.eval.step = None
+    if Path(config.model.encoder_weights or "").suffix:  # a file of this machine, and not a name
+        config.model.encoder_weights = None
+    return {**run.model.info, "config": json.loads(config.to_json_best_effort())}
+
+
+def _check_overridable(overrides: Mapping[str, Any]) -> None:
+    for key in overrides:
+        if not key.startswith(("data.dir", "eval.", "instances.")):
+            raise UserError(
+                f"--set {key}: only data.dir, eval.… and instances.… can differ from the run's own"
+            )
+
+
 def check_effect(workdir: Path, config: ConfigDict, given: Mapping[str, Any], where: str) -> None:
     """Raise UserError for a parameter that is given of a method that is not taken."""
     method = config.instances.method
@@ -236,7 +271,7 @@ def _check_choices(workdir: Path, config: ConfigDict) -> None:
     """Raise UserError unless the choices of evaluation can be met."""
     chosen = config.instances
     instances.check(chosen)
-    if chosen.method == "boundary" and config.model.num_classes < 3:
+    if chosen.method in instances.WITH_BOUNDARY and config.model.num_classes < 3:
         raise UserError(f"{workdir}: {instances.NEEDS_BOUNDARY}")
     if config.eval.batch_size < 1:
         raise UserError(f"eval.batch_size must be at least 1, got {config.eval.batch_size}")

@@ -13,6 +13,15 @@ from nucseg_jax.slides.slide import (
     open_slide,
     series,
     slide_of_array,
+    slide_of_image,
 )
 
-__all__ = ["SUFFIXES", "THUMBNAIL_BLOCK_PX", "Slide", "open_slide", "series", "slide_of_array"]
+__all__ = [
+    "SUFFIXES",
+    "THUMBNAIL_BLOCK_PX",
+    "Slide",
+    "open_slide",
+    "series",
+    "slide_of_array",
+    "slide_of_image",
+]

@@ -50,15 +50,23 @@ def read_image_file(path: Path, most_pixels: int = MOST_PIXELS) -> ArrayReader:
     Raises:
       DataError: it cannot be read, has more than `most_pixels`, or is no colour image.
     """
-    image = _open(path)
-    with image:
-        if image.width * image.height > most_pixels:
-            raise DataError(
-                f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
-                f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
-            )
-        found = _resolution(image, str(path))
-        return ArrayReader(_pixels(image, path), found)
+    with _open(path) as image:
+        return reader_of_image(image, path, most_pixels)
+
+
+def reader_of_image(image: Image.Image, path: Path, most_pixels: int = MOST_PIXELS) -> ArrayReader:
+    """An image that Pillow has opened, or made, as RGB; `path` is its name in messages.
+
+    Raises:
+      DataError: as `read_image_file`.
+    """
+    if image.width * image.height > most_pixels:
+        raise DataError(
+            f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
+            f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
+        )
+    found = _resolution(image, str(path))
+    return ArrayReader(_pixels(image, path), found)
 
 
 def read_resolution(path: Path) -> Resolution:
@@ -116,10 +124,10 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
 def _resolution(image: Image.Image, name: str) -> Resolution:
     if isinstance(image, TiffImageFile):
         return _tiff_resolution(image, name)
-    dots = image.info.get("dpi")
+    dots, kind = image.info.get("dpi"), image.format or "image"
     if not dots:
         return Resolution(None, "no resolution in the file")
-    return resolution.of_dots(float(dots[0]), float(dots[1]), f"{image.format} dots an inch", name)
+    return resolution.of_dots(float(dots[0]), float(dots[1]), f"{kind} dots an inch", name)
 
 
 def _tiff_resolution(image: TiffImageFile, name: str) -> Resolution:

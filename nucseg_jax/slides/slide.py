@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.errors import DataError, MissingExtraError, UserError
+from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.slides import colours, resolution
-from nucseg_jax.slides.image_file import ArrayReader, read_image_file
+from nucseg_jax.slides.image_file import ArrayReader, read_image_file, reader_of_image
 from nucseg_jax.slides.reader import Reader, Resolution
 
 SUFFIXES = (
@@ -154,7 +154,6 @@ def open_slide(
       UserError: `mpp` is out of `resolution`'s range.
       DataError: there is no such file; it cannot be read; its pixels are of a kind that is refused; its
         resolution is out of range; it is a slide, or a TIFF with a pyramid, without a resolution.
-      MissingExtraError: it needs the extra `slides`.
     """
     path = Path(path)
     if mpp is not None:
@@ -173,9 +172,30 @@ def open_slide(
         raise
 
 
-def slide_of_array(image: NDArray[np.uint8], mpp: float, path: Path = Path("image")) -> Slide:
-    """An image in memory as a slide: uint8 [H, W, 3] RGB at `mpp` µm a pixel."""
-    return Slide(path, ArrayReader(image, Resolution(mpp, "given")), Resolution(mpp, "given"))
+def slide_of_image(image: Image.Image, mpp: float, *, source: str = "given") -> Slide:
+    """An image of Pillow as a slide.
+
+    Its dots an inch do not count: Pillow keeps those of the file when it changes the size. Of an image that
+    has been loaded already it is not known whether its file had 16 bits.
+
+    Args:
+      image: of a kind that `open_slide` takes.
+      mpp: µm a pixel.
+      source: how that is known.
+
+    Raises:
+      DataError: it is no colour image, or too large.
+    """
+    path = Path(getattr(image, "filename", "") or "image")
+    return Slide(path, reader_of_image(image, path), Resolution(mpp, source))
+
+
+def slide_of_array(
+    image: NDArray[np.uint8], mpp: float, path: Path = Path("image"), *, source: str = "given"
+) -> Slide:
+    """An image in memory as a slide: uint8 [H, W, 3] RGB at `mpp` µm a pixel, known by `source`."""
+    found = Resolution(mpp, source)
+    return Slide(path, ArrayReader(image, found), found)
 
 
 def series(path: Path) -> str | None:
@@ -185,20 +205,14 @@ def series(path: Path) -> str | None:
     """
     if path.suffix.lower() != ".dcm":
         return None
-    try:
-        from nucseg_jax.slides import openslide_file
-    except ImportError:
-        return None
+    from nucseg_jax.slides import openslide_file
+
     return openslide_file.series(path)
 
 
 def _reader(path: Path) -> Reader:
-    try:
-        from nucseg_jax.slides import openslide_file, tiff_file
-    except ImportError as error:
-        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp"):
-            return read_image_file(path)  # Pillow is enough
-        raise MissingExtraError("slides", error, "PNG, JPEG and BMP images do without") from error
+    from nucseg_jax.slides import openslide_file, tiff_file
+
     if openslide_file.is_slide(path):
         return openslide_file.OpenSlideReader(path)
     with open(path, "rb") as file:

@@ -88,7 +88,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     check_classes(config.model.num_classes)
     tilings_of(config)  # what evaluation cannot do is found now
     dataset = data.load(config.data)
-    dataset.check_sizes(augmentation.window_size(config))
+    dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size

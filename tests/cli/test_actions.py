@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from data_prep import folder
 from nucseg_jax import runs
 from nucseg_jax.cli.config_flags import changes_in
 from nucseg_jax.errors import UserError
 from nucseg_jax.training.train import train
 from tests.cli.commands import run, run_module, the_error
+from tests.data_prep.small_folders import write_folder
 
 MAIN = ("nucseg_jax.main", "--config", "configs/demo.py")
 
@@ -50,6 +52,34 @@ def test_both_doors_score_alike(tiny_config: object, tiny_dataset: Path, tmp_pat
     assert re.search(r"^demo: nucleus F1 0\.\d{3}$", ours.stdout, re.M)
     verb = run("evaluate", "demo", "--workdir", tmp_path, "--set", *pairs)
     assert verb.stdout == ours.stdout
+
+
+def test_a_dataset_without_test_images_trains_and_is_not_scored(tmp_path: Path) -> None:
+    """Of two folders, of which the smaller one gets as many patches as the larger one."""
+    folders = [write_folder(tmp_path / "lab", ["a", "b", "c"]), write_folder(tmp_path / "clinic", ["d"])]
+    prepared = ["--name", "all", "--no-test", "--out", str(tmp_path / "data")]
+    folder.main(["--source", *map(str, folders), *prepared])
+    given = {
+        "num_steps": 1,
+        "batch_size": 8,
+        "model.width": 1 / 16,
+        "data.dir": tmp_path / "data",
+        "data.split": "all",
+        "data.crop_size": 32,
+        "data.random_crops": 6,
+        "data.balance_sources": True,
+        "data.validation": (),
+    }
+    flags = [f"--config.{key}={value}" for key, value in given.items()]
+    trained = run_module(*MAIN, f"--workdir={tmp_path / 'run'}", *flags)
+    assert trained.returncode == 0, trained.stderr
+    first, *_, note, digest = trained.stdout.splitlines()
+    counts = "4 training images (3 of lab, 1 of clinic), 0 held out, 60 patches an epoch"
+    assert first.startswith(f"folder/all_none: {counts}; unet, ")
+    assert note.startswith("note: folder/all_none has no images to score: all are for training. ")
+    assert re.fullmatch("params sha256 [0-9a-f]{64}", digest)
+    message = the_error(run_module(*MAIN, "--mode", "eval", f"--workdir={tmp_path / 'run'}", *flags))
+    assert message == note.removeprefix("note: ")
 
 
 def test_an_unknown_experiment(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ VERBS = (
     "compare",
     "convert",
     "evaluate",
+    "models",
     "predict",
     "prepare",
     "report",
@@ -25,7 +26,7 @@ VERBS = (
     "tune",
 )
 OPTIONS = {
-    "predict": ("--workdir", "--network-mpp", "--share"),
+    "predict": ("--model", "--workdir", "--network-mpp", "--share"),
     "report": ("--ensemble", "--predictions"),
     "train": ("CONFIG", "--set"),
     "convert": ("--channel-order",),
@@ -78,7 +79,7 @@ def test_help_and_version_import_no_jax(argument: str) -> None:
     [
         (["segment"], "No such command 'segment'"),
         (["prepare", "coco"], "No such command 'coco'"),
-        (["predict", "a.png", "--out", "x"], "Missing option '--workdir'"),
+        (["predict", "a.png", "--workdir", "r"], "Missing option '--out'"),
         (["stain", "a.png", "--target", "t", "--out", "x", "--method", "magic"], "'magic' is not one of"),
         (
             ["predict", "a.png", "--workdir", "r", "--out", "x", "--mpp", "fine"],

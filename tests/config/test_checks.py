@@ -32,6 +32,10 @@ RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
             "optim.average_decay and self_correction.cycles both average the weights",
         ),
         (
+            {**RECIPE, "self_correction.cycles": 2, "model.boundary": "distance"},
+            "model.boundary = 'distance' and refined labels exclude each other",
+        ),
+        (
             {"self_correction.cycles": 2, "optim.warmup_epochs": 1.0},
             "self_correction.warmup_epochs: set it to 0",
         ),

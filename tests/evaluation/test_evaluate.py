@@ -83,7 +83,7 @@ def test_the_score_is_of_what_a_user_gets(
     image, truth = test_image.scored_image(), test_image.original_label_map
     given = finding(workdir, image)
     result = evaluated(config, workdir, given)
-    found = Segmenter.load(workdir, overrides=given)(image)
+    found = Segmenter.load(workdir, overrides=given)(image, mpp=0.25)
     assert found.max() > 5
     scores = metrics.score(truth, found)
     assert {key: result["network"][key] for key in scores} == pytest.approx(scores)

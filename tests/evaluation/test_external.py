@@ -1,14 +1,12 @@
 """Other tools' label maps; what else `read_label_map` refuses is in tests/io/test_label_maps.py."""
 
-import sys
-
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 from scipy.io import savemat
 
-from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.errors import DataError
 from nucseg_jax.evaluation.external import find, read
 
 LABELS = np.array([[0, 7, 7], [0, 0, 200]])
@@ -120,14 +118,6 @@ def test_no_mat_file(tmp_path):
 def test_an_unknown_format(tmp_path):
     with pytest.raises(DataError, match=r"a\.gif: a label map must be one of \.png, .*\.mat"):
         read(tmp_path / "a.gif", (2, 3))
-
-
-def test_tiff_without_tifffile(tmp_path, monkeypatch):
-    path = save(tmp_path / "a.tif", LABELS.astype(np.uint8))
-    monkeypatch.setitem(sys.modules, "tifffile", None)
-    with pytest.raises(MissingExtraError, match=r"\[data\](.|\n)*PNG and NPY label maps do without"):
-        read(path, (2, 3))
-    np.testing.assert_array_equal(read(save(tmp_path / "a.npy", LABELS), (2, 3)), LABELS)
 
 
 # --- find ------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """A folder of all formats: complete, or not there."""
 
-import importlib.util
 import json
 import os
 import re
@@ -111,14 +110,6 @@ def test_some_formats(tmp_path, source):
     with pytest.raises(UserError, match="shapefile.*geojson"):
         exports(tmp_path / "out", source, formats=["csv", "shapefile"])
     assert set(FORMATS) >= {"csv", "labels"}
-
-
-def test_without_pyarrow_all_but_parquet(tmp_path, source, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pyarrow" else find(name))
-    with exports(tmp_path / "out", source):
-        pass
-    assert leftovers(tmp_path / "out") == [name for name in FILES if name != "nuclei.parquet"]
 
 
 @pytest.mark.parametrize("when", ["adding", "at the end"])

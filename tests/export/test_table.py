@@ -1,13 +1,11 @@
 """nuclei.csv and nuclei.parquet."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 from pyarrow import parquet
 
-from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.table import COLUMNS, CsvTable, ParquetTable
 from nucseg_jax.nuclei import Frame
@@ -97,9 +95,3 @@ def test_a_block_that_raises_leaves_nothing(tmp_path, table):
         sink.add(NUCLEI[0])
         raise KeyboardInterrupt
     assert leftovers(tmp_path) == []
-
-
-def test_parquet_without_pyarrow(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(MissingExtraError, match=r"slides[\s\S]*nuclei.csv does without"):
-        ParquetTable(tmp_path / "a.parquet", FRAME)

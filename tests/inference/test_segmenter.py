@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.colour_network import RedIsNucleus
 from nucseg_jax import Segmenter, runs
@@ -131,7 +132,38 @@ def test_a_process_that_is_killed_is_an_error_and_not_the_end() -> None:
         assert next(iter(one.stream(slide))).id == 1
 
 
-def test_wrong_images() -> None:
+def test_arrays_images_and_paths_are_all_taken(tmp_path: Path) -> None:
+    """At the resolution that they say; what says none is taken at the training images', and this is said."""
+    image = tissue(100, 120, 12)
+    expected = segmenter()(image, MPP)
+    assert expected.max() > 5
+    Image.fromarray(image).save(tmp_path / "said.png", dpi=(25400 / MPP,) * 2)
+    for given in (tmp_path / "said.png", str(tmp_path / "said.png")):
+        np.testing.assert_array_equal(segmenter()(given), expected)
+    Image.fromarray(image).save(tmp_path / "silent.png")
+    for silent, name in (
+        (image, "image"),
+        (Image.fromarray(image), "image"),
+        (Image.open(tmp_path / "said.png"), "said.png"),  # Pillow keeps its dots, whatever is done to it
+        (tmp_path / "silent.png", "silent.png"),
+    ):
+        with pytest.warns(UserWarning, match=f"{name} does not say its resolution: taken to have {MPP:g} µm"):
+            np.testing.assert_array_equal(segmenter()(silent), expected)
+        np.testing.assert_array_equal(segmenter()(silent, MPP), expected)
+
+
+def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TypeError, match="an array uint8 .* an image of Pillow or a path, not list"):
+        segmenter()([[1]])
+    with pytest.raises(UserError, match="none.png: no such file"):
+        segmenter()(tmp_path / "none.png")
+    with pytest.raises(UserError, match="image: is greyscale"):
+        segmenter()(Image.new("L", (9, 9)), MPP)
+    with pytest.raises(ValueError, match="an image of 5 × 0 pixels"):
+        segmenter()(Image.new("RGB", (0, 5)), MPP)
+    monkeypatch.setattr("nucseg_jax.inference.opened.LARGEST_PX", 99)
+    with pytest.raises(UserError, match="10×10 pixels are too many for one label map"):
+        segmenter()(np.zeros((10, 10, 3), np.uint8), MPP)
     with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], got float32"):
         segmenter()(np.zeros((10, 10, 3), np.float32))
     with pytest.raises(UserError, match=r"--mpp 3"):
@@ -172,7 +204,7 @@ def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
         with slide_of_array(image, MPP) as slide:
             stream = one.stream(slide)
             tiles = stream.grid.tiling.tile, stream.batch_size
-            return tiles, np.rint(one.nucleus_map(slide).nucleus * 255), one(image)
+            return tiles, np.rint(one.nucleus_map(slide).nucleus * 255), one(image, MPP)
 
     tiles, expected, nuclei = found()
     assert tiles == (512, 1)  # none of the others has these tiles
@@ -201,7 +233,7 @@ def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path
     other = Segmenter.load(
         run, network_mpp=MPP, mesh=one_device, overrides={"eval.batch_size": 9}, block_px=40, small_px=0
     )
-    assert identical_part(whole(image), other(image)) > 0.99
+    assert identical_part(whole(image, MPP), other(image, MPP)) > 0.99
 
     def seam(overlap_px: int) -> float:
         overrides = {"eval.overlap_px": overlap_px}

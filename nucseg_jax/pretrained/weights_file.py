@@ -1,0 +1,118 @@
+"""Models in one file: a network's arrays in the format safetensors, with all that is needed to use them.
+
+The file's metadata has one entry, `nucseg_jax`, a JSON object: `version` of this format, `name`, `step`,
+`info` (that of a run's checkpoint: config, classes, resolution, training images, version) and `sha256`, a
+digest of everything else. No code is run when a file is read.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import replacing
+
+SUFFIX = ".safetensors"
+VERSION = 1
+_ENTRY = "nucseg_jax"  # one only: the format keeps no order
+
+
+class PretrainedModel(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      name: of the model, such as "he".
+      path: of the file.
+      info: the `info` of the checkpoint that it was made of.
+      step: training step of that checkpoint.
+      tensors: arrays by name (`runs.tensors`).
+      sha256: digest of all these.
+    """
+
+    name: str
+    path: Path
+    info: dict[str, Any]
+    step: int
+    tensors: dict[str, NDArray[np.generic]]
+    sha256: str
+
+
+def write(
+    path: Path, name: str, info: Mapping[str, Any], step: int, tensors: Mapping[str, NDArray[np.generic]]
+) -> str:
+    """Write a model, whole or not at all.
+
+    Args:
+      path: of the file, which ends with SUFFIX.
+      name: of the model.
+      info: of its checkpoint.
+      step: of its checkpoint.
+      tensors: arrays by name.
+
+    Returns:
+      The digest.
+
+    Raises:
+      UserError: another ending.
+    """
+    if path.suffix != SUFFIX:
+        raise UserError(f"{path}: a model's file ends with {SUFFIX}")
+    facts = {"version": VERSION, "name": name, "step": step, "info": dict(info)}
+    sha256 = _digest(facts, tensors)
+    metadata = {_ENTRY: json.dumps({**facts, "sha256": sha256}, sort_keys=True)}
+    content = save({key: np.ascontiguousarray(values) for key, values in tensors.items()}, metadata)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return sha256
+
+
+def read(path: Path) -> PretrainedModel:
+    """Read a model.
+
+    Raises:
+      UserError: there is no such file; it is none of these, of another version, or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if _ENTRY not in metadata:
+                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
+    except UserError:
+        raise
+    except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is no model's file, or is damaged ({error}). {_REMEDY}") from error
+    try:
+        facts = json.loads(metadata[_ENTRY])
+        version, sha256 = facts["version"], facts.pop("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: is damaged ({error!r}). {_REMEDY}") from error
+    if version != VERSION:
+        raise UserError(
+            f"{path}: is a model's file of version {version}, and this release of nucseg_jax reads "
+            f"{VERSION}. Take the release that wrote it"
+        )
+    if _digest(facts, tensors) != sha256:
+        raise UserError(f"{path}: is damaged: its SHA-256 is not the one that was written. {_REMEDY}")
+    return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
+
+
+_REMEDY = "Install nucseg_jax again (pip install --force-reinstall), or copy the file again"
+
+
+def _digest(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[np.generic]]) -> str:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for key in sorted(tensors):
+        values = np.ascontiguousarray(tensors[key])
+        digest.update(f"{key}\0{values.dtype.str}\0{values.shape}\0".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()

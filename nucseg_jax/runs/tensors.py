@@ -1,0 +1,79 @@
+"""A network's weights as named arrays, for files of other formats than a run's checkpoints."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+
+from nucseg_jax.errors import UserError
+from nucseg_jax.models.network import Weights
+
+Tensors = dict[str, NDArray[np.generic]]
+"""By names such as params.encoder.stem.conv.kernel and batch_stats.encoder.stem.bn.mean."""
+
+
+def to_tensors(weights: Weights) -> Tensors:
+    """All arrays of a network by name: kernels in float16, vectors in float32.
+
+    Vectors, such as a batch norm's variance, need more range than float16 has, and are small.
+
+    Raises:
+      UserError: a value is not finite, or a kernel has one that float16 cannot hold.
+    """
+    found: Tensors = {}
+    for tree, state in weights._asdict().items():
+        for path, variable in nnx.to_flat_state(state):
+            values = np.asarray(variable[...])
+            name = _name(tree, path)
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"{name}: has values that are not finite. Take an earlier checkpoint (--step)"
+                )
+            if values.ndim > 1:
+                if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
+                    raise UserError(
+                        f"{name}: has values of up to {np.abs(values).max():g}, too large for float16"
+                    )
+                values = values.astype(np.float16)
+            found[name] = values
+    return found
+
+
+def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, where: str) -> Weights:
+    """Named arrays → weights of a network.
+
+    Args:
+      tensors: as `to_tensors` gives them.
+      template: shapes and dtypes of the network's weights.
+      where: the arrays are from, for messages.
+
+    Raises:
+      UserError: names or shapes are not the network's.
+    """
+    missing = set(tensors)
+    trees = {}
+    for tree, state in template._asdict().items():
+        leaves = []
+        for path, variable in nnx.to_flat_state(state):
+            name = _name(tree, path)
+            if name not in tensors or tensors[name].shape != variable.shape:
+                found = tensors[name].shape if name in tensors else "nothing"
+                raise UserError(
+                    f"{where}: has {found} for {name}, whose shape is {variable.shape}: it is of another "
+                    "network or of another release of nucseg_jax"
+                )
+            missing.discard(name)
+            leaves.append(jax.numpy.asarray(tensors[name], variable.dtype))
+        trees[tree] = jax.tree.unflatten(jax.tree.structure(state), leaves)
+    if missing:
+        raise UserError(
+            f"{where}: has {', '.join(sorted(missing)[:3])}, which the network has not: it is of another "
+            "network or of another release of nucseg_jax"
+        )
+    return Weights(**trees)
+
+
+def _name(tree: str, path: tuple[object, ...]) -> str:
+    return ".".join([tree, *map(str, path)])

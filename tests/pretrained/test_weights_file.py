@@ -1,0 +1,76 @@
+"""Models in one file: there and back, and every way in which a file can be wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from nucseg_jax import pretrained
+from nucseg_jax.errors import UserError
+
+INFO = {"config": {"model": {"name": "unet"}}, "classes": ["background", "nucleus"]}
+
+
+def write(path: Path) -> str:
+    random = np.random.default_rng(0)
+    tensors = {
+        "params.conv.kernel": random.standard_normal((3, 3, 4, 8)).astype(np.float16),
+        "batch_stats.bn.mean": random.standard_normal(8).astype(np.float32),
+    }
+    return pretrained.write(path, "mine", INFO, 7, tensors)
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    sha256 = write(path)
+    found = pretrained.load(path)
+    assert (found.name, found.info, found.step, found.sha256) == ("mine", INFO, 7, sha256)
+    assert {key: (a.dtype.str, a.shape) for key, a in found.tensors.items()} == {
+        "params.conv.kernel": ("<f2", (3, 3, 4, 8)),
+        "batch_stats.bn.mean": ("<f4", (8,)),
+    }
+    again = tmp_path / "again.safetensors"
+    assert write(again) == sha256 and again.read_bytes() == path.read_bytes()
+
+
+def test_a_damaged_file_is_one_clear_line(tmp_path: Path) -> None:
+    """Cut off, a changed weight, a changed config: each names the file and what to do."""
+    path = tmp_path / "mine.safetensors"
+    write(path)
+    whole = path.read_bytes()
+    weight = bytearray(whole)
+    weight[-3] ^= 1
+    config = whole.replace(b"background", b"backgr0und")
+    assert config != whole
+    for content in (whole[:-10], whole[:100], b"", b"no model", bytes(weight), config):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match="damaged") as error:
+            pretrained.load(path)
+        assert str(error.value).startswith(f"{path}: ") and "again" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file({"x": np.zeros(3)}, other)
+    with pytest.raises(UserError, match="is no model of nucseg_jax"):
+        pretrained.load(other)
+    save_file({"x": np.zeros(3)}, other, {"nucseg_jax": '{"version": 9, "sha256": ""}'})
+    with pytest.raises(UserError, match="of version 9, and this release of nucseg_jax reads 1"):
+        pretrained.load(other)
+    for kind in ("BF16", "F8_E4M3"):  # of which NumPy knows nothing
+        header = json.dumps({"x": {"dtype": kind, "shape": [0], "data_offsets": [0, 0]}}).encode()
+        other.write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(UserError, match="is no model of nucseg_jax"):
+            pretrained.load(other)
+    with pytest.raises(UserError, match="missing.safetensors: no such file"):
+        pretrained.load(tmp_path / "missing.safetensors")
+    with pytest.raises(UserError, match="ends with .safetensors"):
+        pretrained.write(tmp_path / "mine.npz", "mine", INFO, 7, {})
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(UserError, match="no model 'hee' is installed: did you mean he"):
+        pretrained.load("hee")
