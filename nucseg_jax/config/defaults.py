@@ -54,10 +54,10 @@ def get_config() -> ConfigDict:
     config.data.turns = False  # random multiples of 90°
     config.data.flips = False
 
-    # Changes of each training patch at random, drawn from (seed, step); stains have theirs below.
+    # Random changes of each training patch, drawn from (seed, step). Those of stains are below.
     config.augment = ConfigDict()
-    # How large things are shown: a factor between these two, 1 is as they are. Patches are cut larger, by
-    # 1 / smallest_scale.
+    # Each patch is shown larger or smaller by a factor between these two. What is cut for it is larger than
+    # data.crop_size, by 1 / smallest_scale.
     config.augment.smallest_scale = 1.0
     config.augment.largest_scale = 1.0
     config.augment.blur_px = 0.0  # largest standard deviation of a Gaussian; half of the patches stay sharp
@@ -82,7 +82,7 @@ def get_config() -> ConfigDict:
     config.optim.encoder_learning_rate = config_dict.placeholder(float)  # None: learning_rate
     config.optim.warmup_epochs = 0.0  # of num_epochs: from 0 to the rate; the first cosine starts after it
     config.optim.momentum = 0.99  # of "sgd"
-    config.optim.weight_decay = 1e-8  # "sgd": on all parameters, in the gradient; "adamw": on kernels, apart
+    config.optim.weight_decay = 1e-8  # "sgd": on all parameters, in the gradient; "adamw": on kernels alone
     config.optim.restart_epochs = 20.0  # of num_epochs: the cosine's period; the paper gives none
     config.optim.loss_scale = 0.005
     config.optim.accumulate = 1  # parts that a batch is run in, to save memory

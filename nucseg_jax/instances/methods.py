@@ -4,7 +4,7 @@ Four methods: `components` of a mask (the paper's); `watershed` of a mask's dist
 touch at a waist; `by_boundary`, which cuts along the boundaries that a network with that class has found; and
 `by_depth`, the watershed of how deep inside of a nucleus a network says that each pixel lies. `split` applies
 the one that a config names. On the binarised truth of three MoNuSeg images the first two reach AJI 0.61 and
-0.93; the others, given the true boundaries or depths, 1.00: ceilings, which `nucseg_jax.tune` computes.
+0.93, and the others, given the true boundaries or depths, 0.99: ceilings, which `nucseg_jax.tune` computes.
 
 All make label maps: int32 [H, W], 0 = background, nuclei 1, 2, … without gaps, in the order of their first
 pixels, row by row. Each nucleus is one 4-connected piece.
@@ -22,7 +22,7 @@ from scipy import ndimage
 from nucseg_jax.errors import UserError
 from nucseg_jax.instances.flooding import flood
 from nucseg_jax.instances.nucleus_map import NucleusMap
-from nucseg_jax.instances.parameters import NEEDS_BOUNDARY, check, check_value, parameters_px
+from nucseg_jax.instances.parameters import NEEDS_BOUNDARY, check, check_values, parameters_px
 from nucseg_jax.instances.summits import EIGHT_NEIGHBOURS, Place, distance_inside, extended_maxima
 
 
@@ -68,7 +68,7 @@ def components(mask: NDArray[np.bool_], *, min_area_px: float = 0) -> NDArray[np
         ValueError: the mask is not a boolean `[H, W]`, or `min_area_px` is negative.
     """
     _check_mask(mask)
-    check_value("min_area_px", min_area_px)
+    check_values(min_area_px=min_area_px)
     labels, _ = ndimage.label(mask, output=np.int32)
     return _without_small(labels, min_area_px)
 
@@ -97,9 +97,7 @@ def watershed(
     Source: Soille, Morphological Image Analysis, 2nd edition, 2003, 6.3.4 (extended maxima) and 9.2.
     """
     _check_mask(mask)
-    check_value("h_px", h_px)
-    check_value("smoothing_px", smoothing_px)
-    check_value("min_area_px", min_area_px)
+    check_values(h_px=h_px, smoothing_px=smoothing_px, min_area_px=min_area_px)
     if mask.all() or not mask.any():  # no distance to measure
         return components(mask, min_area_px=min_area_px)
     clumps, _ = ndimage.label(mask, EIGHT_NEIGHBOURS, output=np.int32)
@@ -163,10 +161,12 @@ def by_boundary(
     """
     if nucleus_map.boundary is None:
         raise UserError(NEEDS_BOUNDARY)
-    check_value("threshold", threshold)
-    check_value("inside_threshold", inside_threshold)
-    check_value("min_marker_px", min_marker_px)
-    check_value("min_area_px", min_area_px)
+    check_values(
+        threshold=threshold,
+        inside_threshold=inside_threshold,
+        min_marker_px=min_marker_px,
+        min_area_px=min_area_px,
+    )
     mask = nucleus_map.nucleus > threshold
     inside = nucleus_map.nucleus - nucleus_map.boundary
     markers = components(mask & (inside > inside_threshold), min_area_px=min_marker_px)
@@ -198,10 +198,7 @@ def by_depth(
     """
     if nucleus_map.boundary is None:
         raise UserError(NEEDS_BOUNDARY)
-    check_value("threshold", threshold)
-    check_value("h", h)
-    check_value("smoothing_px", smoothing_px)
-    check_value("min_area_px", min_area_px)
+    check_values(threshold=threshold, h=h, smoothing_px=smoothing_px, min_area_px=min_area_px)
     mask = nucleus_map.nucleus > threshold
     # Nothing of what lies outside of the mask, so that a component is cut alike in whatever window it lies.
     inside = np.where(mask, nucleus_map.nucleus - nucleus_map.boundary, np.float32(0)).astype(np.float32)

@@ -81,6 +81,12 @@ def _px(value: float, unit: float) -> float:
     return round(value / unit, 6)
 
 
+def check_values(**parameters: float) -> None:
+    """`check_value` of each parameter by its name."""
+    for name, value in parameters.items():
+        check_value(name, value)
+
+
 def check_value(key: str, value: float) -> None:
     """Raise UserError unless the parameter that `key` ends with may have this value."""
     is_allowed, allowed = _ALLOWED[key.rpartition(".")[2]]

@@ -14,7 +14,7 @@ CHANNELS = (128, 64, 48, 32, 16)
 """Of the decoder's blocks, from 1/16 of the size up to the whole."""
 
 HALF_SIZE = CHANNELS[:4]
-"""Of a decoder that ends at half of the size, at less than half of the decoder's cost."""
+"""Of a decoder that ends at half of the size, without the block that has the most pixels."""
 
 
 class UpBlock(nnx.Module):

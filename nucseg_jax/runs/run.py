@@ -242,7 +242,8 @@ def portable_info(run: Run) -> dict[str, Any]:
     """
     config = run.config.copy_and_resolve_references()
     config.data.dir = config.eval.step = None
-    if Path(config.model.encoder_weights or "").suffix:  # a file of this machine, and not a name
+    weights = Path(config.model.encoder_weights or "")
+    if weights.suffix or weights.parent != Path():  # a file of this machine, and not a name
         config.model.encoder_weights = None
     return {**run.model.info, "config": json.loads(config.to_json_best_effort())}
 

@@ -104,7 +104,7 @@ def image_changes(config: ConfigDict, stain: Augmentation | None) -> Augmentatio
 
 
 def _one_after_the_other(changes: Sequence[Augmentation]) -> Augmentation:
-    if len(changes) == 1:
+    if len(changes) == 1:  # with the key itself, so that runs that change stains alone draw what they drew
         return changes[0]
 
     def all_changes(images: jax.Array, key: jax.Array) -> jax.Array:

@@ -216,9 +216,8 @@ def warmup_steps(config: ConfigDict, steps_per_epoch: float, period: int) -> int
       UserError: they leave nothing of the first period.
     """
     epochs = config.optim.warmup_epochs
-    steps = round(
-        epochs * (steps_per_epoch if config.num_steps is None else config.num_steps / config.num_epochs)
-    )
+    squeezed = config.num_steps and config.num_steps / config.num_epochs
+    steps = round(epochs * (squeezed or steps_per_epoch))
     if steps >= period:
         raise UserError(
             f"optim.warmup_epochs = {epochs} are {steps} steps, and leave nothing of the first period of "

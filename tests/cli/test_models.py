@@ -52,8 +52,10 @@ def test_a_saved_model_finds_what_its_run_finds(run: Path, saved: Path) -> None:
 
 
 def test_paths_of_this_machine_stay_here_and_names_do_not(tmp_path: Path) -> None:
-    for given, kept in (("resnet101.pth", None), ("efficientnet-lite0", "efficientnet-lite0")):
-        workdir = write_run(tmp_path / given, model__encoder_weights=given, data__dir="/home/me/data")
+    packaged = "efficientnet-lite0"
+    for given, kept in (("resnet101.pth", None), ("there/resnet101", None), (packaged, packaged)):
+        name = given.replace("/", "_")
+        workdir = write_run(tmp_path / name, model__encoder_weights=given, data__dir="/home/me/data")
         run = runs.open_run(workdir, devices.make_mesh(), {})
         config = runs.portable_info(run)["config"]
         assert config["model"]["encoder_weights"] == kept and config["data"]["dir"] is None

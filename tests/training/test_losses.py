@@ -100,6 +100,15 @@ def test_devices_exchange_nothing_but_sums(name: str) -> None:
         np.testing.assert_allclose(gradient, one_device, rtol=1e-5, atol=1e-9)
 
 
+# --- cross-entropy ---
+
+
+def test_cross_entropy_by_hand() -> None:
+    logits = jnp.array([[[[0.0, 0.0], [2.0, 0.0]]]])
+    loss = losses.cross_entropy(logits, jnp.array([[[1, 0]]]))
+    np.testing.assert_allclose(loss, (np.log(2) + np.log(1 + np.exp(-2))) / 2, rtol=1e-6, atol=0)
+
+
 # --- Dice and weighted cross-entropy ---
 
 

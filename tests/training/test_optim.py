@@ -1,4 +1,4 @@
-"""AdamW, the encoder's own rate, the warm-up, and the moving average of weights."""
+"""SGD, AdamW, the encoder's own rate, warm restarts and the warm-up, the moving average of weights."""
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,26 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models.network import Weights
 from nucseg_jax.training import optim
 from nucseg_jax.training.step import move
+
+
+def test_sgd_is_pytorchs() -> None:
+    """g += decay · w; v = momentum · v + g; w -= rate · v, written out."""
+    optimizer = optim.sgd(lambda step: jnp.where(step < 1, 0.5, 0.25), momentum=0.9, weight_decay=0.1)
+    w = jnp.array([1.0])
+    state = optimizer.init(w)
+    expected_w, v = 1.0, 0.0
+    for step, gradient in enumerate([1.0, -2.0, 0.5]):
+        updates, state = optimizer.update(jnp.array([gradient]), state, w)
+        w = optax.apply_updates(w, updates)
+        v = 0.9 * v + gradient + 0.1 * expected_w
+        expected_w -= (0.5 if step < 1 else 0.25) * v
+        np.testing.assert_allclose(w, [expected_w], rtol=1e-6, atol=0)
+
+
+def test_warm_restarts() -> None:
+    schedule = optim.warm_restarts(0.1, 10)
+    rates = [float(schedule(step)) for step in (0, 5, 9, 10, 15)]
+    np.testing.assert_allclose(rates, [0.1, 0.05, 0.1 * (1 + np.cos(0.9 * np.pi)) / 2, 0.1, 0.05], rtol=1e-5)
 
 
 def test_adamw_is_adam_with_a_decay_on_kernels_alone() -> None:

@@ -10,8 +10,7 @@ rounded to the images' dtype for the products. Its gradient is summed in at leas
 before it has the kernel's dtype. So sums over devices are in float32, too.
 """
 
-from nucseg_jax.models.convolution.by_backend import convolve, settle
-from nucseg_jax.models.convolution.depthwise import convolve_depthwise
+from nucseg_jax.models.convolution.by_backend import convolve, convolve_depthwise, settle
 from nucseg_jax.models.convolution.transposed import convolve_transposed
 from nucseg_jax.models.convolution.windows import Window
 

@@ -1,15 +1,33 @@
-"""The convolution, each backend's own way."""
+"""The convolutions, each backend's own way."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 from jax import lax
 
-from nucseg_jax.models.convolution import cpu, xla
+from nucseg_jax.models.convolution import cpu, depthwise, xla
 from nucseg_jax.models.convolution.windows import Window
 
+Convolution = Callable[[jax.Array, jax.Array, Window], jax.Array]
+"""(images [B,H,W,I], kernel, window) → [B,h,w,O]."""
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+
+class Way(NamedTuple):
+    """How a convolution and its gradients are computed.
+
+    Attributes:
+      forward: (images, kernel in their dtype, *, window) → [B,h,w,O].
+      image_gradient: (images, kernel in their dtype, dy, *, window) → [B,H,W,I].
+      kernel_gradient: (images, dy, *, size, window) → the kernel's, in at least float32.
+    """
+
+    forward: Callable[..., jax.Array]
+    image_gradient: Callable[..., jax.Array]
+    kernel_gradient: Callable[..., jax.Array]
+
+
 def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     """The convolution (cross-correlation) of images with a square kernel.
 
@@ -21,7 +39,21 @@ def convolve(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
     Returns:
       [B,h,w,O] in the dtype of `x`.
     """
-    return _keep_operands(x, kernel, window)[0]
+    return _convolve(x, kernel, window)
+
+
+def convolve_depthwise(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+    """The convolution (cross-correlation) of each channel with its own square kernel.
+
+    Args:
+      x: [B,H,W,C].
+      kernel: [k,k,1,C], as the parameter is; rounded to the dtype of `x` here.
+      window: stride and padding, which is less than k; no dilation.
+
+    Returns:
+      [B,h,w,C] in the dtype of `x`.
+    """
+    return _convolve_depthwise(x, kernel, window)
 
 
 def settle(x: jax.Array) -> jax.Array:
@@ -33,39 +65,55 @@ def settle(x: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
 
 
-def _keep_operands(
-    x: jax.Array, kernel: jax.Array, window: Window
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    x = settle(x)
-    y = lax.platform_dependent(
-        x,
-        kernel.astype(x.dtype),
-        cpu=partial(cpu.forward, window=window),
-        default=partial(xla.forward, window=window),
-    )
-    return y, (x, kernel)
+def _by_backend(on_cpu: Way, elsewhere: Way) -> Convolution:
+    """A convolution with gradients of its own."""
+
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def convolution(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
+        return keep_operands(x, kernel, window)[0]
+
+    def keep_operands(
+        x: jax.Array, kernel: jax.Array, window: Window
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        x = settle(x)
+        y = lax.platform_dependent(
+            x,
+            kernel.astype(x.dtype),
+            cpu=partial(on_cpu.forward, window=window),
+            default=partial(elsewhere.forward, window=window),
+        )
+        return y, (x, kernel)
+
+    def gradients(
+        window: Window, operands: tuple[jax.Array, jax.Array], dy: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        x, kernel = operands
+        dy = settle(dy)
+        dx = lax.platform_dependent(
+            x,
+            kernel.astype(x.dtype),
+            dy,
+            cpu=partial(on_cpu.image_gradient, window=window),
+            default=partial(elsewhere.image_gradient, window=window),
+        )
+        size = kernel.shape[0]
+        dk = lax.platform_dependent(
+            x,
+            dy,
+            cpu=partial(on_cpu.kernel_gradient, size=size, window=window),
+            default=partial(elsewhere.kernel_gradient, size=size, window=window),
+        )
+        return dx, dk.astype(kernel.dtype)
+
+    convolution.defvjp(keep_operands, gradients)
+    return convolution
 
 
-def _gradients(
-    window: Window, operands: tuple[jax.Array, jax.Array], dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = operands
-    dy = settle(dy)
-    dx = lax.platform_dependent(
-        x,
-        kernel.astype(x.dtype),
-        dy,
-        cpu=partial(cpu.image_gradient, window=window),
-        default=partial(xla.image_gradient, window=window),
-    )
-    size = kernel.shape[0]
-    dk = lax.platform_dependent(
-        x,
-        dy,
-        cpu=partial(cpu.kernel_gradient, size=size, window=window),
-        default=partial(xla.kernel_gradient, size=size, window=window),
-    )
-    return dx, dk.astype(kernel.dtype)
-
-
-convolve.defvjp(_keep_operands, _gradients)
+_convolve = _by_backend(
+    Way(cpu.forward, cpu.image_gradient, cpu.kernel_gradient),
+    Way(xla.forward, xla.image_gradient, xla.kernel_gradient),
+)
+_convolve_depthwise = _by_backend(
+    Way(depthwise.forward, depthwise.image_gradient, depthwise.kernel_gradient),
+    Way(xla.forward, xla.image_gradient, xla.depthwise_kernel_gradient),
+)

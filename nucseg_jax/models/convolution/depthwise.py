@@ -1,74 +1,18 @@
-"""Depthwise convolutions: each channel with a kernel of its own.
+"""Depthwise convolutions on CPUs: each channel has a kernel of its own.
 
-XLA's CPU backend runs convolutions of many groups far below the processor's speed. There they are written as
-sums of shifted images, each times a tap of the kernel. Values differ by float rounding only.
+XLA's CPU backend runs convolutions of many groups far below the processor's speed. Here they are sums of
+shifted images, each times a tap of the kernel. Values differ by float rounding only.
 """
-
-from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from nucseg_jax.models.convolution.by_backend import settle
 from nucseg_jax.models.convolution.precision import sum_dtype, widened
-from nucseg_jax.models.convolution.windows import NHWC, Window, tap_views
+from nucseg_jax.models.convolution.windows import Window, tap_views
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolve_depthwise(x: jax.Array, kernel: jax.Array, window: Window) -> jax.Array:
-    """The convolution (cross-correlation) of each channel with its own square kernel.
-
-    Args:
-      x: [B,H,W,C].
-      kernel: [k,k,1,C], as the parameter is; rounded to the dtype of `x` here.
-      window: stride and padding, which is less than k; no dilation.
-
-    Returns:
-      [B,h,w,C] in the dtype of `x`.
-    """
-    return _keep_operands(x, kernel, window)[0]
-
-
-def _keep_operands(
-    x: jax.Array, kernel: jax.Array, window: Window
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    x = settle(x)
-    y = lax.platform_dependent(
-        x,
-        kernel.astype(x.dtype),
-        cpu=partial(shifted_sums, window=window),
-        default=partial(grouped, window=window),
-    )
-    return y, (x, kernel)
-
-
-def _gradients(
-    window: Window, operands: tuple[jax.Array, jax.Array], dy: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, kernel = operands
-    dy = settle(dy)
-    dx = lax.platform_dependent(
-        x,
-        kernel.astype(x.dtype),
-        dy,
-        cpu=partial(_image_gradient_on_cpu, window=window),
-        default=partial(_image_gradient, window=window),
-    )
-    dk = lax.platform_dependent(
-        x,
-        dy,
-        cpu=partial(_kernel_gradient_on_cpu, size=kernel.shape[0], window=window),
-        default=partial(_kernel_gradient, size=kernel.shape[0], window=window),
-    )
-    return dx, dk.astype(kernel.dtype)
-
-
-convolve_depthwise.defvjp(_keep_operands, _gradients)
-
-
-def shifted_sums(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-    """As a sum over taps, in at least float32."""
+def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
+    """[B,H,W,C] → [B,h,w,C], summed in at least float32; the kernel [k,k,1,C] has the images' dtype."""
     size, wide = kernel.shape[0], sum_dtype(x)
     views = tap_views(x, size=size, window=window)
     taps = kernel.reshape(size * size, 1, 1, 1, -1)
@@ -78,33 +22,12 @@ def shifted_sums(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Arra
     return total.astype(x.dtype)
 
 
-def grouped(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-    """As XLA's convolution of as many groups as there are channels."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (window.stride,) * 2,
-        (window.padding,) * 2,
-        dimension_numbers=NHWC,
-        feature_group_count=x.shape[-1],
-    )
-
-
-def _image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, window: Window) -> jax.Array:
-    return jax.linear_transpose(partial(grouped, kernel=kernel, window=window), x)(dy)[0]
-
-
-def _kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
-    x, dy = widened(x, dy)
-    shape = jax.ShapeDtypeStruct((size, size, 1, x.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda kernel: grouped(x, kernel, window=window), shape)(dy)[0]
-
-
-def _image_gradient_on_cpu(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, window: Window) -> jax.Array:
+def image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, *, window: Window) -> jax.Array:
+    """The gradient of the images: `dy` [B,h,w,C] → [B,H,W,C]."""
     size, (before, after) = kernel.shape[0], window.padding
     if window.stride == 1:
         around = Window(padding=(size - 1 - before, size - 1 - after))
-        return shifted_sums(dy, kernel[::-1, ::-1], window=around)
+        return forward(dy, kernel[::-1, ::-1], window=around)
     return _strided_image_gradient(x, kernel, dy, window)
 
 
@@ -130,8 +53,8 @@ def _strided_image_gradient(x: jax.Array, kernel: jax.Array, dy: jax.Array, wind
     return grid[:, before : before + x.shape[1], before : before + x.shape[2]].astype(x.dtype)
 
 
-def _kernel_gradient_on_cpu(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
-    """The kernel's gradient, in at least float32.
+def kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    """The kernel's gradient [k,k,1,C], in at least float32.
 
     A loop over rows adds up products by column; a sum over the columns follows. XLA's sums of a product over
     all pixels take four times as long.

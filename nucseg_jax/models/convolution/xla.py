@@ -10,7 +10,10 @@ from nucseg_jax.models.convolution.windows import NHWC, Window
 
 
 def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
-    """[B,H,W,I] → [B,h,w,O]; the kernel has the images' dtype."""
+    """[B,H,W,I] → [B,h,w,O]; the kernel has the images' dtype.
+
+    A kernel [k,k,I/n,O] of fewer channels than the images makes n groups of them.
+    """
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -18,6 +21,7 @@ def forward(x: jax.Array, kernel: jax.Array, *, window: Window) -> jax.Array:
         (window.padding,) * 2,
         rhs_dilation=(window.dilation,) * 2,
         dimension_numbers=NHWC,
+        feature_group_count=x.shape[-1] // kernel.shape[2],
     )
 
 
@@ -34,9 +38,20 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -
     faster on GPUs: XLA widens the operands of such convolutions there (its pass `FloatNormalization`).
     Products of widened bfloat16 values are exact in TF32.
     """
+    return _kernel_gradient(x, dy, (size, size, x.shape[-1], dy.shape[-1]), window)
+
+
+def depthwise_kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
+    """The same where each channel has a kernel of its own, [k,k,1,C]."""
+    return _kernel_gradient(x, dy, (size, size, 1, x.shape[-1]), window)
+
+
+def _kernel_gradient(
+    x: jax.Array, dy: jax.Array, shape: tuple[int, int, int, int], window: Window
+) -> jax.Array:
     x, dy = widened(x, dy)
-    shape = jax.ShapeDtypeStruct((size, size, x.shape[-1], dy.shape[-1]), x.dtype)
-    return jax.linear_transpose(lambda kernel: forward(x, kernel, window=window), shape)(dy)[0]
+    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
+    return jax.linear_transpose(lambda kernel: forward(x, kernel, window=window), kernel)(dy)[0]
 
 
 def transposed(x: jax.Array, kernel: jax.Array, *, zeros_before: int) -> jax.Array:
