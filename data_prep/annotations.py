@@ -61,7 +61,7 @@ def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.nd
         coordinates that are no finite numbers, no pixel in the image, wholly covered by earlier ones.
 
     Raises:
-      AnnotationError: the file is missing, malformed, hostile or has no ``Region``.
+      AnnotationError: the file is missing, malformed, hostile or has no ``Region``, or all are skipped.
 
     Source: Kumar et al., IEEE TMI 36(7), 2017, and the challenge's MATLAB code.
     """
@@ -75,8 +75,13 @@ def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.nd
             skipped[problem] += 1
         else:
             count += 1
+    counts = "; ".join(f"{number} {problem}" for problem, number in skipped.items())
+    if not count:
+        raise AnnotationError(
+            f"{xml_path}: none of its {skipped.total()} regions can be drawn on an image of {height} × "
+            f"{width} pixels: {counts}. Check that the annotation is of this image, and at its resolution"
+        )
     if skipped:
-        counts = "; ".join(f"{number} {problem}" for problem, number in skipped.items())
         warnings.warn(
             f"{xml_path}: skipped {skipped.total()} of {skipped.total() + count} regions: {counts}",
             AnnotationWarning,

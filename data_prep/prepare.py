@@ -153,6 +153,7 @@ def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dic
                 f"{path}: is {image.shape[0]} x {image.shape[1]}, and would be distorted at "
                 f"{size} x {size}. Crop it to a square, or keep the original size"
             )
+    problems += _repeated(manifest, pairs, computed)
     if problems:
         lines = "\n  ".join(problems)
         raise DataError(
@@ -175,6 +176,20 @@ def _check_sides(sides: dict[Path, int], size: int) -> None:
             f"--size {size}, they would have different µm a pixel. Cut them to one size, prepare them apart, "
             "or keep their own sizes (data_prep.folder without --size)"
         )
+
+
+def _repeated(manifest: Manifest, pairs: dict[str, Pair], sha256: dict[str, str]) -> list[str]:
+    """Images under two ids: in two splits they would be scored on what was learned of them."""
+    first: dict[str, ImageEntry] = {}
+    problems = []
+    for entry in manifest.images:
+        same = first.setdefault(sha256.get(entry.id, entry.id), entry)
+        if same is not entry:
+            problems.append(
+                f"{pairs[entry.id].image} ({entry.split}): has the pixels of {pairs[same.id].image} "
+                f"({same.split}). Leave one of them out"
+            )
+    return problems
 
 
 def _namesake(manifest: Manifest, sha256: str) -> str:

@@ -170,6 +170,27 @@ def shown_sources(sources: Sequence[str]) -> str:
     return f" ({', '.join(f'{count} of {source}' for source, count in counts)})"
 
 
+def check_nuclei(name: str, examples: Sequence[Example]) -> str | None:
+    """A sentence that names the images without a nucleus; None where all have some.
+
+    Args:
+      name: of the dataset, for messages.
+      examples: of it, at least one.
+
+    Raises:
+      DataError: no image has a nucleus.
+    """
+    bare = [e.id for e in examples if not e.original_label_map.any()]
+    if len(bare) == len(examples):
+        raise DataError(
+            f"{name}: none of its {len(examples)} images has a nucleus. Check the annotations, and prepare "
+            "the dataset again"
+        )
+    if not bare:
+        return None
+    return f"{name}: {len(bare)} of {len(examples)} images have no nucleus: {', '.join(bare)}"
+
+
 def rasters(examples: Sequence[Example]) -> Rasters:
     """The images and label maps that training sees."""
     return {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}

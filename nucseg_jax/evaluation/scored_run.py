@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from nucseg_jax.data import dataset_name
-from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example, check_nuclei
 from nucseg_jax.errors import DataError
 from nucseg_jax.inference.examples import ExampleSource
 from nucseg_jax.inference.magnification import of_run
@@ -34,7 +34,7 @@ class ScoredRun:
       network_mpp: µm a pixel of the maps.
 
     Raises:
-      UserError: the run was trained on some of the images.
+      UserError: the run was trained on some of the images, or none of them has a nucleus.
       DataError: the engine must take the prepared images, and these have other stains than in training.
     """
 
@@ -62,6 +62,7 @@ class ScoredRun:
         self.network_mpp = magnification.network_mpp
         assumed = f"{dataset.name}: {dataset.mpp:g} µm a pixel ({dataset.mpp_source})"
         notes = [*run.notes, unknown, assumed if dataset.mpp_assumed else None]
+        notes.append(check_nuclei(dataset.name, examples))
         if own not in (None, dataset.name):
             notes.append(f"{run.workdir}: was trained on {own}, and is scored on {dataset.name}")
         if self._source.prepared and not run.lacks_target:

@@ -4,11 +4,15 @@ import os
 from pathlib import Path
 
 import numpy as np
+from skimage import measure
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import MODES, decode, open_image
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+_MOST_PIECES = 3  # of a number, where there are several numbers
+_PIECE_PX = 10  # smaller pieces are crumbs
 
 
 def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
@@ -59,7 +63,33 @@ def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             f"{path}: has labels from {labels.min()} to {labels.max()}, but they must be 0 "
             f"(background) to {np.iinfo(np.int32).max}. Renumber them"
         )
-    return labels.astype(np.int32)
+    checked = labels.astype(np.int32)
+    _check_is_no_mask(path, checked)
+    return checked
+
+
+def _check_is_no_mask(path: Path, labels: np.ndarray) -> None:
+    """Raise DataError for a mask, or a map of classes: one number for many nuclei.
+
+    A number may have a few pieces: outlines cross themselves, and nuclei lie over one another. In MoNuSeg and
+    CoNSeP none has more than two.
+    """
+    pieces = measure.label(labels, connectivity=2)
+    # The number and the size of each piece, in the order of the pieces.
+    numbers = np.zeros(pieces.max(initial=0) + 1, np.int64)
+    numbers[pieces.ravel()] = labels.ravel()
+    sizes = np.bincount(pieces.ravel(), minlength=len(numbers))
+    counted, counts = np.unique(numbers[1:][sizes[1:] >= _PIECE_PX], return_counts=True)
+    if not len(counts):
+        return
+    most = _MOST_PIECES if len(counted) > 1 else 1
+    if counts.max() > most:
+        number = counted[counts.argmax()]
+        raise DataError(
+            f"{path}: number {number} stands for {counts.max()} separate pieces, so this is a mask or a map "
+            "of classes. In a label map each nucleus has a number of its own: number the pieces with "
+            "skimage.measure.label(mask > 0, connectivity=1) and save that with 16 bits"
+        )
 
 
 def _read_png(path: Path) -> np.ndarray:

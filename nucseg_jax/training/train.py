@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
-from nucseg_jax.data.dataset import Example, rasters, shown_sources
+from nucseg_jax.data.dataset import Example, check_nuclei, rasters, shown_sources
 from nucseg_jax.data.distances import relative_depth
 from nucseg_jax.data.patches import PatchPlan, balanced_crops
 from nucseg_jax.devices import say
@@ -90,6 +90,7 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
+    bare = check_nuclei(dataset.name, examples)
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
@@ -129,6 +130,8 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
+        if bare is not None:
+            say(f"note: {bare}. They are trained on as background")
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
             say(
                 "note: the encoder starts from random weights, and is meant to start from ImageNet's: "

@@ -169,6 +169,16 @@ def test_defects_are_skipped_with_one_warning_that_counts_them(write):
     assert (labels[:2, :2] == 2).all()
 
 
+def test_regions_that_are_all_useless_are_an_error(write):
+    """As where the coordinates are of another image: no image becomes one without nuclei."""
+    far = [region([(x + 1e5, y + 1e5) for x, y in SQUARE]) for _ in range(3)]
+    path = write(*far, region([(1, 1), (5, 5)]))
+    with pytest.raises(
+        AnnotationError, match="none of its 4 regions .* 12 × 12 pixels: 3 without"
+    ):
+        rasterize(path, (12, 12))
+
+
 def test_many_nuclei_are_fast(write):
     circle = np.stack([np.cos(np.linspace(0, 6, 30)), np.sin(np.linspace(0, 6, 30))], 1)
     centres = [(x, y) for y in range(12, 990, 22) for x in range(12, 990, 22)]

@@ -55,6 +55,17 @@ def test_right_pixels_pass(source):
     planned(source, manifest_of(IDS, sha256={"TCGA-1": pixel_sha256(tissue(1))}))
 
 
+def test_one_image_under_two_ids_is_refused(source):
+    """Whether on both sides of the split or on one."""
+    folder = source / "Tissue Images"
+    (folder / "TCGA-3.tif").write_bytes((folder / "TCGA-1.tif").read_bytes())
+    with pytest.raises(DataError, match=r"TCGA-3\.tif \(train\): has the pixels of .*TCGA-1\.tif \(test\)"):
+        planned(source)
+    Image.fromarray(tissue(2)).save(folder / "TCGA-3.tif")
+    with pytest.raises(DataError, match=r"TCGA-3\.tif \(train\): has the pixels of .*TCGA-2\.tif \(train\)"):
+        planned(source)
+
+
 def test_unreadable_images_are_all_listed(source):
     (source / "Tissue Images" / "TCGA-1.tif").write_bytes(b"")
     Image.fromarray(tissue(2)).convert("L").save(source / "Tissue Images" / "TCGA-2.tif")

@@ -75,3 +75,34 @@ def test_damaged_labels(tmp_path, name):
 def test_unknown_label_format(tmp_path):
     with pytest.raises(DataError, match="must be one of"):
         read_label_map(tmp_path / "a.gif", (2, 3))
+
+
+def squares(*numbers: int) -> np.ndarray:
+    """A nucleus of 4×4 pixels for each number, none touching another."""
+    labels = np.zeros((6, 6 * len(numbers)), np.uint16)
+    for i, number in enumerate(numbers):
+        labels[1:5, 6 * i + 1 : 6 * i + 5] = number
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("numbers", "named"),
+    [
+        ((255, 255), "number 255 stands for 2 separate pieces"),  # a mask
+        ((1,) * 40, "number 1 stands for 40 separate pieces"),
+        ((1, 2, 1, 2, 2, 1, 2), "number 2 stands for 4 separate pieces"),  # a map of classes
+    ],
+)
+def test_masks_and_maps_of_classes_are_no_label_maps(tmp_path, numbers, named):
+    labels = squares(*numbers)
+    path = save_labels(tmp_path / "a.png", labels)
+    with pytest.raises(DataError, match=f"a.png: {named}.*skimage.measure.label"):
+        read_label_map(path, labels.shape)
+
+
+@pytest.mark.parametrize("numbers", [(1,), (1, 2, 3), (1, 2, 2, 3, 3, 3), ()])
+def test_a_nucleus_may_have_a_few_pieces(tmp_path, numbers):
+    labels = squares(*numbers) if numbers else np.zeros((6, 6), np.uint16)
+    labels[0, 0] = 7  # a crumb
+    path = save_labels(tmp_path / "a.png", labels)
+    np.testing.assert_array_equal(read_label_map(path, labels.shape), labels)
