@@ -22,7 +22,8 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float) -> Slide:
     """Open an image that gets one label map.
 
     Args:
-      image: an array uint8 [H, W, 3] RGB, an image of Pillow, or the path of an image or a slide.
+      image: an array [H, W, 3] RGB, of any library that gives NumPy's (uint8, or floats in 0 … 1); an image
+        of Pillow; or the path of an image or a slide.
       mpp: µm a pixel; None: as the file says.
       assumed_mpp: the same of what does not say; `mpp_source` then begins with "assumed".
 
@@ -52,13 +53,31 @@ def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float) -> Slide:
     if isinstance(image, Image.Image):
         _check_not_empty(image.height, image.width)
         return slide_of_image(image, known[0], source=known[1])
-    if not isinstance(image, np.ndarray):
+    array = _as_bytes(image)
+    check_image(array)
+    _check_not_empty(array.shape[0], array.shape[1])
+    return slide_of_array(array, known[0], source=known[1])
+
+
+def _as_bytes(image: object) -> NDArray[np.uint8]:
+    """An array of any library, as it is or, of floats in 0 … 1, as uint8; what cannot be meant is refused."""
+    if not hasattr(image, "__array__"):
         raise TypeError(
-            f"an image is an array uint8 [H, W, 3], an image of Pillow or a path, not {type(image).__name__}"
+            "an image is an array uint8 [H, W, 3], an image of Pillow or a path, not "
+            f"{type(image).__name__}: of several images give one after the other"
         )
-    check_image(image)
-    _check_not_empty(image.shape[0], image.shape[1])
-    return slide_of_array(image, known[0], source=known[1])
+    array = np.asarray(image)
+    shape = list(array.shape)
+    if array.ndim == 4:
+        raise ValueError(f"one image at a time, [H, W, 3], not a batch {shape}")
+    if array.ndim == 3 and shape[0] == 3 != shape[2]:
+        raise ValueError(f"an image is [H, W, 3], not [3, H, W]: got {shape}. Move the colours to the end")
+    if array.ndim == 2 or (array.ndim == 3 and shape[2] in (1, 4)):
+        kind = "with transparency" if shape[-1] == 4 and array.ndim == 3 else "greyscale"
+        raise ValueError(f"an image is RGB, [H, W, 3]: got {shape}, which is {kind}")
+    if np.issubdtype(array.dtype, np.floating) and array.size and array.min() >= 0 and array.max() <= 1:
+        return np.round(array * 255).astype(np.uint8)
+    return array
 
 
 def _check_not_empty(height: int, width: int) -> None:

@@ -8,6 +8,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -152,6 +153,30 @@ def test_arrays_images_and_paths_are_all_taken(tmp_path: Path) -> None:
         np.testing.assert_array_equal(segmenter()(silent, MPP), expected)
 
 
+def test_arrays_of_other_kinds_that_cannot_be_mistaken() -> None:
+    image = tissue(100, 120, 12)
+    expected = segmenter()(image, MPP)
+    for same in (jnp.asarray(image), image / 255, (image / 255).astype(np.float32)):
+        np.testing.assert_array_equal(segmenter()(same, MPP), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((2, 9, 9, 3), np.uint8, r"one image at a time, \[H, W, 3\], not a batch \[2, 9, 9, 3\]"),
+        ((3, 9, 8), np.uint8, r"not \[3, H, W\]: got \[3, 9, 8\]. Move the colours"),
+        ((9, 8), np.uint8, r"\[9, 8\], which is greyscale"),
+        ((9, 8, 1), np.uint8, "greyscale"),
+        ((9, 8, 4), np.uint8, "with transparency"),
+        ((9, 8, 3), np.int64, r"uint8 \[H, W, 3\], got int64"),
+        ((9, 8, 3), np.float32, r"uint8 \[H, W, 3\], got float32"),  # of up to 255: of what range?
+    ],
+)
+def test_arrays_that_are_no_images(shape: tuple[int, ...], dtype: type, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        segmenter()(np.full(shape, 200, dtype), MPP)
+
+
 def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TypeError, match="an array uint8 .* an image of Pillow or a path, not list"):
         segmenter()([[1]])
@@ -164,8 +189,6 @@ def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nucseg_jax.inference.opened.LARGEST_PX", 99)
     with pytest.raises(UserError, match="10×10 pixels are too many for one label map"):
         segmenter()(np.zeros((10, 10, 3), np.uint8), MPP)
-    with pytest.raises(ValueError, match=r"uint8 \[H, W, 3\], got float32"):
-        segmenter()(np.zeros((10, 10, 3), np.float32))
     with pytest.raises(UserError, match=r"--mpp 3"):
         segmenter()(np.zeros((10, 10, 3), np.uint8), mpp=3.0)
 
