@@ -87,6 +87,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}
     _folders: tuple[Path, ...] = ()
+    cache: Path | None = None  # what is kept between preparations; None: below the root
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.size
@@ -147,7 +148,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             stain=config.stain,
             stain_backend=config.stain_backend,
             size=config.size,
-            cache=Path(self.data_dir_root) / "cache" / "stain",
+            cache=(self.cache or Path(self.data_dir_root) / "cache") / "stain",
             mpp=config.mpp,
         )
         self.info.metadata.update(_facts(preparation))

@@ -73,7 +73,7 @@ def prepare(
         mpp=mpp,
     )
     with plain_warnings():
-        build(lambda: Folder(config=config, data_dir=out), folders, overwrite=overwrite)
+        build(lambda root: Folder(config=config, data_dir=root or out), folders, overwrite=overwrite)
 
 
 def images_of(

@@ -1,11 +1,14 @@
 """Prepared datasets on disk: made unless they are there, and what is told of them."""
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
 from nucseg_jax.errors import DataError
+from nucseg_jax.io.files import remove_leftovers, replacing_folder
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
@@ -15,18 +18,21 @@ _ROUNDING = 1e-4
 """Of µm a pixel, which files state as whole numbers of pixels a metre or as fractions."""
 
 
-def build(make_builder: Callable[[], NucleiBuilder], folders: Sequence[Path], *, overwrite: bool) -> None:
+def build(
+    make_builder: Callable[[Path | None], NucleiBuilder], folders: Sequence[Path], *, overwrite: bool
+) -> None:
     """Prepare a dataset on disk unless it is there, and print what was made.
 
     Args:
-      make_builder: makes the builder, with `data_dir` = the folder for prepared datasets.
+      make_builder: makes the builder, with another folder for prepared datasets or, of None, the one that was
+        asked for.
       folders: those with the raw files.
-      overwrite: delete a finished dataset first.
+      overwrite: do it again. A finished dataset is replaced when the new one is complete.
 
     Raises:
       DataError: see `prepare.plan`; or the dataset is there, but made from another recipe.
     """
-    builder = make_builder()
+    builder = make_builder(None)
     if builder.data_path.exists() and not overwrite:
         _check_recipe(builder)
         print(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)")
@@ -36,13 +42,18 @@ def build(make_builder: Callable[[], NucleiBuilder], folders: Sequence[Path], *,
                 f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
             )
         return
-    # The commonest error, found before the slow import of TensorFlow and before anything is deleted.
+    # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
-    if builder.data_path.exists():
-        builder.data_path.rmtree()
-        builder = make_builder()  # the first one has read the metadata of the old dataset
-    builder.prepare_from(folders)
-    print("\n".join(_summary(builder)))
+    final = Path(builder.data_path)
+    remove_leftovers(final)
+    with replacing_folder(final) as temporary:
+        fresh = make_builder(temporary / "root")  # below which TFDS makes folders of its own
+        fresh.cache = Path(builder.data_dir_root) / "cache"
+        fresh.prepare_from(folders)
+        for path in Path(fresh.data_path).iterdir():
+            os.replace(path, temporary / path.name)
+        shutil.rmtree(temporary / "root")
+    print("\n".join(_summary(make_builder(None))))
 
 
 def _check_recipe(builder: NucleiBuilder) -> None:

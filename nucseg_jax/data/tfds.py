@@ -1,16 +1,23 @@
 """Prepared datasets as TFDS stores them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from nucseg_jax.data.dataset import Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
 
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
 
 def versions(folder: Path) -> list[Path]:
-    """The versions of a TFDS dataset in DATASET/CONFIG, the newest last."""
-    return sorted(info.parent for info in folder.glob("*/dataset_info.json"))
+    """The versions of a TFDS dataset in DATASET/CONFIG, the newest last.
+
+    Other folders are those that a preparation works in, or has left when it was killed.
+    """
+    found = [info.parent for info in folder.glob("*/dataset_info.json")]
+    return sorted(path for path in found if _VERSION.fullmatch(path.name))
 
 
 def read(folder: Path, name: str) -> Dataset:

@@ -173,9 +173,7 @@ def test_regions_that_are_all_useless_are_an_error(write):
     """As where the coordinates are of another image: no image becomes one without nuclei."""
     far = [region([(x + 1e5, y + 1e5) for x, y in SQUARE]) for _ in range(3)]
     path = write(*far, region([(1, 1), (5, 5)]))
-    with pytest.raises(
-        AnnotationError, match="none of its 4 regions .* 12 × 12 pixels: 3 without"
-    ):
+    with pytest.raises(AnnotationError, match="none of its 4 regions .* 12 × 12 pixels: 3 without"):
         rasterize(path, (12, 12))
 
 

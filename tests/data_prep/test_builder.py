@@ -165,6 +165,21 @@ def test_overwrite_prints_counts_and_unknown_hashes(source, tmp_path, capsys):
     assert any(line.startswith("  a ") and len(line) == 4 + 64 for line in lines)
 
 
+def test_a_failed_overwrite_leaves_the_dataset_as_it_was(source, tmp_path, capsys, monkeypatch):
+    """The new one takes its place when it is complete, whatever goes wrong on the way."""
+    prepare(source, tmp_path, "--test", "a")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("data_prep.prepare.read_labels", dies)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        prepare(source, tmp_path, "--test", "b", "--overwrite")
+    assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
+    assert set(read(tmp_path, "mine_none", "test")[1]) == {"a"}
+
+
 def test_a_failed_run_leaves_nothing_that_loads(source, tmp_path, capsys):
     broken = tmp_path / "source"
     broken.mkdir()
