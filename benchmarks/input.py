@@ -23,6 +23,7 @@ from benchmarks import measure, ours, peers
 from benchmarks.measure import Sampling, Side, shown_ratio, shown_seconds
 from benchmarks.ours import Case
 from nucseg_jax import devices
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.data import feed_device
 from nucseg_jax.data.dataset import Example, rasters
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
@@ -174,7 +175,7 @@ def loader_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.E
     loader = torch.utils.data.DataLoader(
         patches,
         batch_size=case.batch,
-        num_workers=measure.cores(),
+        num_workers=usable_cores(),
         pin_memory=on_gpu,
         multiprocessing_context="spawn",  # a fork of a process with JAX's threads can hang
     )

@@ -21,6 +21,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.devices import compilation_cache
 from nucseg_jax.io.files import write_text
 
@@ -128,18 +129,13 @@ def use_precision(dtype: str) -> None:
         jax.config.update("jax_default_matmul_precision", precision)
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def environment() -> dict[str, Any]:
     """Device, cores and versions."""
     device = jax.devices()[0]
     return {
         "platform": device.platform,
         "device": device.device_kind if device.platform != "cpu" else _cpu_name(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         **{name: _version(name) for name in ("jax", "jaxlib", "flax", "torch")},
     }

@@ -4,8 +4,9 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.measure import Side, cores
+from benchmarks.measure import Side
 from benchmarks.ours import LEARNING_RATE, LOSS_SCALE, MOMENTUM, WEIGHT_DECAY, Case
+from nucseg_jax.cores import usable_cores
 
 PEERS = ("eager", "channels_last", "compile")
 """As written; weights and images in NHWC memory order; that and `torch.compile`."""
@@ -68,7 +69,7 @@ def prepare(case: Case) -> Any:
     """
     import torch
 
-    torch.set_num_threads(cores())
+    torch.set_num_threads(usable_cores())
     torch.set_float32_matmul_precision("highest" if case.dtype == "float32" else "high")
     torch.backends.cudnn.allow_tf32 = case.dtype != "float32"
     torch.backends.cudnn.benchmark = True

@@ -30,6 +30,7 @@ from benchmarks.colour_network import RedIsNucleus
 from benchmarks.drawn_slide import MPP, NUCLEI_A_BLOCK, drawn_slide
 from benchmarks.measure import shown, shown_bytes, shown_seconds
 from nucseg_jax.config import get_config
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.segmenter import Segmenter
@@ -112,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", help="an installed model, in place of a run")
     parser.add_argument("--slide", type=Path, help="what it segments")
     parser.add_argument("--blocks", type=int, default=18, help="side of the drawn slide, of 1024 px each")
-    parser.add_argument("--workers", type=int, default=measure.cores(), help="default: one a core")
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="default: one a core")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where what it writes is left")
     args = parser.parse_args(argv)
     networks = [network for network in (args.run, args.model) if network is not None]

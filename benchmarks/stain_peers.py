@@ -10,7 +10,8 @@ from unittest import mock
 import jax
 import numpy as np
 
-from benchmarks.measure import Side, cores
+from benchmarks.measure import Side
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.stain import NORMALIZERS
 
 Transform = Callable[[np.ndarray], object]
@@ -175,7 +176,7 @@ def _torch() -> tuple[Any, str]:
     """torch with a thread a core, and its device."""
     import torch
 
-    torch.set_num_threads(cores())
+    torch.set_num_threads(usable_cores())
     return torch, "cpu" if jax.devices()[0].platform == "cpu" else "cuda"
 
 

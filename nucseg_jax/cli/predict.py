@@ -1,11 +1,12 @@
 """`nucseg predict`: slides → nuclei."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from nucseg_jax.cores import usable_cores
 
 _MOST_WORKERS = 16
 
@@ -69,7 +70,7 @@ def predict(
             show_default=f"one a core, at most {_MOST_WORKERS}",
             rich_help_panel=_WORK,
         ),
-    ] = min(_MOST_WORKERS, os.cpu_count() or 1),
+    ] = min(_MOST_WORKERS, usable_cores()),
     share: Annotated[
         str | None,
         typer.Option(

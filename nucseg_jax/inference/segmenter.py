@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from nucseg_jax import devices, instances, pretrained
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.magnification import Magnification, of_run
 from nucseg_jax.inference.opened import Opened, opened
@@ -276,7 +277,7 @@ class Segmenter:
             self._block,
             self._cutters,
             max(1, self._workers),
-            min(_MOST_READERS, max(2, os.cpu_count() or 1)),
+            min(_MOST_READERS, max(2, usable_cores())),
             self._small,
         )
         return Segmentation(slide, self.frame(slide), setup, scratch, on_progress)

@@ -1,6 +1,5 @@
 """What the network said of an image's pixels: written tile by tile, blended and read in any rectangle."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -66,9 +65,9 @@ class TilesOnDisk:
     def get(self, row: int, column: int, planes: int) -> NDArray | None:
         if not self.written[row, column]:
             return None
-        with open(self._path(row), "rb") as file:
-            start = column * self.planes * self.kept**2
-            stored = os.pread(file.fileno(), planes * self.kept**2, start)
+        with open(self._path(row), "rb", buffering=0) as file:
+            file.seek(column * self.planes * self.kept**2)
+            stored = file.read(planes * self.kept**2)
         return np.frombuffer(stored, np.uint8).reshape(planes, self.kept, self.kept)
 
     def drop_rows(self, end: int) -> None:

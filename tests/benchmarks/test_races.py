@@ -9,6 +9,7 @@ import pytest
 from benchmarks import compare, measure
 from benchmarks.measure import Sampling, Side
 from benchmarks.ours import Case, forward_flops
+from nucseg_jax.cores import usable_cores
 from tests.benchmarks.tiny_runs import CASES, run
 
 # Not on the machine that a GPU is lent on, or, PyTorch, too slow for a test (tests/parity has it).
@@ -47,7 +48,7 @@ def test_a_benchmark_prints_one_table_and_needs_little(
 ) -> None:
     printed, result = run(name, CASES[name], bare, tmp_path / "out" / "result.json")
     title, versions, *_ = printed.splitlines()
-    assert title.startswith(f"{name}: ") and f"{measure.cores()} CPU cores" in title
+    assert title.startswith(f"{name}: ") and f"{usable_cores()} CPU cores" in title
     assert "torch –" in versions or result["environment"]["torch"] in versions
     table = [line for line in printed.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(result["rows"]) and len({line.count("|") for line in table}) == 1
