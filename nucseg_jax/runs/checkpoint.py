@@ -36,6 +36,10 @@ SCORES = ("aji", "dice")
 """What `checkpoint.best_by` may be: scores of the held-out images, saved with each checkpoint."""
 
 
+SHA256 = "sha256"
+"""In `info`: by item the digest of what it holds."""
+
+
 class CheckpointError(UserError):
     """A checkpoint is missing or does not fit what is asked of it."""
 
@@ -84,23 +88,32 @@ class Checkpoints:
           scores: means over the held-out images with `model`, SCORES among them; None without any, or where
             they have been saved with an earlier step.
         """
-        items = {"model": ocp.args.StandardSave(_once(model._asdict())), "info": ocp.args.JsonSave(info)}
+        trees: dict[str, Any] = {"model": model._asdict()}
         if training is not None:
-            items["training"] = ocp.args.StandardSave(_once(training._asdict()))
+            trees["training"] = training._asdict()
         if optimizer is not None:
-            items["optimizer"] = ocp.args.StandardSave(_once(optimizer))
+            trees["optimizer"] = optimizer
+        items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
+        sha256 = {name: parameter_digest(tree) for name, tree in trees.items()}
+        items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
         metrics = None
         if scores is not None:
             metrics = {**scores, "score": scores[info["config"]["checkpoint"]["best_by"]]}
         self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
-        """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments."""
+        """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments.
+
+        Raises:
+          CheckpointError: it is damaged.
+        """
         weights = ocp.args.StandardRestore(_abstract(model._asdict()))
         args = {"model": weights, "optimizer": ocp.args.StandardRestore(_abstract(optimizer))}
         if _has_training(self._manager, self.latest):
             args["training"] = weights
-        items = self._manager.restore(self.latest, args=ocp.args.Composite(**args))
+        latest = self.latest
+        assert latest is not None
+        items = _restore(self._manager, latest, args)
         training = Weights(**items.training) if "training" in args else None
         return Weights(**items.model), training, items.optimizer
 
@@ -159,7 +172,7 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
       step: which checkpoint; None: the best on the validation images, or the last if none were held out.
 
     Raises:
-      CheckpointError: no such checkpoint.
+      CheckpointError: no such checkpoint, or it is damaged.
     """
     directory = _directory(workdir)
     options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
@@ -178,8 +191,8 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
             raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
         info = _restore_info(manager, step)
         network, template = network_of(info)
-        args = ocp.args.Composite(model=ocp.args.StandardRestore(_abstract(template._asdict(), mesh)))
-        weights = manager.restore(step, args=args).model
+        args = {"model": ocp.args.StandardRestore(_abstract(template._asdict(), mesh))}
+        weights = _restore(manager, step, args).model
     before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
@@ -196,8 +209,8 @@ def training_weights(workdir: Path, model: LoadedModel) -> Weights:
         if not _has_training(manager, model.step):
             return Weights(model.params, model.batch_stats)
         template = _abstract(Weights(model.params, model.batch_stats)._asdict())
-        args = ocp.args.Composite(training=ocp.args.StandardRestore(template))
-        return Weights(**manager.restore(model.step, args=args).training)
+        args = {"training": ocp.args.StandardRestore(template)}
+        return Weights(**_restore(manager, model.step, args).training)
 
 
 def parameter_digest(params: Any) -> str:
@@ -205,7 +218,7 @@ def parameter_digest(params: Any) -> str:
     digest = hashlib.sha256()
     for path, value in jax.tree_util.tree_leaves_with_path(params):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(value.addressable_data(0)).tobytes())
+        digest.update(np.ascontiguousarray(_local(value)).tobytes())
     return digest.hexdigest()
 
 
@@ -230,7 +243,12 @@ def _once(tree: Any) -> Any:
     """
     if jax.process_count() > 1:
         return tree
-    return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+    return jax.tree.map(_local, tree)
+
+
+def _local(value: Any) -> Any:
+    """A replicated array as the first device of this process has it."""
+    return value.addressable_data(0) if isinstance(value, jax.Array) else value
 
 
 def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
@@ -243,5 +261,45 @@ def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
     return jax.tree.map(leaf, tree)
 
 
+def _restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) -> Any:
+    """Items of a checkpoint, held against their digests.
+
+    Raises:
+      CheckpointError: an item cannot be read, is not what was written, or is not finite.
+    """
+    info = _restore_info(manager, step)
+    try:
+        items = manager.restore(step, args=ocp.args.Composite(**args))
+    except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
+        raise _damaged(manager, step, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
+    for name in args:
+        written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
+        if written is not None and parameter_digest(items[name]) != written:
+            raise _damaged(manager, step, f"the SHA-256 of its item {name} is not the one that was written")
+        if name != "optimizer" and not _is_finite(items[name]):
+            raise _damaged(manager, step, f"its item {name} has values that are not finite")
+    return items
+
+
+def _is_finite(tree: Any) -> bool:
+    return all(np.isfinite(_local(leaf)).all() for leaf in jax.tree.leaves(tree))
+
+
+def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointError:
+    others = [other for other in sorted(manager.all_steps()) if other != step]
+    instead = (
+        f"Take the one of step {others[-1]}: eval.step={others[-1]}, or, to go on with training, delete the "
+        "damaged folder"
+        if others
+        else "The run has no other: train again, or take a copy of it"
+    )
+    return CheckpointError(f"{manager.directory / str(step)}: is damaged ({why}). {instead}")
+
+
 def _restore_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any]:
-    return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
+    try:
+        return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
+    except Exception as error:
+        assert step is not None
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'its item info'}"
+        raise _damaged(manager, step, reason) from error

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -130,3 +131,45 @@ def test_curves_of_an_earlier_release_have_todays_names(tmp_path: Path) -> None:
         run = runs.Run(tmp_path, ConfigDict({"step": step}), ConfigDict(), False, None)  # type: ignore[arg-type]
         assert run.validation_dice() == dice
     assert run.curves()[1] == {"step": 1, "validation_dice": 0.6}
+
+
+def parameter_files(checkpoint: Path) -> list[Path]:
+    """The files that hold a model's values, the largest first."""
+    files = [path for path in (checkpoint / "model").rglob("*") if path.is_file()]
+    return sorted(files, key=lambda path: -path.stat().st_size)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "emptied", "a flipped bit", "info"])
+def test_a_damaged_checkpoint_is_one_line_that_names_another(
+    damage: str, weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    """Whatever Orbax makes of it: an error of its own, or values that nobody wrote."""
+    with Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(step, weights, info_of("dice"))
+    newest = tmp_path / "checkpoints" / "2"
+    largest = parameter_files(newest)[0]
+    content = bytearray(largest.read_bytes())
+    if damage == "info":
+        (newest / "info" / "metadata").write_text('{"config": ')
+    elif damage == "a flipped bit":
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(content)
+    else:
+        largest.write_bytes(content[: len(content) // 2] if damage == "cut off" else b"")
+    with pytest.raises(checkpoint.CheckpointError) as error:
+        load_model(tmp_path, one_device)
+    message = str(error.value)
+    assert message.startswith(f"{newest}: is damaged (") and "\n" not in message
+    assert "Take the one of step 1: eval.step=1" in message
+    assert load_model(tmp_path, one_device, 1).step == 1
+
+
+def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
+    broken = Weights(jax.tree.map(lambda x: x * np.float32(np.nan), weights.params), weights.batch_stats)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(7, broken, info_of("dice"))
+    with pytest.raises(
+        checkpoint.CheckpointError, match="item model has values that are not finite"
+    ):
+        load_model(tmp_path, one_device)
