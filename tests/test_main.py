@@ -1,5 +1,6 @@
-"""The command as a user starts it: resuming after a kill, several processes, mistakes."""
+"""The command as a user starts it: resuming after it was stopped or killed, several processes, mistakes."""
 
+import json
 import os
 import re
 import signal
@@ -43,28 +44,40 @@ def digest_of(output: str) -> str:
     return match[1]
 
 
-def test_a_killed_run_resumes_to_the_same_bits(
+def ended_at(step: int, number: signal.Signals, workdir: Path, data_dir: Path) -> tuple[int, str]:
+    """Train until a step is logged, then send a signal: the exit status, and what was printed."""
+    log = workdir / "metrics.jsonl"
+    with subprocess.Popen(
+        command(workdir, data_dir), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        deadline = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < deadline:
+            if log.exists() and f'"step": {step},' in log.read_text():
+                break
+            time.sleep(0.01)
+        process.send_signal(number)
+        return process.wait(), process.communicate()[0]
+
+
+def test_a_run_that_is_stopped_and_killed_resumes_to_the_same_bits(
     tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        command(tmp_path / "killed", tiny_dataset), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    log = tmp_path / "killed" / "metrics.jsonl"
-    deadline = time.monotonic() + 240
-    while process.poll() is None and time.monotonic() < deadline:
-        # Killed in the middle, after a checkpoint and past it.
-        if log.exists() and f'"step": {STEPS // 2 + 3},' in log.read_text():
-            break
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert (tmp_path / "killed" / "checkpoints" / "10").is_dir()
-    assert not (tmp_path / "killed" / "checkpoints" / str(STEPS)).exists()
+    run = tmp_path / "run"
+    status, output = ended_at(13, signal.SIGTERM, run, tiny_dataset)
+    assert status == 143, output
+    saved = re.search(r"step (\d+) is saved: the same command goes on from there", output)
+    assert saved and 13 <= int(saved[1]) < 20, output
+    assert (run / "checkpoints" / saved[1]).is_dir(), "a checkpoint between those that are due"
 
-    resumed = subprocess.run(
-        command(tmp_path / "killed", tiny_dataset), check=True, capture_output=True, text=True
-    )
-    assert re.search(r"steps [12]0 to 40", resumed.stdout), resumed.stdout
+    status, output = ended_at(23, signal.SIGKILL, run, tiny_dataset)
+    assert status == -signal.SIGKILL, "the run ended before it could be killed"
+    assert f"steps {saved[1]} to 40" in output
+    assert not (run / "checkpoints" / str(STEPS)).exists()
+
+    resumed = subprocess.run(command(run, tiny_dataset), check=True, capture_output=True, text=True)
+    assert re.search(rf"steps ({saved[1]}|20) to 40", resumed.stdout), resumed.stdout
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, STEPS + 1)), "the log has no gap, and no step twice"
 
     tiny_config.update_from_flattened_dict(OPTIONS)
     whole = parameter_digest(train.train(tiny_config, tmp_path / "whole").params)

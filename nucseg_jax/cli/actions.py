@@ -49,17 +49,20 @@ def read(experiment: str, changes: Sequence[str], workdir: Path | None, option: 
 def train(experiment: Experiment, *, distributed: bool = False) -> None:
     """Train, or go on, to the last step; then score. Prints the scores and the parameters' digest.
 
-    A dataset without images to score is said, and no error: one may train on all of them.
+    A dataset without images to score is said, and no error: one may train on all of them. SIGTERM and Ctrl-C
+    end it after the step that runs, with a checkpoint; the exit code is that of the signal.
     """
     begin(distributed=distributed)
     from nucseg_jax import devices, runs
+    from nucseg_jax.cli.interruption import signals
     from nucseg_jax.errors import NothingToScoreError
     from nucseg_jax.runs.checkpoint import parameter_digest
     from nucseg_jax.training.train import train as train_config
 
     # Evaluation would find it after the training.
     runs.check_effect(experiment.workdir, experiment.config, experiment.given, experiment.option)
-    weights = train_config(experiment.config, experiment.workdir)
+    weights = train_config(experiment.config, experiment.workdir, interruption=signals)
+    signals.check()
     digest = parameter_digest(weights.params)
     try:
         _score(experiment)

@@ -108,7 +108,7 @@ def predict(
         found = jobs.share(found, share)
 
     # What takes seconds to import comes after what can be wrong with the arguments.
-    from nucseg_jax.cli.running import Stopped
+    from nucseg_jax.cli.interruption import Stopped
     from nucseg_jax.cli.session import begin
     from nucseg_jax.predict.all_slides import PredictionRequest, check_formats, segment_all
     from nucseg_jax.pretrained import DEFAULT

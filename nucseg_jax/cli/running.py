@@ -1,43 +1,17 @@
-"""How a command ends: its exit code, its one line on what went wrong, and what an interrupt does."""
+"""How a command ends: its exit code, and its one line on what went wrong."""
 
-import contextlib
 import io
 import itertools
 import os
-import select
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from types import FrameType
+from collections.abc import Sequence
 
 import typer
 
+from nucseg_jax.cli.interruption import Stopped, stoppable
 from nucseg_jax.errors import FailedError, UserError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
-
-_SILENCE_S, _PATIENCE_S = 1.0, 20.0
-"""How long Python may take to see a signal before that is said, and before the process is ended.
-
-It sees none while a library computes: a step on a device takes seconds, a program that XLA compiles minutes.
-"""
-
-
-class Stopped(BaseException):
-    """An interrupt or SIGTERM has come. No KeyboardInterrupt, of which Typer makes an error of its own.
-
-    Args:
-      number: of the signal.
-    """
-
-    def __init__(self, number: int):
-        self.number = number
-
-    @property
-    def exit_code(self) -> int:
-        return 128 + self.number
 
 
 def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
@@ -56,7 +30,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     try:
-        with _stoppable():
+        with stoppable():
             code = app(arguments, prog_name=name, standalone_mode=False)
             sys.stdout.flush()
     except Stopped as stop:
@@ -100,72 +74,3 @@ def _given(error: Exception, arguments: Sequence[str]) -> str:
         if name in options and (given := value if equals else following) and given not in str(error):
             return f", got {given!r}"
     return ""
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Stopped`, so that temporary files and processes go.
-
-    A second Ctrl-C ends the process at once. A signal that is ignored stays so, as SIGINT is in
-    the background jobs of scripts.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are not ours there
-        return
-    seen = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if not seen.is_set():
-            seen.set()
-            raise Stopped(number)
-        if number == signal.SIGINT:
-            os._exit(128 + number)
-
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    before = {
-        number: handler
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
-    }
-    for number in before:
-        signal.signal(number, stop)
-    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader, set(before), seen), daemon=True).start()
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(previous)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        os.close(writer)
-
-
-def _watch(reader: int, ours: set[int], seen: threading.Event) -> None:
-    """End the process where Python, deep in a call of a library, does not see a signal.
-
-    Args:
-      reader: of a pipe that gets the number of each signal as it comes.
-      ours: the signals that end it.
-      seen: Python has seen one.
-    """
-
-    def next_signal(timeout: float | None) -> int | None:
-        """The number of the next one; 0 at the end, None where none comes in time."""
-        if not select.select([reader], [], [], timeout)[0]:
-            return None
-        received = os.read(reader, 1)
-        return received[0] if received else 0
-
-    with contextlib.closing(os.fdopen(reader, "rb", buffering=0)):
-        while (number := next_signal(None)) not in (0, None):
-            assert number is not None
-            if number not in ours or seen.wait(_SILENCE_S):
-                continue
-            print("\nstopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
-            deadline = time.monotonic() + _PATIENCE_S
-            while not seen.is_set() and (left := deadline - time.monotonic()) > 0:
-                if next_signal(min(left, 0.1)) in (0, signal.SIGINT):
-                    break
-            if not seen.is_set():
-                os._exit(128 + number)

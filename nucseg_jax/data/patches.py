@@ -72,6 +72,18 @@ class PatchPlan:
         return np.concatenate(parts)
 
 
+def images_of_step(plan: PatchPlan, batch_size: int, ids: Sequence[str], step: int) -> list[str]:
+    """The ids of the images that a step's patches are cut from, each once, in the plan's order.
+
+    Args:
+      plan: of the training.
+      batch_size: patches a step.
+      ids: of the plan's images.
+      step: counted from 0.
+    """
+    return [ids[i] for i in np.unique(plan.batch(step, batch_size)[:, IMAGE])]
+
+
 def balanced_crops(
     sources: Sequence[str], sizes: Sequence[tuple[int, int]], crop: int, random_crops: int
 ) -> tuple[int, ...]:

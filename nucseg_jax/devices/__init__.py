@@ -10,9 +10,10 @@ from nucseg_jax.devices.mesh import (
     split,
     split_batch,
 )
-from nucseg_jax.devices.processes import is_first_process, join_processes, say
+from nucseg_jax.devices.processes import any_process, is_first_process, join_processes, say
 
 __all__ = [
+    "any_process",
     "compiler_options",
     "gather_shares",
     "is_first_process",

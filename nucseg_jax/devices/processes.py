@@ -3,6 +3,7 @@
 import os
 
 import jax
+import numpy as np
 
 from nucseg_jax.errors import UserError
 
@@ -35,6 +36,13 @@ def join_processes() -> None:
 def is_first_process() -> bool:
     """Whether this process is the one that prints and writes what all agree on."""
     return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any of the processes; all of them must ask."""
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
 
 
 def say(message: str) -> None:

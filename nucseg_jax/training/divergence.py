@@ -1,7 +1,7 @@
-"""Divergence is an error: losses and weights that are infinite or NaN."""
+"""Divergence is an error: losses, weights and batch statistics that are infinite or NaN."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,11 +21,19 @@ _REMEDY = (
 )
 
 
-def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int, float]]:
+ImagesOf = Callable[[int], Sequence[str]]
+"""Step, counted from 0 → the ids of the images that its patches are cut from."""
+
+
+def finite_losses(pending: Sequence[tuple[range, jax.Array]], images_of: ImagesOf) -> list[tuple[int, float]]:
     """(step, loss) as numbers, all finite; steps counted from 1.
 
     Args:
       pending: steps, counted from 0, and their losses: float32[] or [K ≥ the number of steps].
+      images_of: for the message.
+
+    Raises:
+      NonFiniteLossError: a loss is infinite or NaN; it names the first step and its images.
     """
     fetched = jax.device_get([losses for _, losses in pending])
     values = [
@@ -35,19 +43,36 @@ def finite_losses(pending: Sequence[tuple[range, jax.Array]]) -> list[tuple[int,
     ]
     for step, value in values:
         if not math.isfinite(value):
-            raise NonFiniteLossError(f"the loss of step {step} is {value}: {_REMEDY}")
+            raise NonFiniteLossError(f"the loss of step {step} is {value} ({_shown(step, images_of)}): {_REMEDY}")
     return values
 
 
-def check_finite(tree: Any, step: int) -> None:
-    """Raise NonFiniteLossError unless every number of parameters, statistics or labels is finite.
+def check_finite(tree: Any, step: int, images_of: ImagesOf | None = None) -> None:
+    """Raise NonFiniteLossError unless every number of parameters, statistics, moments or labels is finite.
 
-    The loss is from before the update: the update that it led to is seen here only.
+    The loss is from before the update. What a gradient that is not finite did to the weights, or a batch to
+    the statistics, is seen here.
+
+    Args:
+      tree: of arrays; integers in it are finite.
+      step: after which it was taken, counted from 1.
+      images_of: for the message; None: it names no images.
     """
     if not _all_finite(tree):
-        raise NonFiniteLossError(f"step {step} made parameters infinite or NaN: {_REMEDY}")
+        images = "" if images_of is None else f" ({_shown(step, images_of)})"
+        raise NonFiniteLossError(
+            f"step {step}, or one shortly before it, made parameters or batch statistics infinite or NaN"
+            f"{images}: {_REMEDY}"
+        )
+
+
+def _shown(step: int, images_of: ImagesOf) -> str:
+    """The images of a step, counted from 1, and of the one before it, whose update may be the cause."""
+    steps = range(max(1, step - 1), step + 1)
+    return "; ".join(f"patches of step {one}: {', '.join(images_of(one - 1))}" for one in steps)
 
 
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
-    return jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)]).all()
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack([jnp.isfinite(x).all() for x in leaves]).all()

@@ -1,17 +1,19 @@
 """The training loop: steps, what is logged of them, and checkpoints."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from nucseg_jax import devices
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs.checkpoint import Checkpoints
 from nucseg_jax.training import feeds
-from nucseg_jax.training.divergence import check_finite, finite_losses
+from nucseg_jax.training.divergence import ImagesOf, check_finite, finite_losses
 from nucseg_jax.training.feeds import Advance
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.optim import Schedule
@@ -20,6 +22,26 @@ from nucseg_jax.training.step import TrainState
 
 Validate = Callable[[Weights], Mapping[str, float]]
 """Weights → means over the held-out images, each of `checkpoint.SCORES` by its name."""
+
+
+class Interruption(Protocol):
+    """How someone asks a training to stop (`cli.running` has the signals of the system)."""
+
+    @property
+    def asked(self) -> bool:
+        """Whether it shall stop."""
+
+    def postponed(self) -> AbstractContextManager[None]:
+        """A block that is not interrupted: a request that comes in it is seen after it, by `asked`."""
+
+
+class NeverAsked:
+    """A training that nobody interrupts."""
+
+    asked = False
+
+    def postponed(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @dataclass
@@ -34,6 +56,9 @@ class Loop:
       correction: what the cycles of self-correction have beside the state.
       validate: scores the held-out images; None where there are none.
       log: what the run tells.
+      images_of: which images a step's patches are cut from, for messages.
+      interruption: asks for an end before the last step.
+      stopped: it has ended early, after a checkpoint.
     """
 
     config: ConfigDict
@@ -43,12 +68,17 @@ class Loop:
     correction: SelfCorrection
     validate: Validate | None
     log: RunLog
+    images_of: ImagesOf
+    interruption: Interruption = field(default_factory=NeverAsked)
+    stopped: bool = False
 
     def run(self, state: TrainState, advance: Advance, phase: range) -> TrainState:
         """Train the steps of a phase; logs and saves between, but for what is due at its end (`end`).
 
+        Where it is asked to stop, it saves the last step's state and returns early: `stopped` is True then.
+
         Raises:
-          NonFiniteLossError: the loss, or a parameter at a checkpoint, became infinite or NaN.
+          NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
         """
         log_every, save_every = self.config.log_every, self.config.checkpoint.every
         pending: list[tuple[range, jax.Array]] = []
@@ -56,18 +86,30 @@ class Loop:
             phase, at_most=self.config.steps_per_dispatch, boundaries=(log_every, save_every)
         )
         for done in pieces:
-            state, losses = advance(state, done)
-            pending.append((done, losses))
             step = done.stop
-            if step % log_every == 0 or step % save_every == 0 or step == phase.stop:
-                # The losses are fetched here only: the loop never waits for the device otherwise.
-                rate = np.asarray(self.schedule(step - 1)).item()
-                self.log.training(finite_losses(pending), learning_rate=rate)
-                pending.clear()
-            if step % save_every == 0 and step != phase.stop:
-                check_finite(state.weights, int(state.step))
-                self._save(state, new=self.correction.weights is None)
+            is_last, is_due = step == phase.stop, step % save_every == 0
+            with self.interruption.postponed():
+                state, losses = advance(state, done)
+                pending.append((done, losses))
+                is_logged = step % log_every == 0 or is_due or is_last
+                self.stopped = not is_last and self._is_asked(is_logged)
+                if is_logged or self.stopped:
+                    # The losses are fetched here only: the loop never waits for the device otherwise.
+                    rate = np.asarray(self.schedule(step - 1)).item()
+                    self.log.training(finite_losses(pending, self.images_of), learning_rate=rate)
+                    pending.clear()
+                    check_finite((state.weights, state.opt_state), step, self.images_of)
+            if (is_due and not is_last) or self.stopped:
+                self._save(state, new=is_due and self.correction.weights is None)
+            if self.stopped:
+                break
         return state
+
+    def _is_asked(self, is_logged: bool) -> bool:
+        """Whether to stop after this step. Several processes agree on it, where they log: all save together."""
+        if jax.process_count() == 1:
+            return self.interruption.asked
+        return is_logged and devices.any_process(self.interruption.asked)
 
     def end(self, state: TrainState) -> TrainState:
         """Average where a cycle of self-correction ends, and save.
@@ -75,8 +117,8 @@ class Loop:
         Raises:
           NonFiniteLossError: a parameter became infinite or NaN.
         """
-        check_finite(state.weights, int(state.step))
         step = int(state.step)
+        check_finite(state.weights, step, self.images_of)
         self.log.correction(step, self.correction.end_phase(step, state.weights))
         self._save(state, new=True)
         if self.correction.weights is not None:

@@ -16,7 +16,7 @@ from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
 from nucseg_jax.data.dataset import Example, check_nuclei, rasters, shown_sources
 from nucseg_jax.data.distances import relative_depth
-from nucseg_jax.data.patches import PatchPlan, balanced_crops
+from nucseg_jax.data.patches import PatchPlan, balanced_crops, images_of_step
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.layout import tilings_of
@@ -29,7 +29,7 @@ from nucseg_jax.runs.compatibility import best_by, check_same_run, notes_on_chan
 from nucseg_jax.training import augmentation, feeds, objectives, optim, validation
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.logs import RunLog
-from nucseg_jax.training.loop import Loop
+from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
 from nucseg_jax.training.step import Step, TrainState, initial_state, train_step
 
@@ -72,15 +72,21 @@ def create_state(
     return initial_state(mesh, model, optimizer, input_format, changes, keeps_average=keeps_average)
 
 
-def train(config: ConfigDict, workdir: Path) -> Weights:
+def train(config: ConfigDict, workdir: Path, interruption: Interruption | None = None) -> Weights:
     """Train, or go on from the last checkpoint in `workdir`, to the config's last step.
+
+    Args:
+      config: the experiment.
+      workdir: the run's folder.
+      interruption: may ask it to stop: it then writes a checkpoint of the step that it has come to, and
+        returns what the training has come to so far.
 
     Returns:
       What training has come to: with cycles of self-correction the average of the cycles' parameters.
 
     Raises:
       DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
-      NonFiniteLossError: the loss, or a parameter at a checkpoint, became infinite or NaN.
+      NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       UserError: a bad config value, or `workdir` holds a run of another config.
     """
     mesh = devices.make_mesh()
@@ -143,11 +149,26 @@ def train(config: ConfigDict, workdir: Path) -> Weights:
         if held_out:
             validate = validation.validator(config, network, mesh, dataset, held_out, stain)
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
-            loop = Loop(config, schedule, checkpoints, info, correction, validate, log)
+            loop = Loop(
+                config,
+                schedule,
+                checkpoints,
+                info,
+                correction,
+                validate,
+                log,
+                images_of=functools.partial(images_of_step, plan, config.batch_size, [e.id for e in examples]),
+                interruption=interruption or NeverAsked(),
+            )
             for phase in cycles.phases(first):
                 patches = {**rasters(examples), **depths, **correction.rasters()}
                 state = loop.run(state, feed(patches, phase), phase)
+                if loop.stopped:
+                    break
                 state = loop.end(state)
+        if loop.stopped:
+            checkpoints.wait()
+            say(f"step {int(state.step)} is saved: the same command goes on from there")
     return correction.weights or state.result
 
 

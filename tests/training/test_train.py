@@ -1,6 +1,7 @@
 """A training as a whole: what it comes to, resuming, what is refused, and how it ends when it diverges."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +201,10 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         return lambda step: jnp.where(jnp.asarray(step) < 3, sound(step), 1e38)
 
     tiny_config.num_steps, tiny_config.checkpoint.every = 6, 1
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(NonFiniteLossError, match="diverged"):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(NonFiniteLossError, match="diverged") as error:
         patch.setattr(optim, "warm_restarts", exploding)
         train.train(tiny_config, tmp_path)
+    assert re.search(r"patches of step \d: SYN-\w+-\d+, SYN-", str(error.value)), "the batch's images"
     model = load_model(tmp_path, devices.make_mesh())
     assert model.step >= 3, "the checkpoint being written when the run stopped is complete"
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((model.params, model.batch_stats)))
