@@ -1,4 +1,4 @@
-"""Images without nuclei, images that are one nucleus, and networks that find none go through every command."""
+"""Images without nuclei, images that are one nucleus, networks that find none: through every command."""
 
 import csv
 import json
@@ -83,7 +83,15 @@ def test_tuning(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_scores_where_the_network_finds_nothing(run: Path, tmp_path: Path) -> None:
     """A bare image without any nucleus is right; one with nuclei is wholly wrong."""
-    arguments = ["--workdirs", str(run), "--out", str(tmp_path), "--set", "instances.method=components", NOTHING]
+    arguments = [
+        "--workdirs",
+        str(run),
+        "--out",
+        str(tmp_path),
+        "--set",
+        "instances.method=components",
+        NOTHING,
+    ]
     assert nucseg(["report", *arguments]) == 0
     table = csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())
     rows = [row for row in table if row["entry"] == run.name]

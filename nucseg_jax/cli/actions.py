@@ -56,7 +56,7 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
     from nucseg_jax import devices, runs
     from nucseg_jax.cli.interruption import signals
     from nucseg_jax.errors import NothingToScoreError
-    from nucseg_jax.runs.checkpoint import parameter_digest
+    from nucseg_jax.runs.restoring import parameter_digest
     from nucseg_jax.training.train import train as train_config
 
     # Evaluation would find it after the training.

@@ -127,7 +127,9 @@ def _watch(reader: socket.socket, ours: set[int]) -> None:
                 continue
             if signals.seen.wait(_SILENCE_S):
                 if signals.is_postponed:
-                    print("\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+                    print(
+                        "\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True
+                    )
                 continue
             print("\nstopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
             deadline = time.monotonic() + _PATIENCE_S

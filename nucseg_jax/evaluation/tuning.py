@@ -15,7 +15,7 @@ from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.evaluation.search import Scene, Setting, best_of_methods, ceiling, search
 from nucseg_jax.io.files import write_text
 from nucseg_jax.runs import TUNING
-from nucseg_jax.runs.checkpoint import parameter_digest
+from nucseg_jax.runs.restoring import parameter_digest
 
 
 def tune(config: ConfigDict, workdir: Path) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.instances import WITH_BOUNDARY, NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import Run, checkpoint, open_run, run_of_model
+from nucseg_jax.runs import Run, open_run, run_of_model
 from nucseg_jax.runs.model import model_of_tensors
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.slides import Slide
 
 BLOCK_PX = 1024
@@ -181,7 +182,7 @@ class Segmenter:
             "workdir": str(run.workdir),
             "model": config.model.name,
             "step": model.step,
-            "params_sha256": checkpoint.parameter_digest(model.params),
+            "params_sha256": parameter_digest(model.params),
             "config": model.info["config"],
             "trained_with": model.info["version"],
             **run.settings(),

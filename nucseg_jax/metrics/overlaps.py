@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 
 
@@ -24,12 +24,13 @@ class PixelCounts:
     tn: int = 0
 
     @classmethod
-    def of(cls, truth: NDArray, prediction: NDArray) -> PixelCounts:
+    def of(cls, truth: ArrayLike, prediction: ArrayLike) -> PixelCounts:
         """Counts of two maps `[H, W]`, boolean or integer; a pixel that is not 0 is nucleus.
 
         Raises:
             ValueError: the shapes differ, or a map is of floats (a probability is no class).
         """
+        truth, prediction = _as_array("truth", truth), _as_array("prediction", prediction)
         _check_same_shape(truth, prediction)
         for name, pixels in (("truth", truth), ("prediction", prediction)):
             if pixels.dtype.kind not in "biu":
@@ -111,7 +112,7 @@ class Overlaps:
         return PixelCounts(tp=tp, fp=fp, fn=fn, tn=self.image_area_px - tp - fp - fn)
 
 
-def overlaps(truth: NDArray, prediction: NDArray) -> Overlaps:
+def overlaps(truth: ArrayLike, prediction: ArrayLike) -> Overlaps:
     """Counts the pixels that every true nucleus shares with every predicted one.
 
     Args:
@@ -121,8 +122,8 @@ def overlaps(truth: NDArray, prediction: NDArray) -> Overlaps:
     Raises:
         ValueError: shapes differ, a map is not `[H, W]`, not of integers, or has negative ids.
     """
-    check_label_map("truth", truth)
-    check_label_map("prediction", prediction)
+    truth = check_label_map("truth", truth)
+    prediction = check_label_map("prediction", prediction)
     _check_same_shape(truth, prediction)
     (truth_ids, prediction_ids), length_px = _runs(truth, prediction)
     truth_area, rows = _number_nuclei(truth_ids, length_px)
@@ -143,7 +144,7 @@ def overlaps(truth: NDArray, prediction: NDArray) -> Overlaps:
     )
 
 
-def remove_small(label_map: NDArray, min_area_px: float) -> NDArray:
+def remove_small(label_map: ArrayLike, min_area_px: float) -> NDArray:
     """The label map without the nuclei of fewer than `min_area_px` pixels; other ids stay.
 
     The paper counts nuclei of at least 70 px.
@@ -155,26 +156,46 @@ def remove_small(label_map: NDArray, min_area_px: float) -> NDArray:
     Raises:
         ValueError: the map is not `[H, W]`, not of integers, or has negative ids.
     """
-    check_label_map("label_map", label_map)
+    label_map = check_label_map("label_map", label_map)
     (ids,), length_px = _runs(label_map)
     area, number = _number_nuclei(ids, length_px)
     stays = np.concatenate([[False], area >= min_area_px])[number]
     return np.repeat(np.where(stays, ids, ids.dtype.type(0)), length_px).reshape(label_map.shape)
 
 
-def check_label_map(name: str, label_map: NDArray) -> None:
-    """Raises a ValueError, which calls the map `name`, unless it is a label map.
+def check_label_map(name: str, label_map: ArrayLike) -> NDArray[np.integer]:
+    """A label map as NumPy's array; raises a ValueError, which calls the map `name`, if it is none.
 
-    A label map is an array `[H, W]` of integers that are not negative. Boolean masks do not pass:
-    read as labels, all their nuclei would be one.
+    A label map is an array `[H, W]` of integers that are not negative: of NumPy, of a library whose arrays
+    become NumPy's (JAX, PyTorch on a CPU), or nested lists. Boolean masks do not pass: read as labels, all
+    their nuclei would be one.
     """
-    if label_map.ndim != 2:
-        raise ValueError(f"{name} must be a label map [H, W], got shape {label_map.shape}")
-    if not np.issubdtype(label_map.dtype, np.integer):
-        hint = "; label its components first" if label_map.dtype == bool else ""
-        raise ValueError(f"{name} must hold integer ids, got {label_map.dtype}{hint}")
-    if label_map.size and label_map.min() < 0:
-        raise ValueError(f"{name} must not hold negative ids, got {label_map.min()}")
+    array = _as_array(name, label_map)
+    if array.ndim != 2:
+        hint = ". Score one image at a time" if array.ndim in (3, 4) else ""
+        raise ValueError(f"{name} must be a label map [H, W], got shape {array.shape}{hint}")
+    if not np.issubdtype(array.dtype, np.integer):
+        hint = "; label its components first" if array.dtype == bool else ""
+        raise ValueError(f"{name} must hold integer ids, got {array.dtype}{hint}")
+    if array.size and array.min() < 0:
+        raise ValueError(f"{name} must not hold negative ids, got {array.min()}")
+    return array
+
+
+def _as_array(name: str, values: ArrayLike) -> NDArray:
+    """NumPy's array of an array or of nested lists; a ValueError, which calls it `name`, for the rest."""
+    is_array = hasattr(values, "__array__") or hasattr(values, "__array_interface__")  # Pillow has the latter
+    if not (is_array or isinstance(values, (list, tuple))):
+        raise ValueError(
+            f"{name} must be an array [H, W] of integers, got {type(values).__name__}: {values!r}"
+        )
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:  # ragged lists; tensors on an accelerator
+        raise ValueError(
+            f"{name} must be an array [H, W] of integers; this {type(values).__name__} cannot become one "
+            f"({error})"
+        ) from error
 
 
 def f1(tp: int, fp: int, fn: int) -> float:

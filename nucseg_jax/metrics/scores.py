@@ -1,7 +1,7 @@
 """Every score of one image, each a function of its overlap table."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nucseg_jax.metrics.assignment import assign
 from nucseg_jax.metrics.overlaps import Overlaps, f1, overlaps
@@ -79,11 +79,12 @@ def panoptic_quality(table: Overlaps) -> tuple[float, float, float]:
     return dq * sq, dq, sq
 
 
-def score(truth: NDArray, prediction: NDArray) -> dict[str, float]:
+def score(truth: ArrayLike, prediction: ArrayLike) -> dict[str, float]:
     """All scores of one image.
 
     Args:
-        truth: integer label map `[H, W]`, 0 = background; ids need not be contiguous.
+        truth: integer label map `[H, W]`, 0 = background; ids need not be contiguous. An array of any library
+            that NumPy can read, or nested lists.
         prediction: the same, of the same shape.
 
     Returns:

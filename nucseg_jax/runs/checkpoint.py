@@ -11,37 +11,35 @@ best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Ear
 alone, as `f1`.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
-from nucseg_jax.errors import UserError
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.model import LoadedModel, network_of
+from nucseg_jax.runs.restoring import (
+    SHA256,
+    CheckpointError,
+    first_copy,
+    parameter_digest,
+    read_info,
+    restore,
+)
 
 CLASSES = ("background", "nucleus", "boundary")
 
 SCORES = ("aji", "dice")
 """What `checkpoint.best_by` may be: scores of the held-out images, saved with each checkpoint."""
-
-
-SHA256 = "sha256"
-"""In `info`: by item the digest of what it holds."""
-
-
-class CheckpointError(UserError):
-    """A checkpoint is missing or does not fit what is asked of it."""
 
 
 class Checkpoints:
@@ -113,7 +111,7 @@ class Checkpoints:
             args["training"] = weights
         latest = self.latest
         assert latest is not None
-        items = _restore(self._manager, latest, args)
+        items = restore(self._manager, latest, args)
         training = Weights(**items.training) if "training" in args else None
         return Weights(**items.model), training, items.optimizer
 
@@ -123,7 +121,7 @@ class Checkpoints:
 
     def info(self) -> dict[str, Any]:
         """The newest checkpoint's `info`."""
-        return _restore_info(self._manager, self.latest)
+        return read_info(self._manager, self.latest)
 
     def __enter__(self) -> Self:
         return self
@@ -175,12 +173,11 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
       CheckpointError: no such checkpoint, or it is damaged.
     """
     directory = _directory(workdir)
-    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
     if not directory.is_dir():
         raise CheckpointError(
             f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
         )
-    with ocp.CheckpointManager(directory, options=options) as manager:
+    with _reader(directory) as manager:
         steps = sorted(manager.all_steps())
         if not steps:
             raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
@@ -189,10 +186,10 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
             step = manager.best_step() if scored else steps[-1]
         if step not in steps:
             raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
-        info = _restore_info(manager, step)
+        info = read_info(manager, step)
         network, template = network_of(info)
         args = {"model": ocp.args.StandardRestore(_abstract(template._asdict(), mesh))}
-        weights = _restore(manager, step, args).model
+        weights = restore(manager, step, args).model
     before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
@@ -204,26 +201,27 @@ def training_weights(workdir: Path, model: LoadedModel) -> Weights:
       workdir: the run's folder, which `model` was loaded from.
       model: where its weights are, these go.
     """
-    options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
-    with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
+    with _reader(_directory(workdir)) as manager:
         if not _has_training(manager, model.step):
             return Weights(model.params, model.batch_stats)
         template = _abstract(Weights(model.params, model.batch_stats)._asdict())
         args = {"training": ocp.args.StandardRestore(template)}
-        return Weights(**_restore(manager, model.step, args).training)
-
-
-def parameter_digest(params: Any) -> str:
-    """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters."""
-    digest = hashlib.sha256()
-    for path, value in jax.tree_util.tree_leaves_with_path(params):
-        digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(_local(value)).tobytes())
-    return digest.hexdigest()
+        return Weights(**restore(manager, model.step, args).training)
 
 
 def _directory(workdir: Path) -> Path:
     return Path(workdir).resolve() / "checkpoints"
+
+
+def _reader(directory: Path) -> ocp.CheckpointManager:
+    """Checkpoints to read. Orbax warns of each option that this changes: of what was meant."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
+        return ocp.CheckpointManager(directory, options=options)
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:
@@ -243,12 +241,7 @@ def _once(tree: Any) -> Any:
     """
     if jax.process_count() > 1:
         return tree
-    return jax.tree.map(_local, tree)
-
-
-def _local(value: Any) -> Any:
-    """A replicated array as the first device of this process has it."""
-    return value.addressable_data(0) if isinstance(value, jax.Array) else value
+    return jax.tree.map(first_copy, tree)
 
 
 def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
@@ -259,47 +252,3 @@ def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
         return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
 
     return jax.tree.map(leaf, tree)
-
-
-def _restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) -> Any:
-    """Items of a checkpoint, held against their digests.
-
-    Raises:
-      CheckpointError: an item cannot be read, is not what was written, or is not finite.
-    """
-    info = _restore_info(manager, step)
-    try:
-        items = manager.restore(step, args=ocp.args.Composite(**args))
-    except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
-        raise _damaged(manager, step, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
-    for name in args:
-        written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
-        if written is not None and parameter_digest(items[name]) != written:
-            raise _damaged(manager, step, f"the SHA-256 of its item {name} is not the one that was written")
-        if name != "optimizer" and not _is_finite(items[name]):
-            raise _damaged(manager, step, f"its item {name} has values that are not finite")
-    return items
-
-
-def _is_finite(tree: Any) -> bool:
-    return all(np.isfinite(_local(leaf)).all() for leaf in jax.tree.leaves(tree))
-
-
-def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointError:
-    others = [other for other in sorted(manager.all_steps()) if other != step]
-    instead = (
-        f"Take the one of step {others[-1]}: eval.step={others[-1]}, or, to go on with training, delete the "
-        "damaged folder"
-        if others
-        else "The run has no other: train again, or take a copy of it"
-    )
-    return CheckpointError(f"{manager.directory / str(step)}: is damaged ({why}). {instead}")
-
-
-def _restore_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any]:
-    try:
-        return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
-    except Exception as error:
-        assert step is not None
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'its item info'}"
-        raise _damaged(manager, step, reason) from error

@@ -19,6 +19,7 @@ from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.runs import checkpoint, earlier, tuned
 from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.runs.tuned import TUNING
 
 
@@ -217,7 +218,7 @@ def _with_choices(
         converted = {**converted, **of_tuning}
         apply(config, {"instances.method": method, **values}, f"{workdir / TUNING}: ")
         source = TUNING
-        if tuning.params_sha256 not in (None, checkpoint.parameter_digest(model.params)):
+        if tuning.params_sha256 not in (None, parameter_digest(model.params)):
             notes.append(f"{workdir / TUNING}: was tuned on other weights ({tuning.model}) than those taken")
     if any(key.startswith("instances.") for key in given):
         source = "the command line" if source == "the config" else f"{TUNING} and the command line"

@@ -43,7 +43,9 @@ def finite_losses(pending: Sequence[tuple[range, jax.Array]], images_of: ImagesO
     ]
     for step, value in values:
         if not math.isfinite(value):
-            raise NonFiniteLossError(f"the loss of step {step} is {value} ({_shown(step, images_of)}): {_REMEDY}")
+            raise NonFiniteLossError(
+                f"the loss of step {step} is {value} ({_shown(step, images_of)}): {_REMEDY}"
+            )
     return values
 
 

@@ -106,7 +106,7 @@ class Loop:
         return state
 
     def _is_asked(self, is_logged: bool) -> bool:
-        """Whether to stop after this step. Several processes agree on it, where they log: all save together."""
+        """Whether to stop after this step. Several processes agree on it where they log, to save together."""
         if jax.process_count() == 1:
             return self.interruption.asked
         return is_logged and devices.any_process(self.interruption.asked)

@@ -157,7 +157,9 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
                 correction,
                 validate,
                 log,
-                images_of=functools.partial(images_of_step, plan, config.batch_size, [e.id for e in examples]),
+                images_of=functools.partial(
+                    images_of_step, plan, config.batch_size, [e.id for e in examples]
+                ),
                 interruption=interruption or NeverAsked(),
             )
             for phase in cycles.phases(first):

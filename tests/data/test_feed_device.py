@@ -14,7 +14,7 @@ from nucseg_jax.data import feed_device, feed_host
 from nucseg_jax.data.dataset import rasters
 from nucseg_jax.data.feed_device import Store
 from nucseg_jax.data.patches import FLIP, TURNS, PatchPlan
-from nucseg_jax.runs.checkpoint import parameter_digest
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import feeds, train
 from tests.data.drawn_examples import EXAMPLES, PLAN
 from tests.killed import keep_until

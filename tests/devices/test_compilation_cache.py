@@ -35,7 +35,7 @@ from flax import nnx
 from nucseg_jax import devices
 from nucseg_jax.models import create_model
 from nucseg_jax.models.network import InputFormat
-from nucseg_jax.runs.checkpoint import parameter_digest
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
 from nucseg_jax.training.step import compile_step, initial_state, train_step

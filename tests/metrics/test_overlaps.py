@@ -1,7 +1,9 @@
 """Pixels by class, label maps that are refused, small nuclei. The scores are in test_scores.py."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from nucseg_jax.metrics import PixelCounts, remove_small, score
 from tests.metrics.drawn_maps import row
@@ -38,6 +40,23 @@ def test_pixel_counts_reject_probabilities():
         PixelCounts.of(GOOD, GOOD.astype(np.float32))
 
 
+NUMBERED = np.array([[0, 1, 1, 0], [2, 2, 0, 0], [2, 0, 0, 3]])
+
+
+def as_pillow(label_map):
+    return Image.fromarray(label_map.astype(np.uint8))
+
+
+@pytest.mark.parametrize("kind", [jnp.asarray, np.ndarray.tolist, as_pillow])
+def test_arrays_of_other_kinds_score_as_numpys(kind):
+    shifted = np.roll(NUMBERED, 1, axis=1)
+    expected = score(NUMBERED, shifted)
+    assert 0 < expected["aji"] < 1
+    assert score(kind(NUMBERED), shifted) == score(NUMBERED, kind(shifted)) == expected
+    assert PixelCounts.of(kind(NUMBERED), shifted) == PixelCounts.of(NUMBERED, shifted)
+    np.testing.assert_array_equal(remove_small(kind(NUMBERED), 3), np.where(NUMBERED == 2, 2, 0))
+
+
 # --- label maps ------------------------------------------------------------------------------
 
 
@@ -48,7 +67,10 @@ def test_pixel_counts_reject_probabilities():
         (np.zeros((3, 4), np.float32), "prediction must hold integer ids, got float32"),
         (np.zeros((3, 4), bool), "got bool; label its components first"),
         (np.full((3, 4), -2), "prediction must not hold negative ids, got -2"),
-        (np.zeros((3, 4, 3), np.int32), r"prediction must be a label map \[H, W\]"),
+        (np.zeros((3, 4, 3), np.int32), r"prediction must be a label map \[H, W\].*one image at a time"),
+        ("labels.png", r"prediction must be an array \[H, W\] of integers, got str: 'labels.png'"),
+        (None, "prediction must be an array .*, got NoneType"),
+        ([[1, 2], [3]], "this list cannot become one"),
     ],
 )
 def test_a_bad_map_is_named(bad, message):

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from absl import logging
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs import checkpoint, compatibility
 from nucseg_jax.runs.checkpoint import Checkpoints, load_model
+from nucseg_jax.runs.restoring import CheckpointError
 from tests.networks import filled_network
 
 # The best by AJI is not the best by Dice, and neither is the last.
@@ -157,7 +159,7 @@ def test_a_damaged_checkpoint_is_one_line_that_names_another(
         largest.write_bytes(content)
     else:
         largest.write_bytes(content[: len(content) // 2] if damage == "cut off" else b"")
-    with pytest.raises(checkpoint.CheckpointError) as error:
+    with pytest.raises(CheckpointError) as error:
         load_model(tmp_path, one_device)
     message = str(error.value)
     assert message.startswith(f"{newest}: is damaged (") and "\n" not in message
@@ -169,7 +171,16 @@ def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: M
     broken = Weights(jax.tree.map(lambda x: x * np.float32(np.nan), weights.params), weights.batch_stats)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(7, broken, info_of("dice"))
-    with pytest.raises(
-        checkpoint.CheckpointError, match="item model has values that are not finite"
-    ):
+    with pytest.raises(CheckpointError, match="item model has values that are not finite"):
         load_model(tmp_path, one_device)
+
+
+def test_loading_says_nothing_of_other_libraries(
+    weights: Weights, one_device: Mesh, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path, weights, "aji", steps=(1,))
+    logging.set_verbosity(logging.WARNING)
+    caplog.clear()
+    load_model(tmp_path, one_device)
+    assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
+    assert logging.get_verbosity() == logging.WARNING, "the user's own setting stays"

@@ -19,6 +19,7 @@ from nucseg_jax.evaluation import evaluate
 from nucseg_jax.io.images import write_image
 from nucseg_jax.models.network import InputFormat, network_input
 from nucseg_jax.runs import checkpoint, stain_target
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
 from nucseg_jax.training import train
 from tests.killed import keep_until
@@ -50,7 +51,7 @@ def test_normalised_in_the_network(config, tmp_path, capsys, monkeypatch):
     keep_until(tmp_path / "halted", 1)
     (tmp_path / "target.png").unlink()  # a run that goes on, and evaluation, need it no more
     resumed = train.train(config, tmp_path / "halted")
-    assert checkpoint.parameter_digest(resumed.params) == checkpoint.parameter_digest(straight.params)
+    assert parameter_digest(resumed.params) == parameter_digest(straight.params)
     evaluate.evaluate(config, tmp_path / "halted")
 
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))

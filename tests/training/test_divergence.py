@@ -29,5 +29,7 @@ def test_what_a_step_made_infinite_is_seen(place: str) -> None:
     tree = {"params": jnp.ones(3), "batch_stats": jnp.ones(2), "moments": jnp.ones(2), "count": jnp.int32(4)}
     check_finite(tree, 1, images_of)
     tree[place] = tree[place].at[1].set(jnp.inf)
-    with pytest.raises(NonFiniteLossError, match=r"step 1, .*patches of step 1: A, B\): training has diverged"):
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 1, .*patches of step 1: A, B\): training has diverged"
+    ):
         check_finite(tree, 1, images_of)

@@ -18,7 +18,8 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import checkpoint, compatibility
-from nucseg_jax.runs.checkpoint import load_model, parameter_digest
+from nucseg_jax.runs.checkpoint import load_model
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import optim, refined_labels, train
 from nucseg_jax.training.batch_statistics import StatisticsEstimator
 from nucseg_jax.training.cycles import Cycles

@@ -181,8 +181,7 @@ def vote(label_maps: Sequence[NDArray[np.integer]]) -> NDArray[np.int32]:
     Raises:
       ValueError: the maps differ in shape, or one is no label map.
     """
-    for number, label_map in enumerate(label_maps):
-        check_label_map(f"label map {number}", label_map)
+    label_maps = [check_label_map(f"label map {i}", label_map) for i, label_map in enumerate(label_maps)]
     pairs = _same_nuclei(label_maps)
     # One numbering for the nuclei of all voters: 1, 2, …; 0 stays the background.
     nuclei = np.stack([relabel_sequential(label_map)[0].astype(np.int64) for label_map in label_maps])
