@@ -173,10 +173,10 @@ def load(path: Path | None, size: int) -> dict[str, np.ndarray]:
     if path.suffix == ".npy":
         images = {str(i): image for i, image in enumerate(np.load(path)[:MOST_IMAGES])}
     else:
-        from nucseg_jax.io.images import read_image
+        from nucseg_jax.slides import read_image
 
         files = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:MOST_IMAGES]
-        images = {file.stem: read_image(file) for file in files}
+        images = {file.stem: read_image(file).pixels for file in files}
     if not images:
         raise UserError(f"{path}: no {', '.join(SUFFIXES)} in it")
     return {name: np.ascontiguousarray(image[:size, :size]) for name, image in images.items()}

@@ -10,9 +10,9 @@ from PIL import Image
 
 from nucseg_jax.cli import main
 from nucseg_jax.io import files
-from nucseg_jax.io.images import read_image
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
-from tests.stain.command.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
+from tests.recolour.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
 
 # --- what is written ---
 
@@ -25,7 +25,7 @@ def test_a_folder(tiles, target, out, capsys):
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
     normalizer = VahadaneNormalizer().fit(tissue(0))
     for name, image in (("a.png", tissue(1, BLUER)), ("b.tif", tissue(2, REDDER))):
-        np.testing.assert_array_equal(read_image(out / name), normalizer.transform(image))
+        np.testing.assert_array_equal(read_image(out / name).pixels, normalizer.transform(image))
     for name, kind in (("a.png", "PNG"), ("b.tif", "TIFF")):
         with Image.open(out / name) as image:
             assert image.format == kind
@@ -36,19 +36,19 @@ def test_other_methods(tiles, target, out, tmp_path, method):
     assert run(tiles / "a.png", target=target, out=out, options=["--method", method]) == 0
     normalizer = NORMALIZERS[method]().fit(tissue(0))
     expected = normalizer.transform(tissue(1, BLUER))
-    np.testing.assert_array_equal(read_image(out / "a.png"), expected)
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, expected)
     assert (method == "identity") == (expected == tissue(1, BLUER)).all()
     assert record(out)["images"]["a.png"].keys() >= set(normalizer.target._fields)
     # The record says the method.
     run(tiles / "a.png", target=out / "stain.json", out=tmp_path / "again")
-    np.testing.assert_array_equal(read_image(tmp_path / "again" / "a.png"), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "again" / "a.png").pixels, expected)
 
 
 @pytest.mark.parametrize("ending", ["bmp", "jpg"])
 def test_other_formats_in(tmp_path, target, out, ending):
     path = save(tmp_path / f"a.{ending}", tissue(1))
     assert run(path, target=target, out=out, options=["--method", "identity"]) == 0
-    np.testing.assert_array_equal(read_image(out / "a.png"), read_image(path))
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, read_image(path).pixels)
 
 
 def test_together(tmp_path, target, out):
@@ -61,7 +61,7 @@ def test_together(tmp_path, target, out):
     source = normalizer.estimate(list(images.values())).style
     for name, image in images.items():
         np.testing.assert_array_equal(
-            read_image(out / f"{name}.png"), normalizer.transform(image, source=source)
+            read_image(out / f"{name}.png").pixels, normalizer.transform(image, source=source)
         )
     found = record(out)
     assert found["together"] is True
@@ -104,7 +104,7 @@ def test_a_white_image_falls_back(tmp_path, target, out, capsys, options):
     found = record(out)
     assert found["images"]["white.png"]["fell_back"] is True
     assert found["images"]["white.png"]["matrix"] == found["matrix"]
-    assert (read_image(out / "white.png") >= 250).all()
+    assert (read_image(out / "white.png").pixels >= 250).all()
 
 
 # --- options ---
@@ -140,6 +140,6 @@ def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monk
     said = capsys.readouterr()
     assert "error: " in said.err and "No space left" in said.err and "b.tif" in said.err and not said.out
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
-    np.testing.assert_array_equal(read_image(out / "a.png"), tissue(1, BLUER))
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1, BLUER))
     for name in ("b.tif", "before_after.png", "stain.json"):
         assert (out / name).read_text() == "older"
