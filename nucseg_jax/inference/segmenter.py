@@ -198,8 +198,8 @@ class Segmenter:
             or a slide. As it came: its stains are normalised here where the network needs that.
           mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
             does, is taken to have those of the images of training, and a warning says so.
-          white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning says
-            what was done about the pixels (`Slide.notes`).
+          white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning
+            says what was done about the pixels (`Slide.notes`).
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
@@ -208,8 +208,8 @@ class Segmenter:
         Raises:
           TypeError: it is nothing of these.
           ValueError: an array that is no uint8 [H, W, 3], or one with `white`; or an image without a pixel.
-          UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large for one label
-            map.
+          UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large for one
+            label map.
         """
         with opened(image, mpp, assumed_mpp=self.magnification.image_mpp, white=white) as slide:
             for note in slide.notes:

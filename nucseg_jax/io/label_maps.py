@@ -96,8 +96,8 @@ def _check_upright(path: Path, tag: int | None) -> None:
     """Raise DataError for a map that some programs turn and others do not: its image is not turned."""
     if tag is not None and 1 < tag <= 8:
         raise DataError(
-            f"{path}: has orientation tag {tag}, by which some programs turn it and others do not. Save it again "
-            "without the tag, as it fits the stored pixels of its image, which is not turned"
+            f"{path}: has orientation tag {tag}, by which some programs turn it and others do not. Save it "
+            "again without the tag, as it fits the stored pixels of its image, which is not turned"
         )
 
 

@@ -2,8 +2,8 @@
 
 Kept as they are: 8-bit RGB. Converted: a palette of colours; transparency, laid on white; 16 bits, by what is
 white in them (`white`). Refused: greyscale, fluorescence channels, CMYK, floating point, 16 bits whose white
-cannot be known. Colour profiles are not applied. Orientation tags are not either: pixels stay where the file has
-them, as in QuPath, so that label maps and coordinates fit. Notes say what was done about an image.
+cannot be known. Colour profiles are not applied. Orientation tags are not either: pixels stay where the file
+has them, as in QuPath, so that label maps and coordinates fit. Notes say what was done about an image.
 """
 
 import functools

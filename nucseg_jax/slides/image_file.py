@@ -154,8 +154,8 @@ def _of_sixteen_bits(
     """`_pixels` of a PNG; other formats are refused, since Pillow drops half of the bits."""
     if image.format != "PNG":
         raise DataError(
-            f"{name}: has more than 8 bits a channel, which are read from PNG and TIFF files only, and here not "
-            f"from {image.format}. Save it as PNG; in Python give a TIFF by its path"
+            f"{name}: has more than 8 bits a channel, which are read from PNG and TIFF files only, and here "
+            f"not from {image.format}. Save it as PNG; in Python give a TIFF by its path"
         )
     import imagecodecs  # which most images do without
 

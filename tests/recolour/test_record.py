@@ -32,9 +32,7 @@ def test_the_record_as_target(tiles, target, out, tmp_path):
     again = tmp_path / "again"
     assert run(tiles, target=out / "stain.json", out=again) == 0
     for name in ("a.png", "b.tif"):
-        np.testing.assert_array_equal(
-            read_image(again / name).pixels, read_image(out / name).pixels
-        )
+        np.testing.assert_array_equal(read_image(again / name).pixels, read_image(out / name).pixels)
     assert record(again) == record(out)
 
 
