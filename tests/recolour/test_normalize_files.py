@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +68,32 @@ def test_together(tmp_path, target, out):
     assert found["together"] is True
     assert found["images"]["a.png"]["matrix"] == source.matrix.tolist()
     assert found["images"]["a.png"] == found["images"]["b.png"]
+
+
+# --- what is said of pixels ---
+
+
+@pytest.mark.parametrize("options", [[], ["--together"]])
+def test_pixels_that_are_converted_or_not_turned(tmp_path, target, out, capsys, options):
+    (tmp_path / "tiles").mkdir()
+    deep = np.round(tissue(1) / 255 * 4095).astype(np.uint16)
+    (tmp_path / "tiles" / "a.png").write_bytes(imagecodecs.png_encode(deep))
+    Image.fromarray(tissue(2)[:48]).save(tmp_path / "tiles" / "b.tif", tiffinfo={274: 6})
+    options = [*options, "--method", "identity", "--white", "4095"]
+    assert run(tmp_path / "tiles", target=target, out=out, options=options) == 0
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1))
+    np.testing.assert_array_equal(read_image(out / "b.tif").pixels, tissue(2)[:48])
+    said = capsys.readouterr().err
+    first, second = (record(out)["notes"][name] for name in ("a.png", "b.tif"))
+    assert first[0].startswith("16 bits a channel, ") and first[0].endswith("white is 4,095, as given")
+    assert second[1].startswith("orientation tag 6 is not applied")
+    assert said.count(f"{tmp_path / 'tiles' / 'a.png'}: {first[0]}") == 1
+    assert said.count(f"{tmp_path / 'tiles' / 'b.tif'}: {second[1]}") == 1
+
+
+def test_a_white_that_is_none(tiles, target, out, capsys):
+    assert run(tiles, target=target, out=out, options=["--white", "70000"]) == 2
+    assert "--white 70000: is not within" in capsys.readouterr().err and not out.exists()
 
 
 # --- images that cannot be used ---
