@@ -1,5 +1,6 @@
 """TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
 
+import math
 import operator
 import threading
 from collections import OrderedDict
@@ -21,8 +22,8 @@ CACHE_BYTES = 128 * 2**20
 MOST_PIECE_BYTES = 2**30
 """Of a tile or strip, which is decoded whole."""
 
-_SAMPLED_PIECES = 64
-"""Of a level, that white is looked for in."""
+_SAMPLED_PIECES, _SAMPLED_BYTES = 64, 2**29
+"""Of a level, that white is looked for in: the most, and of large ones no more than about so much in all."""
 
 _DECODERS = 64  # pieces that may be decoded at once
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
@@ -223,13 +224,14 @@ class TiffReader:
             return white.RANGE, white.unused(given)
         rows, columns = _piece_size(page)
         across, down = -(-page.imagewidth // columns), -(-page.imagelength // rows)
-        count = across * down
-        chosen = sorted({i * count // _SAMPLED_PIECES for i in range(_SAMPLED_PIECES)})
+        piece_bytes = rows * columns * page.samplesperpixel * page.dtype.itemsize
+        most = min(_SAMPLED_PIECES, max(4, _SAMPLED_BYTES // piece_bytes))
+        chosen = _evenly_spaced(down, across, most)
         share = -(-len(chosen) * rows * columns // white.SAMPLE_PIXELS)
         sample = []
-        for index in chosen:
-            top, left = index // across * rows, index % across * columns
-            pixels = self._stored(page, index)[: page.imagelength - top, : page.imagewidth - left]
+        for row, column in chosen:
+            pixels = self._stored(page, row * across + column)
+            pixels = pixels[: page.imagelength - row * rows, : page.imagewidth - column * columns]
             pixels = pixels.reshape(-1, page.samplesperpixel)[::share]
             if _alpha(page):
                 pixels = pixels[pixels[:, 3] > white.RANGE // 2]
@@ -263,6 +265,17 @@ def _piece_size(page: Any) -> tuple[int, int]:
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _evenly_spaced(down: int, across: int, most: int) -> list[tuple[int, int]]:
+    """(row, column) of at most so many pieces of a grid, all over it."""
+    columns = min(across, math.isqrt(most))
+    rows = min(down, most // columns)
+    return [
+        ((2 * i + 1) * down // (2 * rows), (2 * j + 1) * across // (2 * columns))
+        for i in range(rows)
+        for j in range(columns)
+    ]
 
 
 def _alpha(page: Any) -> int:

@@ -163,3 +163,12 @@ def test_damaged_files(tmp_path: Path, cut: float) -> None:
     path.write_bytes(path.read_bytes()[: int(cut * path.stat().st_size)])
     with pytest.raises(DataError, match=r"a\.png: .*damaged .* again"):
         read_image(path)
+
+
+def test_glass_is_looked_for_all_over_a_large_level(tmp_path: Path) -> None:
+    """64 × 64 pieces, of which some are looked at: not those of one column."""
+    picture = np.tile(np.array((230, 170, 190), np.uint8), (1024, 1024, 1))
+    picture[:, 600:800] = GLASS
+    tifffile.imwrite(tmp_path / "a.tif", deep(picture, 40000), photometric="rgb", tile=(16, 16))
+    image = read_image(tmp_path / "a.tif")
+    assert largest_difference(image.pixels, picture) <= 2 and "by the glass" in image.notes[0]
