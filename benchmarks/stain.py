@@ -177,7 +177,7 @@ def load(path: Path | None, size: int) -> dict[str, np.ndarray]:
         files = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:MOST_IMAGES]
         images = {file.stem: read_image(file).pixels for file in files}
     if not images:
-        raise UserError(f"{path}: no {', '.join(SUFFIXES)} in it")
+        raise UserError(f"{path}: no image ({', '.join(SUFFIXES)}) in it")
     return {name: np.ascontiguousarray(image[:size, :size]) for name, image in images.items()}
 
 
