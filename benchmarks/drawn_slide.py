@@ -54,6 +54,7 @@ class DrawnReader:
     """
 
     is_slide = True
+    notes: tuple[str, ...] = ()
 
     def __init__(self, blocks: int):
         side = blocks * BLOCK_PX

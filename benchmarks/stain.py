@@ -45,7 +45,6 @@ from benchmarks.stain_peers import ALONE, CONTESTS, INSTALL, Contest
 from nucseg_jax.errors import UserError
 
 MOST_IMAGES = 30
-SUFFIXES = (".tif", ".tiff", ".png")
 TILE = 512
 
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -170,15 +169,15 @@ def load(path: Path | None, size: int) -> dict[str, np.ndarray]:
 
         organs = ("breast", "kidney", "colon")
         return {organ: generate(0, i, organ, size)[0] for i, organ in enumerate(organs)}
+    from nucseg_jax.slides import SUFFIXES, read_image
+
     if path.suffix == ".npy":
         images = {str(i): image for i, image in enumerate(np.load(path)[:MOST_IMAGES])}
     else:
-        from nucseg_jax.io.images import read_image
-
         files = sorted(p for p in path.glob("*") if p.suffix.lower() in SUFFIXES)[:MOST_IMAGES]
-        images = {file.stem: read_image(file) for file in files}
+        images = {file.stem: read_image(file).pixels for file in files}
     if not images:
-        raise UserError(f"{path}: no {', '.join(SUFFIXES)} in it")
+        raise UserError(f"{path}: no image ({', '.join(SUFFIXES)}) in it")
     return {name: np.ascontiguousarray(image[:size, :size]) for name, image in images.items()}
 
 

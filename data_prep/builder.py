@@ -20,6 +20,7 @@ from nucseg_jax.data.dataset import default_source
 from nucseg_jax.data.tensorflow import import_tensorflow
 from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.slides import resolution
+from nucseg_jax.slides.white import check_given as check_white
 
 from . import prepare
 from .manifest import Manifest
@@ -39,6 +40,7 @@ class NucleiConfig(tfds.core.BuilderConfig):
       stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
       mpp: µm a pixel of all images as they came, or None to look in their files.
+      white: the value that is white in images of 16 bits, or None to look for it in each.
     """
 
     manifest: Manifest | None = None
@@ -46,6 +48,7 @@ class NucleiConfig(tfds.core.BuilderConfig):
     stain_backend: str = "jax"
     size: int | None = None
     mpp: float | None = None
+    white: int | None = None
 
 
 def make_config(
@@ -56,14 +59,17 @@ def make_config(
     default_size: int | None,
     stain_backend: str = "jax",
     mpp: float | None = None,
+    white: int | None = None,
 ) -> NucleiConfig:
     """A config named NAME_STAIN, or NAME_STAIN_SIZE where the size is not the dataset's default.
 
     Raises:
-      UserError: `mpp` is out of `resolution`'s range.
+      UserError: `mpp` is out of `resolution`'s range, `white` out of that of 16 bits.
     """
     if mpp is not None:
         resolution.check_given(mpp)
+    if white is not None:
+        check_white(white)
     suffix = "" if size == default_size else f"_{size}"
     return NucleiConfig(
         name=f"{manifest.name}_{stain}{suffix}",
@@ -73,6 +79,7 @@ def make_config(
         stain_backend=stain_backend,
         size=size,
         mpp=mpp,
+        white=white,
     )
 
 
@@ -150,6 +157,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             size=config.size,
             cache=(self.cache or Path(self.data_dir_root) / "cache") / "stain",
             mpp=config.mpp,
+            white=config.white,
         )
         self.info.metadata.update(_facts(preparation))
         # What falls back is known when all images are done; TFDS writes the metadata after that.
@@ -183,6 +191,8 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "nuclei": {},
         "mpp": preparation.resolution.mpp,
         "mpp_source": preparation.resolution.source,
+        "white": preparation.white,
+        "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},
         "stain_target": None,
         "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},

@@ -39,6 +39,7 @@ def prepare(
     stain: str,
     size: int | None,
     mpp: float | None,
+    white: int | None,
     stain_target: str | None,
     stain_backend: str,
     overwrite: bool,
@@ -55,6 +56,7 @@ def prepare(
       stain: one of `normalize.METHODS`.
       size: side of the prepared images in pixels; None: each keeps its own.
       mpp: µm a pixel of the images as they are in `folders`; None: as their files say.
+      white: the value that is white in images of 16 bits; None: as their pixels say.
       stain_target: training image whose stains the others get; None: the manifest's.
       stain_backend: one of `normalize.BACKENDS`.
       overwrite: do it again.
@@ -71,6 +73,7 @@ def prepare(
         size=size,
         default_size=None,
         mpp=mpp,
+        white=white,
     )
     with plain_warnings():
         build(lambda root: Folder(config=config, data_dir=root or out), folders, overwrite=overwrite)

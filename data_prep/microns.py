@@ -1,43 +1,40 @@
 """The resolution of a dataset's images, in µm a pixel: as given, as their files state it, or 40×."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import resolution
-from nucseg_jax.slides.image_file import read_resolution
 from nucseg_jax.slides.reader import Resolution
 
 SAME = 1.01
 """Resolutions, and sides of images, that differ by a smaller factor count as the same."""
 
 
-def of_images(paths: Sequence[Path], given: float | None) -> Resolution:
+def of_images(found: Mapping[Path, Resolution], given: float | None) -> Resolution:
     """The one resolution of all images of a dataset.
 
     Files that state none are taken to be like those that state one; the source says how many there are.
 
     Args:
-      paths: of the images as they came.
-      given: µm a pixel of all of them, whatever the files state; None to look there.
+      found: what each file states, of the images as they came.
+      given: µm a pixel of all of them, whatever the files state; None to go by these.
 
     Returns:
       µm a pixel (always), and how that is known. A source that begins with "assumed" is no knowledge.
 
     Raises:
       UserError: `given` is out of `resolution`'s range.
-      DataError: a file states a value out of it, or pixels that are not square; or two files state
-        different resolutions.
+      DataError: a file states a value out of it; or two files state different resolutions.
     """
     if given is not None:
         return Resolution(resolution.check_given(given), "given by --mpp")
     stated: list[tuple[float, str, Path]] = []
-    for path in paths:
-        found = read_resolution(path)
-        if found.mpp is not None:
-            stated.append((resolution.check(found.mpp, found.source, str(path)), found.source, path))
+    for path, (mpp, source) in found.items():
+        if mpp is not None:
+            stated.append((resolution.check(mpp, source, str(path)), source, path))
     if not stated:
         return Resolution(TYPICAL_MPP, "assumed: 40×, since no image file states another")
     finest, coarsest = min(stated), max(stated)
@@ -47,7 +44,7 @@ def of_images(paths: Sequence[Path], given: float | None) -> Resolution:
             f"{finest[0]:g} ({finest[1]}). Prepare images of different resolutions apart; or, if the files "
             "are wrong, give the right value for all with --mpp"
         )
-    source = " and ".join(sorted({source for _, source, _ in stated}))
-    if len(stated) < len(paths):
-        source += f" of {len(stated)} of {len(paths)} images; the others are taken to be like them"
-    return Resolution(statistics.median(mpp for mpp, _, _ in stated), source)
+    sources = " and ".join(sorted({source for _, source, _ in stated}))
+    if len(stated) < len(found):
+        sources += f" of {len(stated)} of {len(found)} images; the others are taken to be like them"
+    return Resolution(statistics.median(mpp for mpp, _, _ in stated), sources)

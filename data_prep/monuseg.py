@@ -26,6 +26,7 @@ def prepare(
     stain: str,
     size: int,
     mpp: float | None,
+    white: int | None,
     stain_target: str | None,
     stain_backend: str,
     overwrite: bool,
@@ -39,6 +40,7 @@ def prepare(
       stain: one of `normalize.METHODS`.
       size: side of the prepared images in pixels.
       mpp: µm a pixel of the images as they are in `source`; None: as their files say.
+      white: the value that is white in images of 16 bits; None: as their pixels say.
       stain_target: training image whose stains the others get; None: the split's.
       stain_backend: one of `normalize.BACKENDS`.
       overwrite: do it again.
@@ -53,7 +55,7 @@ def prepare(
         images = replace(images, stain_target=stain_target)
         manifest.check(images, f"--stain-target {stain_target}")
     config = make_config(
-        images, stain=stain, stain_backend=stain_backend, size=size, default_size=SIZE, mpp=mpp
+        images, stain=stain, stain_backend=stain_backend, size=size, default_size=SIZE, mpp=mpp, white=white
     )
     with plain_warnings():
         build(lambda root: MonusegAsAsked(config=config, data_dir=root or out), [source], overwrite=overwrite)

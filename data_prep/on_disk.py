@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
@@ -13,6 +13,9 @@ from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
 from .builder import NucleiBuilder
+
+_SHOWN_NOTES = 5
+"""Images of which it is said what was done about their pixels; metadata.json has all."""
 
 _ROUNDING = 1e-4
 """Of µm a pixel, which files state as whole numbers of pixels a metre or as fractions."""
@@ -63,6 +66,9 @@ def _check_recipe(builder: NucleiBuilder) -> None:
     mpp = builder.builder_config.mpp
     if mpp is not None and not math.isclose(mpp, builder.info.metadata.get("mpp", 0), rel_tol=_ROUNDING):
         different.append("mpp")
+    white = builder.builder_config.white
+    if white is not None and white != builder.info.metadata.get("white"):
+        different.append("white")
     if different:
         raise DataError(
             f"{builder.data_path}: already prepared with another {' and '.join(different)}. "
@@ -75,6 +81,7 @@ def _summary(builder: NucleiBuilder) -> Iterator[str]:
     yield f"prepared {builder.data_path}"
     otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
+    yield from _image_notes(metadata["image_notes"])
     default = default_source(f"{builder.name}/", metadata)
     for split in manifest.splits:
         entries = manifest.in_split(split)
@@ -87,3 +94,11 @@ def _summary(builder: NucleiBuilder) -> Iterator[str]:
     if unknown:
         yield "SHA-256 of the images for which the manifest has none:"
         yield from (f"  {image_id} {metadata['sha256'][image_id]}" for image_id in unknown)
+
+
+def _image_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """What was done about the pixels of some images, by their ids."""
+    for image_id in list(notes)[:_SHOWN_NOTES]:
+        yield from (f"  {image_id}: {note}" for note in notes[image_id])
+    if len(notes) > _SHOWN_NOTES:
+        yield f"  … and of {len(notes) - _SHOWN_NOTES} more images: see image_notes in metadata.json"

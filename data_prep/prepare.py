@@ -3,14 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import pixel_sha256, read_image
+from nucseg_jax.io.images import pixel_sha256
 from nucseg_jax.io.label_maps import read_label_map
+from nucseg_jax.slides import read_image
 from nucseg_jax.slides.reader import Resolution
 
 from . import microns, normalize, sources
@@ -28,7 +30,9 @@ class Preparation:
       source: of the images whose manifest names none.
       resolution: of the images as they came; its `mpp` is never None.
       normalizer: None where the stain stays as it is.
+      white: the value that is white in images of 16 bits; None where each image's own pixels say it.
       sha256: of every image, computed.
+      notes: by id what was done about an image's pixels, or left undone, of those with something to tell.
     """
 
     manifest: Manifest
@@ -37,7 +41,9 @@ class Preparation:
     size: int | None
     resolution: Resolution
     normalizer: Normalizer | None
+    white: int | None = None
     sha256: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def examples(self, split: str) -> Iterator[Example]:
         """The examples of one split, in the order of the manifest."""
@@ -46,7 +52,7 @@ class Preparation:
 
     def _example(self, entry: ImageEntry) -> Example:
         pair = self.pairs[entry.id]
-        original = read_image(pair.image)
+        original = read_image(pair.image, white=self.white).pixels
         labels = read_labels(pair.label, (original.shape[0], original.shape[1]))
         image = self.normalizer(original, entry.id) if self.normalizer else original
         return Example(
@@ -70,6 +76,7 @@ def plan(
     size: int | None,
     cache: Path,
     mpp: float | None = None,
+    white: int | None = None,
 ) -> Preparation:
     """Find and check every file of a dataset, before any slow step.
 
@@ -82,12 +89,13 @@ def plan(
       size: side of the prepared images in pixels, or None to keep each image's own.
       cache: the folder that keeps staintools' images between runs.
       mpp: µm a pixel of all images as they came; None to look in the files (`microns`).
+      white: the value that is white in images of 16 bits; None to look for it in each (`slides.white`).
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
         no stain target; images of different resolutions, or, where a size is asked for, of different sides.
-      UserError: `mpp` is out of range.
+      UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:
         raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(normalize.METHODS)}")
@@ -98,13 +106,24 @@ def plan(
         )
     found = sources.scan(*folders)
     pairs = found.pairs(entry.id for entry in manifest.images)
-    sha256 = _verify(manifest, pairs, size)
-    resolution = microns.of_images([pair.image for pair in pairs.values()], mpp)
+    facts = _verify(manifest, pairs, size, white)
+    resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
     normalizer = None
     if stain != "none":
         target = manifest.stain_target
-        normalizer = normalize.fit(stain, stain_backend, read_image(pairs[target].image), target, cache)
-    return Preparation(manifest, source, pairs, size, resolution, normalizer, sha256)
+        pixels = read_image(pairs[target].image, white=white).pixels
+        normalizer = normalize.fit(stain, stain_backend, pixels, target, cache)
+    return Preparation(
+        manifest,
+        source,
+        pairs,
+        size,
+        resolution,
+        normalizer,
+        white,
+        sha256={i: image.sha256 for i, image in facts.items()},
+        notes={i: image.notes for i, image in facts.items() if image.notes},
+    )
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -129,19 +148,31 @@ def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
     return np.array(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
 
 
-def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dict[str, str]:
-    """Read every image once; returns the SHA-256 of each."""
+class _ImageFacts(NamedTuple):
+    """What is kept of an image that was read."""
+
+    sha256: str
+    resolution: Resolution
+    notes: tuple[str, ...]
+
+
+def _verify(
+    manifest: Manifest, pairs: dict[str, Pair], size: int | None, white: int | None
+) -> dict[str, _ImageFacts]:
+    """Read every image once; returns the facts of each."""
+    facts: dict[str, _ImageFacts] = {}
     computed: dict[str, str] = {}
     sides: dict[Path, int] = {}
     problems = []
     for entry in manifest.images:
         path = pairs[entry.id].image
         try:
-            image = read_image(path)
+            image, resolution, notes = read_image(path, white=white)
         except DataError as error:
             problems.append(str(error))
             continue
         computed[entry.id] = pixel_sha256(image)
+        facts[entry.id] = _ImageFacts(computed[entry.id], resolution, notes)
         sides[path] = image.shape[0]
         if entry.sha256 and computed[entry.id] != entry.sha256:
             problems.append(
@@ -164,7 +195,7 @@ def _verify(manifest: Manifest, pairs: dict[str, Pair], size: int | None) -> dic
         )
     if size:
         _check_sides(sides, size)
-    return computed
+    return facts
 
 
 def _check_sides(sides: dict[Path, int], size: int) -> None:

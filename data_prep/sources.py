@@ -1,7 +1,7 @@
 """Find the image and the annotation of every id in the folders people really have.
 
 In each source folder, or up to two folders below it (an unpacked download):
-  * ``Tissue Images/`` or ``images/`` with ``ID.tif`` (or .png, .jpg, ...);
+  * ``Tissue Images/`` or ``images/`` with ``ID.tif`` (or .png, .jpg, .svs, …: `slides.SUFFIXES`);
   * ``Annotations/`` with ``ID.xml``; ``Labels/``, ``Label Maps/`` or ``masks/`` with ``ID.png`` (.tif,
     .npy) label maps;
   * or images and annotations side by side, as in the challenge's test download: ``ID.tif`` with
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import IMAGE_SUFFIXES
 from nucseg_jax.io.label_maps import LABEL_SUFFIXES
+from nucseg_jax.slides import SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"
@@ -175,7 +175,7 @@ def _add(source: Source, path: Path) -> None:
         source.labels[path.stem].append(path)
     elif suffix in LABEL_SUFFIXES and (in_labels or marked):
         source.labels[path.stem.removesuffix(LABEL_ENDING)].append(path)
-    elif suffix in IMAGE_SUFFIXES and not in_labels:
+    elif suffix in SUFFIXES and not in_labels:
         source.images[path.stem].append(path)
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.io.files import replacing
-from nucseg_jax.io.images import pixel_sha256, read_image
+from nucseg_jax.io.images import pixel_sha256
+from nucseg_jax.slides import read_image
 
 # staintools lets the dictionary learning run for one second of wall time: another result on another
 # machine, or on the same one when it is busy. A fixed number of steps (about that second) on one thread
@@ -126,7 +127,7 @@ def _no_stain(name: str, error: Exception) -> DataError:
 def _read_cached(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     """The cached image, or None if there is none or it is damaged and must be made again."""
     try:
-        image = read_image(path)
+        image = read_image(path).pixels
     except DataError:
         return None
     return image if image.shape == shape else None

@@ -10,7 +10,7 @@ from nucseg_jax.cores import usable_cores
 
 _MOST_WORKERS = 16
 
-_RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
+_RESOLUTION, _PIXELS, _NUCLEI, _WORK = "Resolution", "Images of 16 bits", "Nuclei", "Work"
 
 
 def predict(
@@ -50,6 +50,15 @@ def predict(
             metavar="UM",
             help="µm a pixel that the network was trained at. Default: as the run says.",
             rich_help_panel=_RESOLUTION,
+        ),
+    ] = None,
+    white: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VALUE",
+            help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by "
+            "the glass that they show.",
+            rich_help_panel=_PIXELS,
         ),
     ] = None,
     changes: Annotated[
@@ -100,6 +109,10 @@ def predict(
         from nucseg_jax.slides.resolution import check_given
 
         check_given(mpp)
+    if white is not None:
+        from nucseg_jax.slides.white import check_given as check_white
+
+        check_white(white)
     if model is not None and workdir is not None:
         raise UserError(f"--model {model} and --workdir {workdir}: give one of them")
     if workers < 0:
@@ -124,6 +137,7 @@ def predict(
                 overrides,
                 model=DEFAULT if model is None else model,
                 mpp=mpp,
+                white=white,
                 network_mpp=network_mpp,
                 formats=formats,
                 workers=workers,

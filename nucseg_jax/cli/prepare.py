@@ -10,7 +10,7 @@ import typer
 
 from nucseg_jax.cli.arguments import Command
 
-_STAINS, _SIZES, _ERRORS = "Stains", "Resolution and size", "Errors"
+_STAINS, _SIZES, _PIXELS, _ERRORS = "Stains", "Resolution and size", "Images of 16 bits", "Errors"
 
 prepare = typer.Typer(no_args_is_help=True, help="Prepare datasets for training and scoring.")
 
@@ -30,6 +30,15 @@ Mpp = Annotated[
         help="µm a pixel of the images in --source. Default: as their files state it, else 0.25, which is "
         "40×.",
         rich_help_panel=_SIZES,
+    ),
+]
+White = Annotated[
+    int | None,
+    typer.Option(
+        metavar="VALUE",
+        help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by the "
+        "glass that they show.",
+        rich_help_panel=_PIXELS,
     ),
 ]
 Stain = Literal["vahadane", "macenko", "reinhard", "none"]
@@ -63,6 +72,7 @@ def monuseg(
         int, typer.Option(min=1, metavar="PX", help="Side of the prepared images.", rich_help_panel=_SIZES)
     ] = 1024,
     mpp: Mpp = None,
+    white: White = None,
     stain_target: StainTarget = None,
     stain_backend: StainBackend = "jax",
     overwrite: Overwrite = False,
@@ -79,6 +89,7 @@ def monuseg(
         stain=stain,
         size=size,
         mpp=mpp,
+        white=white,
         stain_target=stain_target,
         stain_backend=stain_backend,
         overwrite=overwrite,
@@ -121,6 +132,7 @@ def folder(
         ),
     ] = None,
     mpp: Mpp = None,
+    white: White = None,
     stain_target: StainTarget = None,
     stain_backend: StainBackend = "jax",
     overwrite: Overwrite = False,
@@ -141,6 +153,7 @@ def folder(
         stain=stain,
         size=size,
         mpp=mpp,
+        white=white,
         stain_target=stain_target,
         stain_backend=stain_backend,
         overwrite=overwrite,

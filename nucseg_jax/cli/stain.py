@@ -11,7 +11,7 @@ def stain(
         list[Path],
         typer.Argument(
             metavar="IMAGE",
-            help="PNG, TIFF, JPEG or BMP files of 8-bit RGB; a folder stands for the images directly in it.",
+            help="RGB images, of any format that predict reads; a folder stands for those directly in it.",
         ),
     ],
     target: Annotated[
@@ -24,6 +24,14 @@ def stain(
     method: Annotated[
         Literal["vahadane", "macenko", "reinhard", "identity"] | None,
         typer.Option(help="How. Default: vahadane, or that of stain.json."),
+    ] = None,
+    white: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VALUE",
+            help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by "
+            "the glass that they show.",
+        ),
     ] = None,
     together: Annotated[
         bool,
@@ -44,6 +52,6 @@ def stain(
     from nucseg_jax.cli.session import begin
 
     begin()
-    from nucseg_jax.stain.command.normalize_files import normalize_files
+    from nucseg_jax.recolour.normalize_files import normalize_files
 
-    normalize_files(images, target, out, method=method, together=together)
+    normalize_files(images, target, out, method=method, together=together, white=white)

@@ -18,7 +18,7 @@ LARGEST_PX = 500_000_000
 """Pixels of an image that one label map is made for: 2 GB."""
 
 
-def opened(image: Opened, mpp: float | None, *, assumed_mpp: float) -> Slide:
+def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int | None = None) -> Slide:
     """Open an image that gets one label map.
 
     Args:
@@ -26,18 +26,19 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float) -> Slide:
         of Pillow; or the path of an image or a slide.
       mpp: µm a pixel; None: as the file says.
       assumed_mpp: the same of what does not say; `mpp_source` then begins with "assumed".
+      white: as of `open_slide`.
 
     Raises:
       TypeError: it is nothing of these.
-      ValueError: an array that is no uint8 [H, W, 3], or an image without a pixel.
-      UserError: `mpp` is out of range; or the file cannot be read, or is too large.
+      ValueError: an array that is no uint8 [H, W, 3], or one with `white`; or an image without a pixel.
+      UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large.
     """
     if mpp is not None:
         check_given(mpp)
     if isinstance(image, (str, os.PathLike)):
-        slide = open_slide(image, mpp, assumed_mpp=assumed_mpp)
+        slide = open_slide(image, mpp, assumed_mpp=assumed_mpp, white=white)
     else:
-        slide = _in_memory(image, mpp, assumed_mpp)
+        slide = _in_memory(image, mpp, assumed_mpp, white)
     height, width = slide.size
     if height * width > LARGEST_PX:
         slide.close()
@@ -48,11 +49,13 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float) -> Slide:
     return slide
 
 
-def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float) -> Slide:
+def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int | None) -> Slide:
     known = (assumed_mpp, "assumed: an image in memory says none") if mpp is None else (mpp, "given")
     if isinstance(image, Image.Image):
         _check_not_empty(image.height, image.width)
-        return slide_of_image(image, known[0], source=known[1])
+        return slide_of_image(image, known[0], source=known[1], white=white)
+    if white is not None:
+        raise ValueError("white= is for files of 16 bits a channel: an array is uint8, of which 255 is white")
     array = _as_bytes(image)
     check_image(array)
     _check_not_empty(array.shape[0], array.shape[1])

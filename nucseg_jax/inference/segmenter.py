@@ -189,7 +189,9 @@ class Segmenter:
         }
         return cls(network, config.instances, magnification, facts, notes, **options)
 
-    def __call__(self, image: Opened, mpp: float | None = None) -> NDArray[np.int32]:
+    def __call__(
+        self, image: Opened, mpp: float | None = None, *, white: int | None = None
+    ) -> NDArray[np.int32]:
         """Find the nuclei of an image.
 
         Args:
@@ -197,6 +199,8 @@ class Segmenter:
             or a slide. As it came: its stains are normalised here where the network needs that.
           mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
             does, is taken to have those of the images of training, and a warning says so.
+          white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning
+            says what was done about the pixels (`Slide.notes`).
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
@@ -204,10 +208,13 @@ class Segmenter:
 
         Raises:
           TypeError: it is nothing of these.
-          ValueError: an array that is no uint8 [H, W, 3], or an image without a pixel.
-          UserError: `mpp` is out of range; or the file cannot be read, or is too large for one label map.
+          ValueError: an array that is no uint8 [H, W, 3], or one with `white`; or an image without a pixel.
+          UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large for one
+            label map.
         """
-        with opened(image, mpp, assumed_mpp=self.magnification.image_mpp) as slide:
+        with opened(image, mpp, assumed_mpp=self.magnification.image_mpp, white=white) as slide:
+            for note in slide.notes:
+                warnings.warn(f"{slide.path}: {note}", stacklevel=2)
             if slide.mpp_source.startswith("assumed"):
                 warnings.warn(
                     f"{slide.path} does not say its resolution: taken to have {slide.mpp:g} µm a pixel, as "

@@ -1,4 +1,4 @@
-"""RGB images in files: read, each checked on the way in, and written, whole or not at all."""
+"""Images in files: opened by Pillow, and RGB written, whole or not at all. `slides.read_image` reads RGB."""
 
 import hashlib
 import os
@@ -11,7 +11,8 @@ from PIL import Image
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.io.files import replacing
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
+ORIENTATION = 274
+"""TIFF's and EXIF's tag: 1, or how a viewer is to turn or mirror the image."""
 
 # Names a user knows for Pillow's modes.
 MODES = {
@@ -23,28 +24,6 @@ MODES = {
     "CMYK": "CMYK",
     "F": "floating point",
 }
-
-
-def read_image(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an 8-bit RGB image.
-
-    Args:
-      path: any format Pillow reads; MoNuSeg's LZW-compressed TIFFs need nothing else.
-
-    Returns:
-      uint8 [height, width, 3], RGB.
-
-    Raises:
-      DataError: the file is missing, truncated, no image, or not 8-bit RGB.
-    """
-    with open_image(Path(path)) as image:
-        if image.mode != "RGB":
-            kind = MODES.get(image.mode, f"Pillow mode {image.mode}")
-            raise DataError(
-                f"{path}: is {kind}, not 8-bit RGB. Convert it on purpose, e.g. "
-                "Image.open(path).convert('RGB').save(other_path) with Pillow"
-            )
-        return decode(image, path)
 
 
 def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
@@ -110,3 +89,15 @@ def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
             return np.array(image)
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: truncated or damaged ({error}). Download or export it again") from error
+
+
+def orientation(image: Image.Image) -> int | None:
+    """An open image's `ORIENTATION`, None where it has none; of TIFFs before they are decoded.
+
+    Pillow turns TIFFs while it decodes them, and takes the tag away; images of other formats stay as stored.
+    """
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # Pillow raises errors of many types on damaged metadata, which pixels do without
+        return None
+    return value if isinstance(value, int) else None

@@ -7,7 +7,7 @@ import numpy as np
 from skimage import measure
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import MODES, decode, open_image
+from nucseg_jax.io.images import MODES, ORIENTATION, decode, open_image, orientation
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
@@ -92,8 +92,24 @@ def _check_is_no_mask(path: Path, labels: np.ndarray) -> None:
         )
 
 
+def _check_upright(path: Path, tag: int | None) -> None:
+    """Raise DataError for a map that some programs turn and others do not: its image is not turned."""
+    if tag is not None and 1 < tag <= 8:
+        raise DataError(
+            f"{path}: has orientation tag {tag}, by which some programs turn it and others do not. Save it "
+            "again without the tag, as it fits the stored pixels of its image, which is not turned"
+        )
+
+
+def _check_alone(path: Path, count: int) -> None:
+    """Raise DataError unless a file holds one map."""
+    if count != 1:
+        raise DataError(f"{path}: holds {count} images, but a label map is one. Give one a file")
+
+
 def _read_png(path: Path) -> np.ndarray:
     with open_image(path) as image:
+        _check_alone(path, getattr(image, "n_frames", 1))
         # A palette's indices are the numbers that whoever saved the map wrote; "1" decodes to bool.
         if image.mode not in ("L", "I", "I;16", "I;16B", "P"):
             raise DataError(
@@ -101,7 +117,9 @@ def _read_png(path: Path) -> np.ndarray:
                 "channel (8 or 16 bits). A picture with a colour for each nucleus does not do, since "
                 "colours can repeat: export the numbers"
             )
-        return decode(image, path)
+        labels = decode(image, path)
+        _check_upright(path, orientation(image))
+        return labels
 
 
 def _read_tiff(path: Path) -> np.ndarray:
@@ -109,13 +127,20 @@ def _read_tiff(path: Path) -> np.ndarray:
     import tifffile
 
     try:
-        return tifffile.imread(path)
+        with tifffile.TiffFile(path) as file:
+            series = file.series
+            pages = [len(one.pages) for one in series]
+            tag = series[0].keyframe.tags.valueof(ORIENTATION)
+            labels = series[0].asarray()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # tifffile's codecs raise errors of many types on damaged files
         raise DataError(
             f"{path}: cannot be read as a TIFF label map ({error}). Download or export it again"
         ) from error
+    _check_alone(path, sum(pages))
+    _check_upright(path, tag)
+    return labels
 
 
 def _read_npy(path: Path) -> np.ndarray:

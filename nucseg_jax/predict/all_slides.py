@@ -34,6 +34,7 @@ class PredictionRequest:
       overrides: dotted keys of the run's config → values.
       model: an installed model's name, or a file (`pretrained.load`).
       mpp: µm a pixel of all the slides, whatever their files say; None: as they say.
+      white: the value that is white in images of 16 bits; None: as the pixels of each say.
       network_mpp: µm a pixel that the network was trained at; None: as the run says.
       formats: of `export.FORMATS`; None: all.
       workers: processes that cut nuclei while the device computes.
@@ -45,6 +46,7 @@ class PredictionRequest:
     overrides: Mapping[str, Any]
     model: str = DEFAULT
     mpp: float | None = None
+    white: int | None = None
     network_mpp: float | None = None
     formats: Sequence[str] | None = None
     workers: int = 0
@@ -105,6 +107,7 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
         **{key: segmenter.facts[key] for key in ("pretrained",) if key in segmenter.facts},
         "instances": {k: v for k, v in segmenter.facts["instances"].items() if k != "from"},
         "mpp": request.mpp,
+        "white": request.white,
         "network_mpp": segmenter.magnification.network_mpp,
         "formats": request.formats and sorted(set(request.formats)),
     }
@@ -129,6 +132,7 @@ def _segment(
                     segmenter,
                     asked,
                     mpp=request.mpp,
+                    white=request.white,
                     formats=None if request.formats is None else list(request.formats),
                     on_progress=on_progress,
                     say=tqdm.write,

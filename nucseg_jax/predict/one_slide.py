@@ -50,6 +50,7 @@ def segment(
     request: Mapping[str, Any],
     *,
     mpp: float | None,
+    white: int | None,
     formats: list[str] | None,
     on_progress: Callable[[float], None],
     say: Callable[[str], None],
@@ -61,6 +62,7 @@ def segment(
       segmenter: finds them.
       request: what was asked for, for the summary.
       mpp: µm a base pixel, whatever the file says.
+      white: the value that is white in 16 bits; None: as the pixels say.
       formats: of `export.FORMATS`; None: all.
       on_progress: is told the part that is done, 0 … 1.
       say: prints a line.
@@ -71,7 +73,9 @@ def segment(
     start = time.perf_counter()
     check_replaceable(job.folder)  # again: hours may have passed
     known = segmenter.magnification
-    with open_slide(job.source, mpp, assumed_mpp=known.image_mpp) as slide:
+    with open_slide(job.source, mpp, assumed_mpp=known.image_mpp, white=white) as slide:
+        for note in slide.notes:
+            say(f"{job.source}: {note}")
         if slide.mpp_source.startswith("assumed"):
             say(
                 f"{job.source}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the images of "
@@ -85,6 +89,7 @@ def segment(
                 "request": request_for(job, request),
                 "run": segmenter.facts,
                 "resolution": {"slide": slide.mpp_source, "network": known.source},
+                "notes": list(slide.notes),
             }
             count = write(stream, job.folder, source=job.source, config=config, formats=formats)
             if stream.stain is not None and not stream.stain.found:

@@ -1,5 +1,6 @@
 """What an experiment does about stains: its config and its dataset → normaliser and augmentation."""
 
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -10,8 +11,8 @@ from ml_collections import ConfigDict
 
 from nucseg_jax.data.dataset import TRAIN, Dataset
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import read_image
 from nucseg_jax.models.network import Augmentation
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain.augmentation import augment
 from nucseg_jax.stain.normalization import Stains
 from nucseg_jax.stain.normalizers import NORMALIZERS, StainNormalizer, from_dict
@@ -91,4 +92,7 @@ def _target_image(name: str | None, dataset: Dataset) -> Any:
             f"stain.target = {name!r} is neither a file nor a training image of {dataset.name}, which has: "
             f"{known}"
         )
-    return read_image(name)
+    image = read_image(name)
+    for note in image.notes:
+        warnings.warn(f"stain.target {name}: {note}", stacklevel=2)
+    return image.pixels

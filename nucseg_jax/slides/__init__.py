@@ -1,16 +1,19 @@
 """Slides and images of any format, read as rectangles at any resolution (µm a pixel).
 
-``with open_slide("a.svs") as slide: slide.region(0, 0, 512, 512, mpp=0.25)``. Formats: everything OpenSlide
-reads (SVS, NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `slide`
-chooses the reader of a file, a module a kind of file. `colours` converts kinds of pixels to RGB, `resolution`
-finds µm a pixel, `tissue_mask` tells tissue from glass.
+``with open_slide("a.svs") as slide: slide.region(0, 0, 512, 512, mpp=0.25)``; ``read_image("a.png").pixels``
+reads a file whole. Formats: everything OpenSlide reads (SVS, NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF,
+PNG, JPEG, BMP; no other room knows them. `slide` chooses the reader of a file, a module a kind of file.
+`colours` converts kinds of pixels to RGB, `white` finds what is white in 16 bits, `resolution` finds µm a
+pixel, `tissue_mask` tells tissue from glass.
 """
 
 from nucseg_jax.slides.slide import (
     SUFFIXES,
     THUMBNAIL_BLOCK_PX,
     Slide,
+    WholeImage,
     open_slide,
+    read_image,
     series,
     slide_of_array,
     slide_of_image,
@@ -20,7 +23,9 @@ __all__ = [
     "SUFFIXES",
     "THUMBNAIL_BLOCK_PX",
     "Slide",
+    "WholeImage",
     "open_slide",
+    "read_image",
     "series",
     "slide_of_array",
     "slide_of_image",

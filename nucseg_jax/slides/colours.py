@@ -1,17 +1,22 @@
 """From the kinds of pixels that files hold to uint8 RGB; what would be wrong is refused by name.
 
-Kept as they are: 8-bit RGB. Converted: a palette of colours; transparency, laid on white; 16 bits, divided by
-257. Refused: greyscale, fluorescence channels, CMYK, floating point, 16 bits of which the lower part is used.
-Colour profiles and a camera's orientation are not applied: pixels stay where and as the file has them.
+Kept as they are: 8-bit RGB. Converted: a palette of colours; transparency, laid on white; 16 bits, by what is
+white in them (`white`). Refused: greyscale, fluorescence channels, CMYK, floating point, 16 bits whose white
+cannot be known. Colour profiles are not applied. Orientation tags are not either: pixels stay where the file
+has them, as in QuPath, so that label maps and coordinates fit. Notes say what was done about an image.
 """
+
+import functools
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError
+from nucseg_jax.slides.white import RANGE
 
 WHITE = 255
-_DARKEST_WHITE = 128  # what the brightest pixel of a bright-field image reaches, of 255
+ON_WHITE = "transparency is laid on white"
+_UPRIGHT, _LAST_ORIENTATION = 1, 8
 
 
 def refuse(name: str, kind: str) -> DataError:
@@ -37,26 +42,27 @@ def on_white(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArr
     return np.clip(light + WHITE * (1 - opacity) + 0.5, 0, 255).astype(np.uint8)
 
 
-def to_eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """uint8 or uint16 → uint8; 65535 becomes 255."""
+def to_eight_bits(pixels: NDArray[np.generic], white: int = RANGE) -> NDArray[np.uint8]:
+    """uint8 or uint16 → uint8; of uint16, `white` and what is brighter becomes 255."""
     if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return _table(white)[pixels]
     return pixels.astype(np.uint8, copy=False)
 
 
-def check_sixteen_bits(sample: NDArray[np.uint8], name: str) -> None:
-    """Refuse 16-bit images that use a part of the range only, such as 12 bits: they would come out black.
+@functools.lru_cache(maxsize=16)
+def _table(white: int) -> NDArray[np.uint8]:
+    """uint8 [RANGE + 1]: what each value of 16 bits becomes."""
+    return np.minimum(np.floor(np.arange(RANGE + 1) * (WHITE / white) + 0.5), WHITE).astype(np.uint8)
+
+
+def orientation_note(orientation: object) -> tuple[str, ...]:
+    """The note about an image whose file says that it is to be turned or mirrored.
 
     Args:
-      sample: uint8 of some or all pixels, converted.
-      name: of the file.
-
-    Raises:
-      DataError: its brightest value is below half of the range.
+      orientation: the value of TIFF's and EXIF's tag 274; None where there is none.
     """
-    brightest = int(sample.max(initial=0))
-    if brightest < _DARKEST_WHITE:
-        raise DataError(
-            f"{name}: has 16 bits a channel, but uses only {brightest / 255:.0%} of their range (12-bit "
-            "data?), so how bright white is cannot be known. Export it again as 8-bit RGB"
-        )
+    if not isinstance(orientation, int) or not _UPRIGHT < orientation <= _LAST_ORIENTATION:
+        return ()
+    return (
+        f"orientation tag {orientation} is not applied: pixels stay as stored, though some viewers turn them",
+    )

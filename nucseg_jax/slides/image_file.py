@@ -1,25 +1,23 @@
 """PNG, JPEG, BMP and whatever else Pillow reads: decoded whole."""
 
-import math
-import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.TiffImagePlugin import IMAGEDESCRIPTION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import MODES, decode
-from nucseg_jax.slides import colours, resolution
+from nucseg_jax.io.images import MODES, decode, orientation
+from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
 """What Pillow raises on files that it cannot read."""
 
 MOST_PIXELS = 500_000_000
-"""That are decoded at once: 1.5 GB. Larger images must be tiled TIFFs or slides."""
+"""That are decoded at once: 1.5 GB, and 3 GB more of 16 bits. Larger images must be tiled TIFFs or slides."""
 
 
 class ArrayReader:
@@ -28,13 +26,14 @@ class ArrayReader:
     Args:
       pixels: uint8 [H, W, 3] RGB.
       found: its resolution.
+      notes: see `Reader`.
     """
 
     is_slide = False
 
-    def __init__(self, pixels: NDArray[np.uint8], found: Resolution):
+    def __init__(self, pixels: NDArray[np.uint8], found: Resolution, notes: tuple[str, ...] = ()):
         self.levels: tuple[Level, ...] = (Level(pixels.shape[0], pixels.shape[1], 1.0),)
-        self.resolution = found
+        self.resolution, self.notes = found, notes
         self._pixels = pixels
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
@@ -44,17 +43,33 @@ class ArrayReader:
         self._pixels = np.zeros((0, 0, 3), np.uint8)
 
 
-def read_image_file(path: Path, most_pixels: int = MOST_PIXELS) -> ArrayReader:
+def read_image_file(
+    path: Path, most_pixels: int = MOST_PIXELS, *, given_white: int | None = None
+) -> ArrayReader:
     """Read an image whole, as RGB (see `colours`).
+
+    Args:
+      path: of the file.
+      most_pixels: that are decoded.
+      given_white: the value that is white in 16 bits; None: `white.find` looks for it.
 
     Raises:
       DataError: it cannot be read, has more than `most_pixels`, or is no colour image.
     """
     with _open(path) as image:
-        return reader_of_image(image, path, most_pixels)
+        return reader_of_image(
+            image, path, _resolution(image, str(path)), most_pixels, given_white=given_white
+        )
 
 
-def reader_of_image(image: Image.Image, path: Path, most_pixels: int = MOST_PIXELS) -> ArrayReader:
+def reader_of_image(
+    image: Image.Image,
+    path: Path,
+    found: Resolution,
+    most_pixels: int = MOST_PIXELS,
+    *,
+    given_white: int | None = None,
+) -> ArrayReader:
     """An image that Pillow has opened, or made, as RGB; `path` is its name in messages.
 
     Raises:
@@ -65,18 +80,8 @@ def reader_of_image(image: Image.Image, path: Path, most_pixels: int = MOST_PIXE
             f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
             f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
         )
-    found = _resolution(image, str(path))
-    return ArrayReader(_pixels(image, path), found)
-
-
-def read_resolution(path: Path) -> Resolution:
-    """What an image file says of its resolution, TIFF and OME-TIFF included; its pixels are not read.
-
-    Raises:
-      DataError: the file cannot be read, or its pixels are not square.
-    """
-    with _open(path) as image:
-        return _resolution(image, str(path))
+    pixels, notes = _pixels(image, path, given_white)
+    return ArrayReader(pixels, found, notes + colours.orientation_note(orientation(image)))
 
 
 def _open(path: Path) -> Image.Image:
@@ -93,7 +98,10 @@ def _open(path: Path) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = bound
 
 
-def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
+def _pixels(
+    image: Image.Image, path: Path, given_white: int | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """uint8 [H, W, 3] RGB and notes."""
     name = str(path)
     try:
         frames = getattr(image, "n_frames", 1)  # which reads the file to its end
@@ -101,9 +109,8 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{name}: is damaged ({error}). Copy or export it again") from error
     if frames > 1:
         raise DataError(f"{name}: holds {frames} images. Give one image a file")
-    sixteen_bits = any(
-        ";16" in str(tile[3]) for tile in getattr(image, "tile", ())
-    )  # Pillow makes eight of them
+    if image.mode in ("RGB", "RGBA") and _is_deep(image):
+        return _of_sixteen_bits(image, name, given_white)
     if image.mode == "P":
         decode(image, path)  # whose errors have the file's name
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -111,53 +118,69 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
         decode(image, path)
         image = image.convert("RGBA")  # one colour stands for no pixel
     if image.mode == "RGB":
-        pixels = decode(image, path)
-    elif image.mode == "RGBA":
-        pixels = colours.on_white(decode(image, path))
-    else:
+        return decode(image, path), white.unused(given_white)
+    if image.mode != "RGBA":
         raise colours.refuse(name, MODES.get(image.mode, f"of Pillow mode {image.mode}"))
-    if sixteen_bits:
-        colours.check_sixteen_bits(pixels, name)
-    return pixels
+    return _on_white(decode(image, path), white.unused(given_white))
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether an image that is not loaded yet has 16 bits a channel, of which Pillow makes eight."""
+    for codec, _, _, options in getattr(image, "tile", ()):
+        values = options if isinstance(options, tuple) else (options,)
+        if any(isinstance(value, str) and value.startswith("RGB") and ";16" in value for value in values):
+            return True
+        if codec == "SGI16" or (codec.startswith("ppm") and values[-1] not in ("RGB", 255)):
+            return True
+        if codec == "jpeg2k":
+            return _jpeg2000_bits(image) > 8
+    return False
+
+
+def _jpeg2000_bits(image: Any) -> int:
+    """Bits a channel of a JPEG 2000 file: its image header, or the marker of its size, says them."""
+    image.fp.seek(0)
+    start = image.fp.read(2**16)
+    for mark, offset in ((b"ihdr", 14), (b"\xff\x51", 40)):
+        place = start.find(mark)
+        if 0 <= place < len(start) - offset:
+            return (start[place + offset] & 0x7F) + 1
+    return 8
+
+
+def _of_sixteen_bits(
+    image: Any, name: str, given_white: int | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """`_pixels` of a PNG; other formats are refused, since Pillow drops half of the bits."""
+    if image.format != "PNG":
+        raise DataError(
+            f"{name}: has more than 8 bits a channel, which are read from PNG and TIFF files only, and here "
+            f"not from {image.format}. Save it as PNG; in Python give a TIFF by its path"
+        )
+    import imagecodecs  # which most images do without
+
+    image.fp.seek(0)
+    try:
+        deep = imagecodecs.png_decode(image.fp.read())
+    except Exception as error:  # imagecodecs raises errors of many types on damaged files
+        raise DataError(f"{name}: truncated or damaged ({error}). Download or export it again") from error
+    colour, alpha = deep[..., :3], deep[..., 3:]
+    sample = colour if not alpha.size else colour[alpha[..., 0] > white.RANGE // 2]
+    sample = sample.reshape(-1, 3)
+    value, note = white.find(sample[:: -(-len(sample) // white.SAMPLE_PIXELS) or 1], name, given_white)
+    pixels = colours.to_eight_bits(colour, value)
+    if not alpha.size:
+        return pixels, (note,)
+    return _on_white(np.concatenate([pixels, colours.to_eight_bits(alpha)], axis=-1), (note,))
+
+
+def _on_white(pixels: NDArray[np.uint8], notes: tuple[str, ...]) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    opaque = bool((pixels[..., 3] == 255).all())
+    return colours.on_white(pixels), notes if opaque else (*notes, colours.ON_WHITE)
 
 
 def _resolution(image: Image.Image, name: str) -> Resolution:
-    if isinstance(image, TiffImageFile):
-        return _tiff_resolution(image, name)
     dots, kind = image.info.get("dpi"), image.format or "image"
     if not dots:
         return Resolution(None, "no resolution in the file")
     return resolution.of_dots(float(dots[0]), float(dots[1]), f"{kind} dots an inch", name)
-
-
-def _tiff_resolution(image: TiffImageFile, name: str) -> Resolution:
-    """As `tiff_file` reads it, which needs more than Pillow."""
-    description = _utf8(image.tag_v2.get(IMAGEDESCRIPTION, ""))
-    if description.strip().endswith("OME>"):
-        return resolution.of_ome(description, name)
-    unit = re.search(r"^unit=(.*)$", description, re.MULTILINE) if description.startswith("ImageJ=") else None
-    return resolution.of_tiff(
-        (_number(image.tag_v2.get(X_RESOLUTION)), _number(image.tag_v2.get(Y_RESOLUTION))),
-        int(_number(image.tag_v2.get(RESOLUTION_UNIT, 1))),
-        unit[1] if unit else "",
-        name,
-    )
-
-
-def _utf8(text: object) -> str:
-    """A tag's text, which Pillow takes for Latin 1: OME's µ has two bytes."""
-    if not isinstance(text, str):
-        return ""
-    try:
-        return text.encode("latin-1").decode("utf-8")
-    except UnicodeError:
-        return text
-
-
-def _number(value: object) -> float:
-    """Of a tag; 0 where it is none, or a ratio to 0."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ZeroDivisionError):
-        return 0.0
-    return number if math.isfinite(number) else 0.0

@@ -7,7 +7,7 @@ import openslide
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import colours, resolution
+from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
 
@@ -26,7 +26,11 @@ def series(path: Path) -> str | None:
 
 
 class OpenSlideReader:
-    """A slide in any format OpenSlide knows.
+    """A slide in any format OpenSlide knows. Its pixels have 8 bits a channel, and lie as in QuPath.
+
+    Args:
+      path: of the file.
+      given_white: of 16 bits; it does not count here, and a note says so.
 
     Raises:
       DataError: it is damaged, or files that belong to it are missing.
@@ -34,8 +38,9 @@ class OpenSlideReader:
 
     is_slide = True
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, given_white: int | None = None):
         self._name = str(path)
+        self.notes = white.unused(given_white)
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:

@@ -38,11 +38,13 @@ class Reader(Protocol):
       levels: the base first, then ever coarser ones.
       resolution: of the base level.
       is_slide: made by a slide scanner, so that a resolution is part of it.
+      notes: what was done about its pixels, or left undone, that a user should be told; without its name.
     """
 
     levels: tuple[Level, ...]
     resolution: Resolution
     is_slide: bool
+    notes: tuple[str, ...]
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """uint8 [height, width, 3] RGB of a rectangle within the level; from any thread."""

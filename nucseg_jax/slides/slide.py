@@ -2,16 +2,17 @@
 
 import math
 import os
+from contextlib import closing
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
-from nucseg_jax.slides import colours, resolution
-from nucseg_jax.slides.image_file import ArrayReader, read_image_file, reader_of_image
+from nucseg_jax.slides import colours, resolution, white
+from nucseg_jax.slides.image_file import MOST_PIXELS, ArrayReader, read_image_file, reader_of_image
 from nucseg_jax.slides.reader import Reader, Resolution
 
 SUFFIXES = (
@@ -36,12 +37,13 @@ class Slide:
       mpp: µm a base pixel; None for an image that does not say.
       mpp_source: where the resolution came from, or why there is none.
       is_slide: made by a scanner, or with a pyramid.
+      notes: what was done about its pixels, or left undone, that a user should be told.
     """
 
     def __init__(self, path: Path, reader: Reader, found: Resolution):
         self.path = path
         self.mpp, self.mpp_source = found
-        self.is_slide = reader.is_slide
+        self.is_slide, self.notes = reader.is_slide, reader.notes
         self._reader = reader
         base = reader.levels[0]
         self.size = base.height, base.width
@@ -140,8 +142,26 @@ class Slide:
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
 
 
+class WholeImage(NamedTuple):
+    """All pixels of a file.
+
+    Attributes:
+      pixels: uint8 [H, W, 3] RGB.
+      resolution: what the file says; not held against what a microscope can have.
+      notes: as of `Slide`.
+    """
+
+    pixels: NDArray[np.uint8]
+    resolution: Resolution
+    notes: tuple[str, ...]
+
+
 def open_slide(
-    path: str | os.PathLike[str], mpp: float | None = None, *, assumed_mpp: float | None = None
+    path: str | os.PathLike[str],
+    mpp: float | None = None,
+    *,
+    assumed_mpp: float | None = None,
+    white: int | None = None,
 ) -> Slide:
     """Open a slide or an image.
 
@@ -149,22 +169,18 @@ def open_slide(
       path: of the file; for MRXS and VMS the one beside their folder, for DICOM any of a series.
       mpp: µm a base pixel, whatever the file says.
       assumed_mpp: the same for an image that does not say; never for a scanner's slide.
+      white: the value that is white in 16 bits a channel; None: see `white.find`.
 
     Raises:
-      UserError: `mpp` is out of `resolution`'s range.
-      DataError: there is no such file; it cannot be read; its pixels are of a kind that is refused; its
-        resolution is out of range; it is a slide, or a TIFF with a pyramid, without a resolution.
+      UserError: `mpp` is out of `resolution`'s range, `white` out of that of 16 bits.
+      DataError: there is no such file; it cannot be read; its pixels are of a kind that is refused, or have
+        16 bits whose white is not known; its resolution is out of range; it is a slide, or a TIFF with a
+        pyramid, without a resolution.
     """
     path = Path(path)
     if mpp is not None:
         resolution.check_given(mpp)
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
-    if not path.is_file():
-        raise DataError(f"{path}: is no file")
-    reader = _reader(path)
+    reader = _reader(path, white)
     try:
         return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
     except UserError:
@@ -172,8 +188,35 @@ def open_slide(
         raise
 
 
-def slide_of_image(image: Image.Image, mpp: float, *, source: str = "given") -> Slide:
-    """An image of Pillow as a slide.
+def read_image(
+    path: str | os.PathLike[str], *, white: int | None = None, most_pixels: int = MOST_PIXELS
+) -> WholeImage:
+    """Read a file whole, at its base level, with the pixels that `open_slide` gives.
+
+    Args:
+      path: of an image, or of a slide that fits into memory.
+      white: as of `open_slide`.
+      most_pixels: that are read.
+
+    Raises:
+      UserError: `white` is out of range.
+      DataError: as `open_slide`, whatever the resolution; or the image has more than `most_pixels`.
+    """
+    path = Path(path)
+    with closing(_reader(path, white)) as reader:
+        height, width = reader.levels[0].height, reader.levels[0].width
+        if height * width > most_pixels:
+            raise DataError(
+                f"{path}: {height}×{width} pixels are more than can be read whole ({most_pixels:,}). Cut the "
+                "regions that are meant into files of their own"
+            )
+        return WholeImage(reader.read(0, 0, 0, height, width), reader.resolution, reader.notes)
+
+
+def slide_of_image(
+    image: Image.Image, mpp: float, *, source: str = "given", white: int | None = None
+) -> Slide:
+    """An image of Pillow as a slide: the pixels that `np.asarray` gives, of TIFFs as Pillow turns them.
 
     Its dots an inch do not count: Pillow keeps those of the file when it changes the size. Of an image that
     has been loaded already it is not known whether its file had 16 bits.
@@ -182,12 +225,13 @@ def slide_of_image(image: Image.Image, mpp: float, *, source: str = "given") -> 
       image: of a kind that `open_slide` takes.
       mpp: µm a pixel.
       source: how that is known.
+      white: as of `open_slide`.
 
     Raises:
       DataError: it is no colour image, or too large.
     """
-    path = Path(getattr(image, "filename", "") or "image")
-    return Slide(path, reader_of_image(image, path), Resolution(mpp, source))
+    path, found = Path(getattr(image, "filename", "") or "image"), Resolution(mpp, source)
+    return Slide(path, reader_of_image(image, path, found, given_white=white), found)
 
 
 def slide_of_array(
@@ -210,16 +254,24 @@ def series(path: Path) -> str | None:
     return openslide_file.series(path)
 
 
-def _reader(path: Path) -> Reader:
+def _reader(path: Path, given_white: int | None) -> Reader:
     from nucseg_jax.slides import openslide_file, tiff_file
 
+    if given_white is not None:
+        white.check_given(given_white)
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
+    if not path.is_file():
+        raise DataError(f"{path}: is no file")
     if openslide_file.is_slide(path):
-        return openslide_file.OpenSlideReader(path)
+        return openslide_file.OpenSlideReader(path, given_white)
     with open(path, "rb") as file:
         start = file.read(4)
     if start in _TIFF_STARTS:
-        return tiff_file.TiffReader(path)
-    return read_image_file(path)
+        return tiff_file.TiffReader(path, given_white=given_white)
+    return read_image_file(path, given_white=given_white)
 
 
 def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:

@@ -1,5 +1,6 @@
 """TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
 
+import math
 import operator
 import threading
 from collections import OrderedDict
@@ -11,7 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import colours, resolution
+from nucseg_jax.io.images import ORIENTATION
+from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
 CACHE_BYTES = 128 * 2**20
@@ -19,6 +21,9 @@ CACHE_BYTES = 128 * 2**20
 
 MOST_PIECE_BYTES = 2**30
 """Of a tile or strip, which is decoded whole."""
+
+_SAMPLED_PIECES, _SAMPLED_BYTES = 64, 2**29
+"""Of a level, that white is looked for in: the most, and of large ones no more than about so much in all."""
 
 _DECODERS = 64  # pieces that may be decoded at once
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
@@ -33,13 +38,19 @@ class TiffReader:
       path: of the file.
       cache_bytes: of decoded pieces that are kept; the last one always is.
       most_piece_bytes: of a piece that is decoded.
+      given_white: the value that is white in 16 bits; None: `white.find` looks for it. All levels have one.
 
     Raises:
-      DataError: it cannot be read, is no colour image, or lies in one huge piece.
+      DataError: it cannot be read, is no colour image, or lies in one huge piece; or see `white.find`.
     """
 
     def __init__(
-        self, path: Path, *, cache_bytes: int = CACHE_BYTES, most_piece_bytes: int = MOST_PIECE_BYTES
+        self,
+        path: Path,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        most_piece_bytes: int = MOST_PIECE_BYTES,
+        given_white: int | None = None,
     ):
         self._name = str(path)
         self._cache_bytes, self._most_piece_bytes = cache_bytes, most_piece_bytes
@@ -64,8 +75,8 @@ class TiffReader:
             self._lock = threading.Lock()
             self._decoding = tuple(threading.Lock() for _ in range(_DECODERS))
             self.resolution = self._resolution(base)
-            if base.dtype == np.uint16:
-                self._check_range()
+            self._white, self.notes = self._find_white(given_white)
+            self.notes += self._other_notes(base)
         except Exception:
             self._file.close()
             raise
@@ -106,19 +117,25 @@ class TiffReader:
             return piece
 
     def _decoded(self, page: Any, index: int) -> NDArray[np.uint8]:
+        pixels = self._stored(page, index)
+        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            return _palette(page)[pixels[..., 0]]
+        colour = np.ascontiguousarray(colours.to_eight_bits(pixels[..., :3], self._white))
+        alpha = _alpha(page)
+        if not alpha:
+            return colour
+        opacity = colours.to_eight_bits(pixels[..., 3:])
+        return colours.on_white(
+            np.concatenate([colour, opacity], axis=-1), premultiplied=alpha == _ASSOCIATED_ALPHA
+        )
+
+    def _stored(self, page: Any, index: int) -> NDArray[Any]:
+        """[rows, columns, samples] of a piece as stored, of all its planes."""
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             count = len(page.dataoffsets) // page.samplesperpixel
             planes = [self._segment(page, index + plane * count) for plane in range(page.samplesperpixel)]
-            pixels = np.concatenate(planes, axis=-1)
-        else:
-            pixels = self._segment(page, index)
-        if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            return _palette(page)[pixels[..., 0]]
-        eight_bits = colours.to_eight_bits(pixels)
-        kind = next(iter(page.extrasamples or ()), 0)
-        if eight_bits.shape[-1] == 3 or kind not in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA):
-            return np.ascontiguousarray(eight_bits[..., :3])  # a fourth sample of no kind is no transparency
-        return colours.on_white(eight_bits, premultiplied=kind == _ASSOCIATED_ALPHA)
+            return np.concatenate(planes, axis=-1)
+        return self._segment(page, index)
 
     def _segment(self, page: Any, index: int) -> NDArray[Any]:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
@@ -200,13 +217,33 @@ class TiffReader:
         stored = self._file.filehandle.read(self._file.tiff.offsetsize)
         return int.from_bytes(stored, "little" if self._file.byteorder == "<" else "big")
 
-    def _check_range(self) -> None:
-        """Refuse 12 bits in 16: looks at the middle of the coarsest level."""
-        height, width, _ = self.levels[-1]
-        sides = min(height, 1024), min(width, 1024)
-        top, left = (height - sides[0]) // 2, (width - sides[1]) // 2
-        sample = self.read(len(self.levels) - 1, top, left, *sides)
-        colours.check_sixteen_bits(sample, self._name)
+    def _find_white(self, given: int | None) -> tuple[int, tuple[str, ...]]:
+        """The value that is white, by the coarsest level, and what is said of that."""
+        page = self._pages[-1]
+        if page.dtype != np.uint16 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            return white.RANGE, white.unused(given)
+        rows, columns = _piece_size(page)
+        across, down = -(-page.imagewidth // columns), -(-page.imagelength // rows)
+        piece_bytes = rows * columns * page.samplesperpixel * page.dtype.itemsize
+        most = min(_SAMPLED_PIECES, max(4, _SAMPLED_BYTES // piece_bytes))
+        chosen = _evenly_spaced(down, across, most)
+        share = -(-len(chosen) * rows * columns // white.SAMPLE_PIXELS)
+        sample = []
+        for row, column in chosen:
+            pixels = self._stored(page, row * across + column)
+            pixels = pixels[: page.imagelength - row * rows, : page.imagewidth - column * columns]
+            pixels = pixels.reshape(-1, page.samplesperpixel)[::share]
+            if _alpha(page):
+                pixels = pixels[pixels[:, 3] > white.RANGE // 2]
+            sample.append(pixels[:, :3])
+        value, note = white.find(np.concatenate(sample), self._name, given)
+        return value, (note,)
+
+    def _other_notes(self, page: Any) -> tuple[str, ...]:
+        notes = colours.orientation_note(page.tags.valueof(ORIENTATION))
+        if _alpha(page):
+            return (*notes, colours.ON_WHITE)
+        return (*notes, "a fourth channel of no kind is left out") if page.samplesperpixel > 3 else notes
 
     def _resolution(self, page: Any) -> Resolution:
         if self._file.is_ome and self._file.ome_metadata:
@@ -228,6 +265,23 @@ def _piece_size(page: Any) -> tuple[int, int]:
     if page.is_tiled:
         return page.tilelength, page.tilewidth
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def _evenly_spaced(down: int, across: int, most: int) -> list[tuple[int, int]]:
+    """(row, column) of at most so many pieces of a grid, all over it."""
+    columns = min(across, math.isqrt(most))
+    rows = min(down, most // columns)
+    return [
+        ((2 * i + 1) * down // (2 * rows), (2 * j + 1) * across // (2 * columns))
+        for i in range(rows)
+        for j in range(columns)
+    ]
+
+
+def _alpha(page: Any) -> int:
+    """The kind of transparency of a fourth sample; 0 where there is none, or it is none."""
+    kind = next(iter(page.extrasamples or ()), 0)
+    return kind if page.samplesperpixel == 4 and kind in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA) else 0
 
 
 def _palette(page: Any) -> NDArray[np.uint8]:

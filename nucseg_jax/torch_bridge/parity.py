@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from PIL import Image, UnidentifiedImageError
 
 from nucseg_jax.errors import MissingExtraError, UserError
 
@@ -20,6 +19,7 @@ except ImportError as error:
     raise MissingExtraError("torch", error) from error
 
 from nucseg_jax.models import create_model
+from nucseg_jax.slides import read_image
 from nucseg_jax.torch_bridge.calibration import calibrate, weaken_residuals
 from nucseg_jax.torch_bridge.checkpoints import read_state_dict
 from nucseg_jax.torch_bridge.networks import create_torch_network
@@ -138,17 +138,14 @@ def read_images(paths: Sequence[Path]) -> np.ndarray:
     """RGB images of one size → float32[B,H,W,3] in [0, 1].
 
     Raises:
-      UserError: a file that is no image, or images of several sizes.
+      UserError: a file that is no RGB image, or images of several sizes.
     """
     images = []
     for path in paths:
-        try:
-            with Image.open(path) as image:
-                if image.mode not in ("RGB", "RGBA", "L", "P"):
-                    raise UserError(f"{path} has pixels of mode {image.mode}: 8-bit RGB or grey is needed")
-                images.append(np.asarray(image.convert("RGB"), np.float32) / 255.0)
-        except (OSError, UnidentifiedImageError) as error:
-            raise UserError(f"cannot read the image {path}: {error}") from error
+        pixels, _, notes = read_image(path)
+        for note in notes:
+            print(f"{path}: {note}")
+        images.append(pixels.astype(np.float32) / 255.0)
     if len({image.shape for image in images}) > 1:
         raise UserError(f"images of one size are needed, got {[image.shape[:2] for image in images]}")
     return np.stack(images)

@@ -37,7 +37,7 @@ IDS = ["TCGA-1", "TCGA-2", "TCGA-3"]
 WITH_TARGET = manifest_of(IDS, target="TCGA-2")
 
 
-def planned(source, manifest=None, *, stain="none", backend="jax", size=None, mpp=None):
+def planned(source, manifest=None, *, stain="none", backend="jax", size=None, mpp=None, white=None):
     """The preparation of the manifest's images, by default all three; the cache lies beside the source."""
     return prepare.plan(
         manifest or manifest_of(IDS),
@@ -48,6 +48,7 @@ def planned(source, manifest=None, *, stain="none", backend="jax", size=None, mp
         size=size,
         cache=source.parent / "cache",
         mpp=mpp,
+        white=white,
     )
 
 

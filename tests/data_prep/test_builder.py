@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -130,6 +131,27 @@ def test_another_resolution_needs_overwrite(even_source, out, capsys):
     assert "already prepared with another mpp" in message and "--overwrite" in message
 
 
+def test_what_was_done_about_pixels_is_told_and_recorded(source, tmp_path, capsys):
+    """White of 16 bits is part of what was asked for."""
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    twelve = np.round(image_of("a") / 255 * 4095).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(imagecodecs.png_encode(twelve))
+    options = ("--test", "b", "--white", "4095")
+    prepare(tmp_path, tmp_path / "out", *options)
+    printed = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith("  a: 16 bits a channel, brightest pixels 4,0")]
+    assert line.endswith("white is 4,095, as given")
+    builder, train = read(tmp_path / "out", "mine_none", "train")
+    np.testing.assert_array_equal(train["a"]["image"], image_of("a"))
+    assert builder.info.metadata["white"] == 4095
+    assert builder.info.metadata["image_notes"]["a"] == [line.removeprefix("  a: ")]
+    prepare(tmp_path, tmp_path / "out", *options)
+    assert "nothing to do" in capsys.readouterr().out
+    arguments = ("--source", tmp_path, "--out", tmp_path / "out", "--name", "mine", "--test", "b")
+    assert "another white" in failure(capsys, folder.main, *arguments, "--white", "4000")
+
+
 def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
     path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
@@ -219,6 +241,7 @@ def test_a_manifest_names_images_and_splits(source, tmp_path):
         (("--test", "a", "--size", "0"), "'--size': Input should be greater than or equal to 1, got '0'"),
         (("--test", "a", "--name", "a/b"), "is no name"),
         (("--test", "a", "--mpp", "25"), "--mpp 25: is not within"),
+        (("--test", "a", "--white", "0"), "--white 0: is not within 1 … 65535"),
         (("--test", "a", "--size", "64"), "c.png: is 60 pixels wide"),
     ],
 )

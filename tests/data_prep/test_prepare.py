@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from data_prep import prepare
@@ -100,3 +101,41 @@ def test_stain_needs_a_target(source):
 def test_no_tensorflow_in_these_steps():
     code = "import sys, data_prep.prepare; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- images are read as prediction reads them ---
+
+
+def image_path(source, number):
+    return source / "Tissue Images" / f"TCGA-{number}.tif"
+
+
+def test_an_orientation_turns_neither_image_nor_labels(source):
+    Image.fromarray(tissue(1)).save(image_path(source, 1), tiffinfo={274: 6})
+    preparation = planned(source)
+    (example,) = preparation.examples("test")
+    np.testing.assert_array_equal(example.original_image, tissue(1))
+    assert (example.original_label_map[4:10, 4:10] == 1).all()
+    assert list(preparation.notes) == ["TCGA-1"]
+    (note,) = preparation.notes["TCGA-1"]
+    assert note.startswith("orientation tag 6 is not applied")
+
+
+def test_several_images_in_a_file_are_refused(source):
+    tifffile.imwrite(image_path(source, 1), np.stack([tissue(1), tissue(4)]), photometric="rgb")
+    with pytest.raises(DataError, match=r"TCGA-1\.tif: is a TIFF with 2 images"):
+        planned(source)
+
+
+def test_sixteen_bits_by_the_white_that_is_given(source):
+    pink = np.minimum(tissue(1), np.array((240, 180, 205), np.uint8))  # no glass
+    twelve = np.round(pink / 255 * 4095).astype(np.uint16)
+    tifffile.imwrite(image_path(source, 1), twelve, photometric="rgb")
+    with pytest.raises(DataError, match=r"TCGA-1\.tif: 16 bits .*\(6%\), and no glass shows.*--white"):
+        planned(source)
+    preparation = planned(source, white=4095)
+    (example,) = preparation.examples("test")
+    np.testing.assert_array_equal(example.original_image, pink)
+    assert preparation.sha256["TCGA-1"] == pixel_sha256(pink)
+    assert preparation.notes["TCGA-1"][0].endswith("white is 4,095, as given")
+    assert preparation.notes["TCGA-2"] == ("8 bits a channel, so --white 4095 does not count",)

@@ -53,3 +53,11 @@ def test_two_files_of_one_id(source):
 def test_no_such_folder(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
         sources.scan(tmp_path / "absent")
+
+
+def test_images_of_all_formats_that_are_read(tmp_path):
+    """A scanner's small slides with their ImageScope annotations, too."""
+    for name in ("a.svs", "a.xml", "b.JPG", "b_label.png"):
+        (tmp_path / name).touch()
+    pairs = sources.scan(tmp_path).pairs(["a", "b"])
+    assert [pair.image.name for pair in pairs.values()] == ["a.svs", "b.JPG"]

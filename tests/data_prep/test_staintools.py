@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep import synthetic
-from nucseg_jax.io.images import read_image
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS
 
 staintools = pytest.importorskip("staintools")
@@ -50,5 +50,7 @@ def test_drawn_tissue(name: str, organ: str) -> None:
 @pytest.mark.skipif(not MONUSEG.exists(), reason=f"no {MONUSEG}")
 @both_methods
 def test_real_tissue(name: str) -> None:
-    images = (read_image(MONUSEG / f"{case}-01Z-00-DX1.tif") for case in ("TCGA-B0-5698", "TCGA-AR-A1AS"))
+    images = (
+        read_image(MONUSEG / f"{case}-01Z-00-DX1.tif").pixels for case in ("TCGA-B0-5698", "TCGA-AR-A1AS")
+    )
     check(name, *images)

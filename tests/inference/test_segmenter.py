@@ -8,6 +8,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import imagecodecs
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -158,6 +159,20 @@ def test_arrays_of_other_kinds_that_cannot_be_mistaken() -> None:
     expected = segmenter()(image, MPP)
     for same in (jnp.asarray(image), image / 255, (image / 255).astype(np.float32)):
         np.testing.assert_array_equal(segmenter()(same, MPP), expected)
+
+
+def test_sixteen_bits_are_converted_which_is_said(tmp_path: Path) -> None:
+    image = tissue(100, 120, 12)
+    path = tmp_path / "deep.png"
+    path.write_bytes(imagecodecs.png_encode(np.round(image / 255 * 4095).astype(np.uint16)))
+    with pytest.raises(UserError, match=r"deep\.png: 16 bits .*white= in Python"):
+        segmenter()(path, MPP)
+    for deep in (path, Image.open(path)):
+        with pytest.warns(UserWarning, match=r"deep\.png: 16 bits a channel, .* white is 4,095, as given"):
+            found = segmenter()(deep, MPP, white=4095)
+        np.testing.assert_array_equal(found, segmenter()(image, MPP))
+    with pytest.raises(ValueError, match="an array is uint8, of which 255 is white"):
+        segmenter()(image, MPP, white=4095)
 
 
 @pytest.mark.parametrize(

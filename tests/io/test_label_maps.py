@@ -106,3 +106,41 @@ def test_a_nucleus_may_have_a_few_pieces(tmp_path, numbers):
     labels[0, 0] = 7  # a crumb
     path = save_labels(tmp_path / "a.png", labels)
     np.testing.assert_array_equal(read_label_map(path, labels.shape), labels)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_label_map_that_some_programs_turn(tmp_path, name):
+    """It would be turned and its image not, or the reverse; of a square nobody would notice."""
+    path, labels = tmp_path / name, np.eye(4, dtype=np.uint16)
+    for orientation in (1, 6):
+        if path.suffix == ".tif":
+            tifffile.imwrite(path, labels, extratags=[(274, 3, 1, orientation, True)])
+        else:
+            exif = Image.Exif()
+            exif[274] = orientation
+            Image.fromarray(labels).save(path, exif=exif)
+        if orientation == 1:
+            np.testing.assert_array_equal(read_label_map(path, (4, 4)), labels)
+    with pytest.raises(DataError, match=rf"{name}: has orientation tag 6, .* without the tag"):
+        read_label_map(path, (4, 4))
+
+
+def test_several_label_maps_in_a_file(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for side in (4, 3):  # images of one size are one series of pages
+            writer.write(np.ones((side, side), np.uint16), metadata=None)
+    tifffile.imwrite(tmp_path / "b.tif", np.ones((2, 4, 4), np.uint16), photometric="minisblack")
+    frames = [Image.fromarray(np.full((4, 4), value, np.uint8)) for value in (1, 2)]
+    frames[0].save(tmp_path / "c.png", save_all=True, append_images=frames[1:])
+    for name in ("a.tif", "b.tif", "c.png"):
+        with pytest.raises(DataError, match=f"{name}: holds 2 images, but a label map is one"):
+            read_label_map(tmp_path / name, (4, 4))
+
+
+def test_a_label_map_with_a_pyramid(tmp_path):
+    """As `nucseg predict` writes them: smaller copies are no maps of their own."""
+    labels = np.repeat(np.repeat(np.arange(16, dtype=np.int32).reshape(4, 4), 16, 0), 16, 1)
+    with tifffile.TiffWriter(tmp_path / "a.tif", ome=True) as writer:
+        writer.write(labels, tile=(32, 32), subifds=1)
+        writer.write(labels[::2, ::2], tile=(32, 32), subfiletype=1)
+    np.testing.assert_array_equal(read_label_map(tmp_path / "a.tif", (64, 64)), labels)

@@ -207,7 +207,7 @@ def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.Capt
     printed = capsys.readouterr().out
     assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
     assert nucseg(["compare", "--model", "unet", *options, "--images", str(unet[1])]) == 2
-    assert "cannot read the image" in capsys.readouterr().err
+    assert "is neither an image nor a slide" in capsys.readouterr().err
 
 
 def test_the_packaged_efficientnet_is_taken_over_exactly() -> None:

@@ -93,6 +93,27 @@ def test_slides_and_images_one_of_which_is_broken(
     assert json.loads((out / "a" / "summary.json").read_text())["slide"]["mpp"] == 0.5
 
 
+def test_what_is_done_about_pixels_is_said_and_stands_in_the_summary(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = np.round(tissue() / 255 * 40632).astype(np.uint16)  # no glass, at 62 % of the range
+    tags = {"resolution": (10000 / MPP, 10000 / MPP), "resolutionunit": "CENTIMETER"}
+    turned = [(274, 3, 1, 6, True)]
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", tile=(32, 32), extratags=turned, **tags)
+    out = tmp_path / "out"
+    assert predict(run, out, tmp_path / "a.tif") == 1
+    assert "a.tif: 16 bits a channel, brightest pixels 35,852 of 65,535 (55%)" in capsys.readouterr().err
+    assert predict(run, out, tmp_path / "a.tif", "--white", "40632") == 0
+    printed = capsys.readouterr().out
+    notes = json.loads((out / "a" / "summary.json").read_text())["config"]["notes"]
+    assert notes[0].endswith("white is 40,632, as given") and notes[1].startswith("orientation tag 6")
+    assert all(f"{tmp_path / 'a.tif'}: {note}\n" in printed for note in notes)
+    found = tifffile.imread(out / "a" / "labels.tif")
+    np.testing.assert_array_equal(found, Segmenter.load(run)(tissue(), MPP))
+    assert predict(run, out, tmp_path / "a.tif", "--white", "45000") == 2
+    assert "white 40632 and not 45000" in capsys.readouterr().err
+
+
 def test_a_failure_that_nobody_foresaw(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,6 +155,7 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
     [
         ([], "no slide is named"),
         (["a.tif", "--mpp", "3"], "--mpp 3: is not within"),
+        (["a.tif", "--white", "70000"], "--white 70000: is not within 1 … 65535"),
         (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
         (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
         (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),

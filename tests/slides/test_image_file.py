@@ -2,23 +2,44 @@
 
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 import pytest
 from PIL import Image
 
 from nucseg_jax.errors import DataError
+from nucseg_jax.slides import read_image
 from tests.slides.pictures import opened, picture
 
 
-def test_several_images_in_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [opened, read_image])
+def test_several_images_in_a_file(tmp_path: Path, read) -> None:
     frames = [Image.fromarray(picture()), Image.fromarray(255 - picture())]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match="holds 2 images"):
-        opened(tmp_path / "a.png")
+        read(tmp_path / "a.png")
 
 
-def test_orientation_and_other_pages_are_left_alone(tmp_path: Path) -> None:
-    """Coordinates are those of the file's pixels, as other tools count them."""
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by a quarter
-    Image.fromarray(picture()).save(tmp_path / "a.png", exif=exif)
-    assert opened(tmp_path / "a.png").shape == (90, 130, 3)
+@pytest.mark.parametrize("name", ["a.ppm", "a.jp2", "a.j2k"])
+def test_sixteen_bits_of_other_formats_than_png_are_refused(tmp_path: Path, name: str) -> None:
+    """Pillow would drop half of the bits."""
+    deep = picture().astype(np.uint16) * 16
+    path = tmp_path / name
+    if path.suffix == ".ppm":
+        path.write_bytes(b"P6 130 90 65535\n" + deep.astype(">u2").tobytes())
+    else:
+        path.write_bytes(imagecodecs.jpeg2k_encode(deep, level=0, codecformat=name[2:]))
+    with pytest.raises(DataError, match=rf"{name}: has more than 8 bits .* Save it as PNG"):
+        opened(path)
+
+
+@pytest.mark.parametrize("name", ["a.ppm", "a.jp2"])
+def test_eight_bits_of_these_formats_are_read(tmp_path: Path, name: str) -> None:
+    Image.fromarray(picture()).save(tmp_path / name)
+    assert read_image(tmp_path / name).notes == ()
+    np.testing.assert_array_equal(opened(tmp_path / name), picture())
+
+
+def test_metadata_that_are_damaged_do_not_matter(tmp_path: Path) -> None:
+    Image.fromarray(picture()).save(tmp_path / "a.png", exif=b"Exif\0\0nonsense")
+    assert read_image(tmp_path / "a.png").notes == ()

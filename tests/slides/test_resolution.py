@@ -8,9 +8,7 @@ import tifffile
 from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import open_slide, resolution
-from nucseg_jax.slides.image_file import read_resolution
-from nucseg_jax.slides.tiff_file import TiffReader
+from nucseg_jax.slides import open_slide, read_image, resolution
 from tests.slides.pictures import picture, tiled
 
 
@@ -26,33 +24,32 @@ def ome(side: float, unit: str) -> dict[str, Any]:
     return {"ome": True, "metadata": {"axes": "YXS", **sizes, **units}}
 
 
-STATED: dict[str, dict[str, Any]] = {
-    "centimetres.tif": {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"},
-    "inches.tif": {"resolution": (50800, 50800), "resolutionunit": "INCH"},
-    "ome.tif": ome(0.5, "µm"),
-    "ome_nm.tif": ome(500, "nm"),
-    "imagej.tif": {
-        "resolution": (2, 2),
-        "resolutionunit": "NONE",
-        "description": "ImageJ=1.54f\nunit=micron\n",
-        "metadata": None,
-    },
-    "no_unit.tif": {"resolution": (20000, 20000), "resolutionunit": "NONE"},
-    "printer.tif": {"resolution": (300, 300), "resolutionunit": "INCH"},
-    "none.tif": {},
+IMAGEJ = {
+    "resolution": (2, 2),
+    "resolutionunit": "NONE",
+    "description": "ImageJ=1.54f\nunit=micron\n",
+    "metadata": None,
 }
+TAGS = "TIFF resolution tags"
 
 
-@pytest.mark.parametrize("name", STATED)
-def test_pillow_alone_reads_the_same_resolution(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    tifffile.imwrite(path, picture(), photometric="rgb", **STATED[name])
-    reader = TiffReader(path)
-    reader.close()
-    found = read_resolution(path)
-    expected = None if name in ("no_unit.tif", "printer.tif", "none.tif") else pytest.approx(0.5)
-    assert found.mpp == expected and found.source == reader.resolution.source
-    assert found.mpp == pytest.approx(reader.resolution.mpp)
+@pytest.mark.parametrize(
+    ("options", "mpp", "source"),
+    [
+        ({"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}, 0.5, TAGS),
+        ({"resolution": (50800, 50800), "resolutionunit": "INCH"}, 0.5, TAGS),
+        (ome(0.5, "µm"), 0.5, "OME PhysicalSize"),
+        (ome(500, "nm"), 0.5, "OME PhysicalSize"),
+        (IMAGEJ, 0.5, "ImageJ metadata"),
+        ({"resolution": (20000, 20000), "resolutionunit": "NONE"}, None, "its resolution tags have no unit"),
+        ({"resolution": (300, 300), "resolutionunit": "INCH"}, None, "300 dots an inch is for screens and"),
+        ({}, None, "its resolution tags have no unit"),
+    ],
+)
+def test_tags_of_tiffs(tmp_path: Path, options: dict[str, Any], mpp: float | None, source: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", picture(), photometric="rgb", **options)
+    found = read_image(tmp_path / "a.tif").resolution
+    assert found.mpp == (None if mpp is None else pytest.approx(mpp)) and found.source.startswith(source)
 
 
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:

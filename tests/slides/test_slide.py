@@ -45,6 +45,7 @@ class LevelsAlone:
     levels = (Level(256, 192, 1), Level(128, 96, 2), Level(64, 48, 4))
     resolution = Resolution(0.5, "test")
     is_slide = True
+    notes: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.read_levels: list[int] = []

@@ -4,15 +4,16 @@ import os
 import subprocess
 import sys
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 
 from nucseg_jax.cli import main
 from nucseg_jax.io import files
-from nucseg_jax.io.images import read_image
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
-from tests.stain.command.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
+from tests.recolour.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
 
 # --- what is written ---
 
@@ -25,7 +26,7 @@ def test_a_folder(tiles, target, out, capsys):
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
     normalizer = VahadaneNormalizer().fit(tissue(0))
     for name, image in (("a.png", tissue(1, BLUER)), ("b.tif", tissue(2, REDDER))):
-        np.testing.assert_array_equal(read_image(out / name), normalizer.transform(image))
+        np.testing.assert_array_equal(read_image(out / name).pixels, normalizer.transform(image))
     for name, kind in (("a.png", "PNG"), ("b.tif", "TIFF")):
         with Image.open(out / name) as image:
             assert image.format == kind
@@ -36,19 +37,19 @@ def test_other_methods(tiles, target, out, tmp_path, method):
     assert run(tiles / "a.png", target=target, out=out, options=["--method", method]) == 0
     normalizer = NORMALIZERS[method]().fit(tissue(0))
     expected = normalizer.transform(tissue(1, BLUER))
-    np.testing.assert_array_equal(read_image(out / "a.png"), expected)
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, expected)
     assert (method == "identity") == (expected == tissue(1, BLUER)).all()
     assert record(out)["images"]["a.png"].keys() >= set(normalizer.target._fields)
     # The record says the method.
     run(tiles / "a.png", target=out / "stain.json", out=tmp_path / "again")
-    np.testing.assert_array_equal(read_image(tmp_path / "again" / "a.png"), expected)
+    np.testing.assert_array_equal(read_image(tmp_path / "again" / "a.png").pixels, expected)
 
 
 @pytest.mark.parametrize("ending", ["bmp", "jpg"])
 def test_other_formats_in(tmp_path, target, out, ending):
     path = save(tmp_path / f"a.{ending}", tissue(1))
     assert run(path, target=target, out=out, options=["--method", "identity"]) == 0
-    np.testing.assert_array_equal(read_image(out / "a.png"), read_image(path))
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, read_image(path).pixels)
 
 
 def test_together(tmp_path, target, out):
@@ -61,12 +62,38 @@ def test_together(tmp_path, target, out):
     source = normalizer.estimate(list(images.values())).style
     for name, image in images.items():
         np.testing.assert_array_equal(
-            read_image(out / f"{name}.png"), normalizer.transform(image, source=source)
+            read_image(out / f"{name}.png").pixels, normalizer.transform(image, source=source)
         )
     found = record(out)
     assert found["together"] is True
     assert found["images"]["a.png"]["matrix"] == source.matrix.tolist()
     assert found["images"]["a.png"] == found["images"]["b.png"]
+
+
+# --- what is said of pixels ---
+
+
+@pytest.mark.parametrize("options", [[], ["--together"]])
+def test_pixels_that_are_converted_or_not_turned(tmp_path, target, out, capsys, options):
+    (tmp_path / "tiles").mkdir()
+    deep = np.round(tissue(1) / 255 * 4095).astype(np.uint16)
+    (tmp_path / "tiles" / "a.png").write_bytes(imagecodecs.png_encode(deep))
+    Image.fromarray(tissue(2)[:48]).save(tmp_path / "tiles" / "b.tif", tiffinfo={274: 6})
+    options = [*options, "--method", "identity", "--white", "4095"]
+    assert run(tmp_path / "tiles", target=target, out=out, options=options) == 0
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1))
+    np.testing.assert_array_equal(read_image(out / "b.tif").pixels, tissue(2)[:48])
+    said = capsys.readouterr().err
+    first, second = (record(out)["notes"][name] for name in ("a.png", "b.tif"))
+    assert first[0].startswith("16 bits a channel, ") and first[0].endswith("white is 4,095, as given")
+    assert second[1].startswith("orientation tag 6 is not applied")
+    assert said.count(f"{tmp_path / 'tiles' / 'a.png'}: {first[0]}") == 1
+    assert said.count(f"{tmp_path / 'tiles' / 'b.tif'}: {second[1]}") == 1
+
+
+def test_a_white_that_is_none(tiles, target, out, capsys):
+    assert run(tiles, target=target, out=out, options=["--white", "70000"]) == 2
+    assert "--white 70000: is not within" in capsys.readouterr().err and not out.exists()
 
 
 # --- images that cannot be used ---
@@ -104,7 +131,7 @@ def test_a_white_image_falls_back(tmp_path, target, out, capsys, options):
     found = record(out)
     assert found["images"]["white.png"]["fell_back"] is True
     assert found["images"]["white.png"]["matrix"] == found["matrix"]
-    assert (read_image(out / "white.png") >= 250).all()
+    assert (read_image(out / "white.png").pixels >= 250).all()
 
 
 # --- options ---
@@ -140,6 +167,6 @@ def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monk
     said = capsys.readouterr()
     assert "error: " in said.err and "No space left" in said.err and "b.tif" in said.err and not said.out
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
-    np.testing.assert_array_equal(read_image(out / "a.png"), tissue(1, BLUER))
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1, BLUER))
     for name in ("b.tif", "before_after.png", "stain.json"):
         assert (out / name).read_text() == "older"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nucseg_jax.io.images import read_image
-from tests.stain.command.stained_images import failure, record, run, save, tissue
+from nucseg_jax.slides import read_image
+from tests.recolour.stained_images import failure, record, run, save, tissue
 
 
 def test_the_same_file_twice_counts_once(tiles, target, out):
@@ -41,7 +41,7 @@ def test_the_target_is_not_overwritten(tiles, target, out, tmp_path, capsys):
     same_name = save(tmp_path / "other" / "target.png", tissue(3))
     said = failure(capsys, same_name, target=target, out=tmp_path)
     assert str(target) in said
-    np.testing.assert_array_equal(read_image(target), tissue(0))
+    np.testing.assert_array_equal(read_image(target).pixels, tissue(0))
     options = ["--method", "identity"]
     run(tiles, target=target, out=out, options=options)
     said = failure(capsys, tiles / "a.png", target=out / "stain.json", out=out, options=options)
@@ -55,7 +55,7 @@ def test_nor_is_an_image_by_the_figure(tmp_path, target, out, capsys):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("absent", "no such file or folder"), ("empty", "no image"), ("notes.txt", "is not one of .tif")],
+    [("absent", "no such file or folder"), ("empty", "no image"), ("notes.txt", "is not one of .svs")],
 )
 def test_no_images(tmp_path, target, out, capsys, name, message):
     (tmp_path / "empty").mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.io.images import IMAGE_SUFFIXES
+from nucseg_jax.slides import SUFFIXES, series
 
 RECORD = "stain.json"
 FIGURE = "before_after.png"
@@ -40,7 +40,11 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
         raise UserError(f"{out}: is a file. Name a folder with --out")
     # The same file by two paths is no mistake: `tiles tiles/a.png`.
     sources = list(
-        {os.path.abspath(path): path for argument in arguments for path in _images(argument)}.values()
+        {
+            series(path) or os.path.abspath(path): path
+            for argument in arguments
+            for path in _images(argument)
+        }.values()
     )
     jobs = [ImageJob(path, out / f"{path.stem}{_ending(path)}") for path in sources]
     _check_names(jobs)
@@ -53,22 +57,20 @@ def _images(argument: Path) -> list[Path]:
         found = [path for path in sorted(argument.iterdir()) if _is_image(path) and path.is_file()]
         if not found:
             raise UserError(
-                f"{argument}: no image ({', '.join(IMAGE_SUFFIXES)}) directly in this folder. "
+                f"{argument}: no image ({', '.join(SUFFIXES)}) directly in this folder. "
                 "Name the folder or the files that are meant"
             )
         return found
     if not argument.exists():
         raise UserError(f"{argument}: no such file or folder")
     if not _is_image(argument):
-        raise UserError(
-            f"{argument}: is not one of {', '.join(IMAGE_SUFFIXES)}. Leave it out, or convert it first"
-        )
+        raise UserError(f"{argument}: is not one of {', '.join(SUFFIXES)}. Leave it out, or convert it first")
     return [argument]
 
 
 def _is_image(path: Path) -> bool:
     # Hidden files are no images: macOS leaves ._a.png beside a.png.
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _ending(path: Path) -> str:

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import nucseg_jax
-from nucseg_jax.io.images import read_image
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain import VahadaneNormalizer
-from tests.stain.command.stained_images import REDDER, WHITE, failure, record, run, save, tissue
+from tests.recolour.stained_images import REDDER, WHITE, failure, record, run, save, tissue
 
 
 def test_the_record(tiles, target, out):
@@ -32,7 +32,7 @@ def test_the_record_as_target(tiles, target, out, tmp_path):
     again = tmp_path / "again"
     assert run(tiles, target=out / "stain.json", out=again) == 0
     for name in ("a.png", "b.tif"):
-        np.testing.assert_array_equal(read_image(again / name), read_image(out / name))
+        np.testing.assert_array_equal(read_image(again / name).pixels, read_image(out / name).pixels)
     assert record(again) == record(out)
 
 

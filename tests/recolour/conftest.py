@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.stain.command.stained_images import BLUER, REDDER, save, tissue
+from tests.recolour.stained_images import BLUER, REDDER, save, tissue
 
 
 @pytest.fixture

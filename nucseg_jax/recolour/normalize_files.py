@@ -11,10 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from nucseg_jax.errors import DataError, FailedError
-from nucseg_jax.io.images import read_image, write_image
-from nucseg_jax.stain.command import figure
-from nucseg_jax.stain.command.plan import FIGURE, RECORD, ImageJob, plan
-from nucseg_jax.stain.command.record import read_target, write_record
+from nucseg_jax.io.images import write_image
+from nucseg_jax.recolour import figure
+from nucseg_jax.recolour.plan import FIGURE, RECORD, ImageJob, plan
+from nucseg_jax.recolour.record import read_target, write_record
+from nucseg_jax.slides import read_image
+from nucseg_jax.slides.white import check_given
 from nucseg_jax.stain.normalization import SAMPLE_PIXELS, evenly_spaced
 from nucseg_jax.stain.normalizers import Estimate, StainNormalizer
 
@@ -22,7 +24,13 @@ _WRITERS = 4
 
 
 def normalize_files(
-    images: Sequence[Path], target: Path, out: Path, *, method: str | None = None, together: bool = False
+    images: Sequence[Path],
+    target: Path,
+    out: Path,
+    *,
+    method: str | None = None,
+    together: bool = False,
+    white: int | None = None,
 ) -> None:
     """Give images the stains of a target, and write them, a record and a figure.
 
@@ -32,17 +40,23 @@ def normalize_files(
       out: folder; made if need be.
       method: of `NORMALIZERS`; None: the usual one, or that of the record.
       together: estimate the stains once, over all images.
+      white: the value that is white in images of 16 bits; None: as the pixels of each say (`slides.white`).
 
     Raises:
       UserError: nothing can be done as it is asked for.
       FailedError: some images could not be read; the others are done.
     """
+    if white is not None:
+        check_given(white)
     jobs = plan(images, target, out)
-    chosen = read_target(target, method)
+    chosen = read_target(target, method, white=white)
+    for note in chosen.notes:
+        _report(f"{target}: {note}")
     out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    shared, readable = _estimate_together(chosen.normalizer, jobs) if together else (None, jobs)
-    estimates, rows = _normalize(chosen.normalizer, readable, shared)
+    source = _Source(white)
+    shared, readable = _estimate_together(chosen.normalizer, source, jobs) if together else (None, jobs)
+    estimates, rows = _normalize(chosen.normalizer, source, readable, shared)
     seconds = time.perf_counter() - started
     if not estimates:
         raise FailedError(f"wrote nothing: none of {len(jobs)} images could be read")
@@ -56,7 +70,7 @@ def normalize_files(
         together=together,
     )
     write_image(out / FIGURE, sheet)
-    write_record(out / RECORD, chosen, estimates, together=together)
+    write_record(out / RECORD, chosen, estimates, source.notes, together=together)
     print(
         f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {out}: "
         f"{len(estimates) / seconds:.1f} images/s"
@@ -65,8 +79,37 @@ def normalize_files(
         raise FailedError(f"{skipped} of {len(jobs)} images could not be read")
 
 
+class _Source:
+    """Reads images, and tells once what was done about their pixels.
+
+    Args:
+      white: as of `normalize_files`.
+
+    Attributes:
+      notes: by file name, of the images with something to tell.
+    """
+
+    def __init__(self, white: int | None):
+        self.notes: dict[str, tuple[str, ...]] = {}
+        self._white = white
+
+    def read(self, jobs: Sequence[ImageJob], description: str) -> Iterator[tuple[ImageJob, np.ndarray]]:
+        """The images that can be read, uint8 [H, W, 3]; the others are reported."""
+        for job in tqdm(jobs, desc=description, unit="image"):
+            try:
+                image = read_image(job.source, white=self._white)
+            except DataError as error:
+                _report(f"skipped: {' '.join(str(error).split())}")
+                continue
+            if image.notes and job.source.name not in self.notes:
+                self.notes[job.source.name] = image.notes
+                for note in image.notes:
+                    _report(f"{job.source}: {note}")
+            yield job, image.pixels
+
+
 def _normalize(
-    normalizer: StainNormalizer, jobs: Sequence[ImageJob], shared: Estimate | None
+    normalizer: StainNormalizer, source: _Source, jobs: Sequence[ImageJob], shared: Estimate | None
 ) -> tuple[dict[str, Estimate], list[figure.Row]]:
     """Read, normalise and write; the style of each image by its file name, and the figure's rows."""
     estimates: dict[str, Estimate] = {}
@@ -74,7 +117,7 @@ def _normalize(
     writes: deque[Future[None]] = deque()
     # To compress a PNG takes several times as long as to normalise it.
     with ThreadPoolExecutor(_WRITERS) as pool:
-        for job, image in _read(jobs, "normalise"):
+        for job, image in source.read(jobs, "normalise"):
             estimate = normalizer.estimate(image) if shared is None else shared
             if shared is None and not estimate.found:
                 _report(f"warning: {job.source}: no stains found, so it was taken to have the target's")
@@ -92,13 +135,13 @@ def _normalize(
 
 
 def _estimate_together(
-    normalizer: StainNormalizer, jobs: Sequence[ImageJob]
+    normalizer: StainNormalizer, source: _Source, jobs: Sequence[ImageJob]
 ) -> tuple[Estimate | None, list[ImageJob]]:
     """The one style of all images that can be read, and these; None if there is none."""
     share = max(1, SAMPLE_PIXELS // len(jobs))
     samples: list[np.ndarray] = []
     readable: list[ImageJob] = []
-    for job, image in _read(jobs, "estimate"):
+    for job, image in source.read(jobs, "estimate"):
         pixels = image.reshape(-1, 3)
         samples.append(pixels[evenly_spaced(len(pixels), share)])
         readable.append(job)
@@ -108,17 +151,6 @@ def _estimate_together(
     if not estimate.found:
         _report("warning: no stains found in all images together, so they were taken to have the target's")
     return estimate, readable
-
-
-def _read(jobs: Sequence[ImageJob], description: str) -> Iterator[tuple[ImageJob, np.ndarray]]:
-    """The images that can be read, uint8 [H, W, 3]; the others are reported."""
-    for job in tqdm(jobs, desc=description, unit="image"):
-        try:
-            image = read_image(job.source)
-        except DataError as error:
-            _report(f"skipped: {' '.join(str(error).split())}")
-            continue
-        yield job, image
 
 
 def _report(line: str) -> None:

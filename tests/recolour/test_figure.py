@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from nucseg_jax.io.images import read_image
+from nucseg_jax.recolour.figure import MOST_ROWS, Row, before_after, shrink
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain import ReinhardNormalizer, Stains
-from nucseg_jax.stain.command.figure import MOST_ROWS, Row, before_after, shrink
 from nucseg_jax.stain.optical_density import optical_density
 from nucseg_jax.stain.separation import SEPARATION_SPARSITY, concentrations
-from tests.stain.command.stained_images import TARGET, WHITE, record, run, tissue
+from tests.recolour.stained_images import TARGET, WHITE, record, run, tissue
 
 
 def places(sheet, picture, left, tolerance=0):
@@ -25,13 +25,13 @@ def enlarged(image, times):
 
 def test_the_figure_shows_before_and_after(tiles, target, out):
     run(tiles, target=target, out=out)
-    sheet = read_image(out / "before_after.png")
+    sheet = read_image(out / "before_after.png").pixels
     left = [16 + 330 * column for column in range(4)]
     assert places(sheet, enlarged(tissue(0), 3), left[0])
     for name in ("a.png", "b.tif"):
-        image = read_image(tiles / name)
+        image = read_image(tiles / name).pixels
         (row,) = places(sheet, enlarged(image, 3), left[0])
-        assert places(sheet, enlarged(read_image(out / name), 3), left[1]) == [row]
+        assert places(sheet, enlarged(read_image(out / name).pixels, 3), left[1]) == [row]
         matrix = np.array(record(out)["images"][name]["matrix"], np.float32)
         density = optical_density(image.reshape(-1, 3).T.astype(np.float32))
         amounts = np.asarray(concentrations(density, matrix, SEPARATION_SPARSITY))

@@ -1,7 +1,7 @@
 """stain.json: what a run of the command did, and a target for later runs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import nucseg_jax
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.files import write_text
-from nucseg_jax.io.images import read_image
+from nucseg_jax.slides import read_image
 from nucseg_jax.stain.normalization import Style
 from nucseg_jax.stain.normalizers import NORMALIZERS, Estimate, StainNormalizer, from_dict
 
@@ -25,19 +25,22 @@ class Target(NamedTuple):
       normalizer: fitted to the target.
       name: the target's file name.
       image: uint8 [H, W, 3], or None where the target is known from a stain.json alone.
+      notes: what was done about its pixels (`slides.Slide`).
     """
 
     normalizer: StainNormalizer
     name: str
     image: np.ndarray | None
+    notes: tuple[str, ...] = ()
 
 
-def read_target(path: Path, method: str | None) -> Target:
+def read_target(path: Path, method: str | None, *, white: int | None = None) -> Target:
     """Fit to an image, or take over the fitted target of an earlier run.
 
     Args:
       path: an image, or a .json file that `write_record` wrote.
       method: one of NORMALIZERS; None: the record's, or DEFAULT_METHOD.
+      white: the value that is white in an image of 16 bits (`slides.open_slide`).
 
     Raises:
       UserError: the file cannot be read, the image shows no stains, the record is damaged or of
@@ -45,22 +48,30 @@ def read_target(path: Path, method: str | None) -> Target:
     """
     if path.suffix.lower() == ".json":
         return _recorded_target(path, method)
-    image = read_image(path)
+    image, _, notes = read_image(path, white=white)
     normalizer = NORMALIZERS[method or DEFAULT_METHOD]()
     try:
         normalizer.fit(image)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    return Target(normalizer, path.name, image)
+    return Target(normalizer, path.name, image, notes)
 
 
-def write_record(path: Path, target: Target, images: Mapping[str, Estimate], *, together: bool) -> None:
+def write_record(
+    path: Path,
+    target: Target,
+    images: Mapping[str, Estimate],
+    notes: Mapping[str, Sequence[str]],
+    *,
+    together: bool,
+) -> None:
     """Write stain.json, whole or not at all.
 
     Args:
       path: of the file.
       target: what the images were normalised to.
       images: by the input's file name the style it was taken to have, and whether it was found.
+      notes: by the file name what was done about an image's pixels, where there is something to tell.
       together: the style is one of all images, not each image's own.
     """
     record = {
@@ -71,6 +82,7 @@ def write_record(path: Path, target: Target, images: Mapping[str, Estimate], *, 
             name: {"fell_back": not estimate.found, **_numbers(estimate.style)}
             for name, estimate in images.items()
         },
+        "notes": {name: list(of_image) for name, of_image in notes.items()},
         "versions": {"nucseg_jax": nucseg_jax.__version__, "jax": jax.__version__},
     }
     write_text(path, json.dumps(record, indent=2) + "\n")
