@@ -6,6 +6,7 @@ import itertools
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,7 +15,8 @@ from types import FrameType
 
 import typer
 
-from nucseg_jax.errors import FailedError, UserError
+from nucseg_jax.errors import FailedError, UserError, shown
+from nucseg_jax.io import disk
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -73,21 +75,33 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:  # a file or folder cannot be read or written
-        return _say(error, FAILED)
+        return _say(_of_system(error), FAILED)
     except Exception as error:
+        if disk.is_full(error):  # libraries have errors of their own for that
+            return _say(_FULL, FAILED)
         # Typer's own errors, of which some versions have the classes in private modules.
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message()
         if not message:  # no arguments: the help has been shown
             return WRONG_USAGE
-        return _say(message + _given(error, arguments), WRONG_USAGE)
+        return _say("\n".join(map(shown, (message + _given(error, arguments)).split("\n"))), WRONG_USAGE)
     return code if isinstance(code, int) else DONE
 
 
 def _say(error: object, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+_FULL = "the disk (or your quota on it) is full. Make room, and start the command again"
+
+
+def _of_system(error: OSError) -> str:
+    """A system's error as one line: the files that it is about, and what is wrong."""
+    names = ": ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = _FULL if disk.is_full(error) else (error.strerror or str(error))
+    return shown(f"{names}: {reason}" if names else reason)
 
 
 def _given(error: Exception, arguments: Sequence[str]) -> str:
@@ -121,8 +135,8 @@ def _stoppable() -> Iterator[None]:
         if number == signal.SIGINT:
             os._exit(128 + number)
 
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
+    reader, writer = socket.socketpair()  # no pipe, which Windows cannot wait for
+    writer.setblocking(False)
     before = {
         number: handler
         for number in (signal.SIGINT, signal.SIGTERM)
@@ -130,7 +144,7 @@ def _stoppable() -> Iterator[None]:
     }
     for number in before:
         signal.signal(number, stop)
-    previous = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    previous = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader, set(before), seen), daemon=True).start()
     try:
         yield
@@ -138,14 +152,14 @@ def _stoppable() -> Iterator[None]:
         signal.set_wakeup_fd(previous)
         for number, handler in before.items():
             signal.signal(number, handler)
-        os.close(writer)
+        writer.close()
 
 
-def _watch(reader: int, ours: set[int], seen: threading.Event) -> None:
+def _watch(reader: socket.socket, ours: set[int], seen: threading.Event) -> None:
     """End the process where Python, deep in a call of a library, does not see a signal.
 
     Args:
-      reader: of a pipe that gets the number of each signal as it comes.
+      reader: of a pair of sockets that gets the number of each signal as it comes.
       ours: the signals that end it.
       seen: Python has seen one.
     """
@@ -154,10 +168,10 @@ def _watch(reader: int, ours: set[int], seen: threading.Event) -> None:
         """The number of the next one; 0 at the end, None where none comes in time."""
         if not select.select([reader], [], [], timeout)[0]:
             return None
-        received = os.read(reader, 1)
+        received = reader.recv(1)
         return received[0] if received else 0
 
-    with contextlib.closing(os.fdopen(reader, "rb", buffering=0)):
+    with reader:
         while (number := next_signal(None)) not in (0, None):
             assert number is not None
             if number not in ours or seen.wait(_SILENCE_S):

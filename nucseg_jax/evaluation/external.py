@@ -45,10 +45,10 @@ def find(folder: str | os.PathLike[str], ids: Iterable[str]) -> dict[str, Path]:
     if problems:
         folders = ", ".join(path.name for path in visible if path.is_dir())
         raise DataError(
-            f"{root}: {len(problems)} of {len(wanted)} images have no label map, or several:\n  "
-            + "\n  ".join(problems)
-            + f"\nLooked for {', '.join(f'ID{ending}' for ending in ENDINGS)} with {', '.join(SUFFIXES)}"
-            + (f"; not in the folders below: {folders}" if folders else "")
+            f"{root}: {len(problems)} of {len(wanted)} images have no label map, or several:",
+            *(f"  {problem}" for problem in problems),
+            f"Looked for {', '.join(f'ID{ending}' for ending in ENDINGS)} with {', '.join(SUFFIXES)}"
+            + (f"; not in the folders below: {folders}" if folders else ""),
         )
     return {image_id: found[image_id][0] for image_id in wanted}
 

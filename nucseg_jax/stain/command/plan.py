@@ -88,9 +88,9 @@ def _check_names(jobs: Iterable[ImageJob]) -> None:
     twice = [paths for paths in by_name.values() if len(paths) > 1]
     if twice:
         raise UserError(
-            "images of the same name, which no output folder can tell apart:\n"
-            f"{_listed(' and '.join(map(str, paths)) for paths in twice)}\n"
-            "Rename them, or run the command once for each folder with an --out of its own"
+            "images of the same name, which no output folder can tell apart:",
+            *_listed(" and ".join(map(str, paths)) for paths in twice),
+            "Rename them, or run the command once for each folder with an --out of its own",
         )
 
 
@@ -100,8 +100,9 @@ def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path) -> Non
     lost = [path for path in written if path.exists() and _identity(path) in kept]
     if lost:
         raise UserError(
-            f"inputs, or the target, would be overwritten:\n{_listed(map(str, lost))}\n"
-            "Choose another folder with --out"
+            "inputs, or the target, would be overwritten:",
+            *_listed(map(str, lost)),
+            "Choose another folder with --out",
         )
 
 
@@ -114,7 +115,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _listed(lines: Iterable[str]) -> str:
+def _listed(lines: Iterable[str]) -> list[str]:
     indented = [f"  {line}" for line in lines]
     more = [f"  and {len(indented) - _NAMED} more"] if len(indented) > _NAMED else []
-    return "\n".join(indented[:_NAMED] + more)
+    return indented[:_NAMED] + more
