@@ -15,6 +15,11 @@ def shown(value: object) -> str:
     return _UNSAFE.sub(_escaped, str(value))
 
 
+def shown_lines(text: str) -> str:
+    """Text of several lines, each `shown`."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
 def _escaped(match: re.Match[str]) -> str:
     character = match.group()
     if "\udc80" <= character <= "\udcff":  # as Python keeps a byte that is no UTF-8

@@ -15,7 +15,7 @@ from types import FrameType
 
 import typer
 
-from nucseg_jax.errors import FailedError, UserError, shown
+from nucseg_jax.errors import FailedError, UserError, shown, shown_lines
 from nucseg_jax.io import disk
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -85,7 +85,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         message = error.format_message()
         if not message:  # no arguments: the help has been shown
             return WRONG_USAGE
-        return _say("\n".join(map(shown, (message + _given(error, arguments)).split("\n"))), WRONG_USAGE)
+        return _say(shown_lines(message + _given(error, arguments)), WRONG_USAGE)
     return code if isinstance(code, int) else DONE
 
 

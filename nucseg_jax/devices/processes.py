@@ -4,7 +4,7 @@ import os
 
 import jax
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown_lines
 
 
 def join_processes() -> None:
@@ -40,4 +40,4 @@ def is_first_process() -> bool:
 def say(message: str) -> None:
     """Print once, not in every process."""
     if is_first_process():
-        print(message, flush=True)
+        print(shown_lines(message), flush=True)

@@ -16,6 +16,11 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def is_file_or_dangling(path: Path) -> bool:
+    """Whether a path in a listed folder is a file, or a link to nothing, which is to be an error and no gap."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; deleted if the block raises.

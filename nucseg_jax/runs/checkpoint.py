@@ -11,10 +11,12 @@ best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Ear
 alone, as `f1`.
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -25,7 +27,9 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown
+from nucseg_jax.io.disk import named_when_full
+from nucseg_jax.io.locks import NO_LOCKS, hold, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.model import LoadedModel, network_of
@@ -47,7 +51,12 @@ class CheckpointError(UserError):
 class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best on the held-out images.
 
-    A context manager: at its end, however it comes, the checkpoint being written is completed.
+    A context manager: at its end, however it comes, the checkpoint being written is completed. No two
+    processes may train into one folder.
+
+    Raises:
+      InUseError: another process does.
+      DiskFullError: at the end: the disk became full.
     """
 
     def __init__(self, workdir: Path, keep: int):
@@ -60,7 +69,13 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+        with contextlib.ExitStack() as stack:
+            if devices.is_first_process():
+                stack.enter_context(_alone(workdir))
+            stack.enter_context(named_when_full(workdir))
+            self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+            stack.callback(self._manager.close)
+            self._stack = stack.pop_all()
 
     @property
     def latest(self) -> int | None:
@@ -128,8 +143,23 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Keep other processes from writing a run's folder, which is made if need be."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with hold(lock_inside(workdir), workdir) as locked:
+        if not locked:
+            devices.say(f"note: {shown(workdir)}: {NO_LOCKS}")
+        yield
 
 
 def describe(

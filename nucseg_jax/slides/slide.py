@@ -158,18 +158,29 @@ def open_slide(
     path = Path(path)
     if mpp is not None:
         resolution.check_given(mpp)
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
-    if not path.is_file():
-        raise DataError(f"{path}: is no file")
+    _check_file(path)
     reader = _reader(path)
     try:
         return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
     except UserError:
         reader.close()
         raise
+
+
+def _check_file(path: Path) -> None:
+    """Raise DataError for what is no file, or may not be read."""
+    try:
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
+        if not path.is_file():
+            raise DataError(f"{path}: is no file")
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Ask for the right to read it") from error
 
 
 def slide_of_image(image: Image.Image, mpp: float, *, source: str = "given") -> Slide:

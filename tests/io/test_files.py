@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nucseg_jax.io.files import beside, printable, remove_leftovers, replacing, replacing_folder
+from nucseg_jax.io.files import printable, replacing, replacing_folder
+from nucseg_jax.io.leftovers import remove_leftovers
+from nucseg_jax.io.names import beside
 
 
 def test_names_are_never_the_same(tmp_path: Path) -> None:

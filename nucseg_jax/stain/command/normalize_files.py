@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from nucseg_jax.errors import DataError, FailedError
+from nucseg_jax.errors import DataError, FailedError, shown
+from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.images import read_image, write_image
+from nucseg_jax.io.locks import NO_LOCKS, hold, lock_inside
 from nucseg_jax.stain.command import figure
 from nucseg_jax.stain.command.plan import FIGURE, RECORD, ImageJob, plan
-from nucseg_jax.stain.command.record import read_target, write_record
+from nucseg_jax.stain.command.record import Target, read_target, write_record
 from nucseg_jax.stain.normalization import SAMPLE_PIXELS, evenly_spaced
 from nucseg_jax.stain.normalizers import Estimate, StainNormalizer
 
@@ -35,11 +37,20 @@ def normalize_files(
 
     Raises:
       UserError: nothing can be done as it is asked for.
+      InUseError: another process writes to `out`.
       FailedError: some images could not be read; the others are done.
     """
     jobs = plan(images, target, out)
     chosen = read_target(target, method)
     out.mkdir(parents=True, exist_ok=True)
+    with hold(lock_inside(out), out) as locked, named_when_full(out):
+        if not locked:
+            _report(f"note: {out}: {NO_LOCKS}")
+        _normalize_all(jobs, chosen, out, together=together)
+
+
+def _normalize_all(jobs: Sequence[ImageJob], chosen: Target, out: Path, *, together: bool) -> None:
+    """Write the images, the record and the figure; raises FailedError where some could not be read."""
     started = time.perf_counter()
     shared, readable = _estimate_together(chosen.normalizer, jobs) if together else (None, jobs)
     estimates, rows = _normalize(chosen.normalizer, readable, shared)
@@ -58,7 +69,7 @@ def normalize_files(
     write_image(out / FIGURE, sheet)
     write_record(out / RECORD, chosen, estimates, together=together)
     print(
-        f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {out}: "
+        f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {shown(out)}: "
         f"{len(estimates) / seconds:.1f} images/s"
     )
     if skipped := len(jobs) - len(estimates):
@@ -122,4 +133,4 @@ def _read(jobs: Sequence[ImageJob], description: str) -> Iterator[tuple[ImageJob
 
 
 def _report(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(shown(line), file=sys.stderr)

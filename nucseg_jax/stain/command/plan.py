@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import is_file_or_dangling
 from nucseg_jax.io.images import IMAGE_SUFFIXES
 
 RECORD = "stain.json"
@@ -50,7 +51,7 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
 
 def _images(argument: Path) -> list[Path]:
     if argument.is_dir():
-        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and path.is_file()]
+        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and is_file_or_dangling(path)]
         if not found:
             raise UserError(
                 f"{argument}: no image ({', '.join(IMAGE_SUFFIXES)}) directly in this folder. "
