@@ -10,7 +10,7 @@ from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
 from nucseg_jax.errors import DataError, shown
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
-from nucseg_jax.io.locks import NO_LOCKS, hold, lock_beside
+from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
@@ -49,9 +49,7 @@ def build(
     # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
     final.parent.mkdir(parents=True, exist_ok=True)
-    with hold(lock_beside(final), final) as locked:
-        if not locked:
-            print(f"note: {shown(final)}: {NO_LOCKS}")
+    with alone(lock_beside(final), final, print):
         remove_leftovers(final)
         _replace(final, builder, make_builder, folders)
     print("\n".join(map(shown, _summary(make_builder(None)))))

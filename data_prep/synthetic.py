@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nucseg_jax.errors import UserError, shown
 from nucseg_jax.io.files import replacing
 from nucseg_jax.io.images import pixel_sha256
-from nucseg_jax.io.locks import hold, lock_beside
+from nucseg_jax.io.locks import alone, lock_beside
 
 from .staining import Stains, photograph
 from .tissue import Organ, Section
@@ -125,7 +125,7 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
         raise ValueError(f"need size >= {MIN_SIZE_PX} px and seed >= 0: {size}, {seed}")
     out = Path(out)
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with hold(lock_beside(out), out):
+    with alone(lock_beside(out), out, print):
         return _write(out, images, test, size, seed)
 
 

@@ -52,9 +52,8 @@ def tune(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     write_text(workdir / TUNING, json.dumps(result, indent=2) + "\n")
     print(f"{about['model']} on {len(scenes)} validation images of {about['dataset']}")
     print(_table(best, ceilings))
-    print(
-        f"wrote {shown(workdir / TUNING)} ({len(tried)} settings). All commands take the best of them, as with:"
-    )
+    written = shown(workdir / TUNING)
+    print(f"wrote {written} ({len(tried)} settings). All commands take the best of them, as with:")
     print("--set", " ".join(overrides))
     return result
 

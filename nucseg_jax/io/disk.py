@@ -39,8 +39,8 @@ def named_when_full(path: Path) -> Iterator[None]:
         if not is_full(error):
             raise
         raise DiskFullError(
-            f"{final(path)}: cannot be written, because the disk (or your quota on it) is full. Make room, and "
-            "start the command again"
+            f"{final(path)}: cannot be written, because the disk (or your quota on it) is full. Make room, "
+            "and start the command again"
         ) from error
 
 

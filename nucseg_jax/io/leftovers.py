@@ -1,4 +1,4 @@
-"""What processes that were killed have left: found by its name, and deleted where nobody can still need it."""
+"""What killed processes have left: found by its name, and deleted where nobody can still need it."""
 
 import contextlib
 import os

@@ -10,16 +10,16 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 from filelock import lock_descriptor
 
-from nucseg_jax.errors import InUseError
+from nucseg_jax.errors import InUseError, shown
 from nucseg_jax.io.names import shortened
 
-NO_LOCKS = "this file system has no locks: nothing keeps another process from doing the same work"
+_NO_LOCKS = "this file system has no locks: nothing keeps another process from doing the same work"
 
 _WITHOUT = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What locking says on file systems that have no locks."""
@@ -68,6 +68,28 @@ def hold(lock: Path, what: Path) -> Iterator[bool]:
             _held[key] -= 1
             if descriptor is not None:
                 _release(descriptor, lock)
+
+
+@contextlib.contextmanager
+def alone(lock: Path, what: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """`hold`, for a command that should be the only one at a file or folder.
+
+    Args:
+      lock, what: as of `hold`.
+      say: prints a line, where the file system has no locks.
+
+    Raises:
+      InUseError: another process is at it.
+    """
+    with hold(lock, what) as locked:
+        if not locked:
+            say(without_locks(what))
+        yield
+
+
+def without_locks(what: Path) -> str:
+    """What is said once where the file system has no locks."""
+    return shown(f"note: {what}: {_NO_LOCKS}")
 
 
 def _acquire(lock: Path, what: Path) -> int | None:

@@ -1,6 +1,6 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from logging import getLogger
 from typing import Any
 

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nucseg_jax.errors import shown
 from nucseg_jax.export import FORMATS, Exports
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.timing import StageTimes
-from nucseg_jax.errors import shown
 from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.io.names import shortened
 from nucseg_jax.predict.jobs import SlideJob, request_for

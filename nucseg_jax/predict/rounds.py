@@ -10,7 +10,7 @@ from tqdm import tqdm
 from nucseg_jax.errors import DiskFullError, InUseError, UserError, shown
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io import disk
-from nucseg_jax.io.locks import NO_LOCKS, hold, lock_beside
+from nucseg_jax.io.locks import hold, lock_beside, without_locks
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, differences, request_for
 from nucseg_jax.predict.request import PredictionRequest
@@ -75,7 +75,7 @@ class Rounds:
             with hold(lock_beside(job.folder), job.folder) as locked:
                 if not locked and not self._without_locks:
                     self._without_locks = True
-                    _say(f"note: {shown(self._request.out)}: {NO_LOCKS}")
+                    _say(without_locks(self._request.out))
                 if state_of(job.folder) != before and self._is_done(job):
                     _say(f"{shown(job.source)}: another process has finished it")
                 else:
@@ -132,8 +132,8 @@ class Rounds:
         except Exception as error:
             if disk.is_full(error):
                 raise DiskFullError(
-                    f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make room, "
-                    "and start the command again"
+                    f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make "
+                    "room, and start the command again"
                 ) from error
             # One bad slide of a thousand must not end the night's work.
             path = one_slide.remember_failure(job, traceback.format_exc())

@@ -11,7 +11,7 @@ from nucseg_jax.io.leftovers import remove_abandoned
 
 _NUCLEI_PER_MM2 = 2500
 _BYTES_PER_NUCLEUS = {"geojson": 1100, "csv": 250, "parquet": 150, "labels": 150}
-"""Roughly, of H&E-stained tissue: enough to see that a slide cannot fit, and too little to refuse one that does."""
+"""Roughly, of H&E-stained tissue; rather too few, so that no slide is refused that fits."""
 
 
 class Space:

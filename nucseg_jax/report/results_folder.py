@@ -11,7 +11,7 @@ from nucseg_jax.errors import shown, shown_lines
 from nucseg_jax.evaluation import scoring
 from nucseg_jax.evaluation.results import Comparison
 from nucseg_jax.io.files import replacing, write_text
-from nucseg_jax.io.locks import NO_LOCKS, hold, lock_inside
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.report.page import write
 
 
@@ -22,9 +22,7 @@ def write_all(comparison: Comparison, out: Path) -> None:
       InUseError: another process writes to the folder.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with hold(lock_inside(out), out) as locked:
-        if not locked:
-            print(f"note: {shown(out)}: {NO_LOCKS}")
+    with alone(lock_inside(out), out, print):
         _write_all(comparison, out)
 
 

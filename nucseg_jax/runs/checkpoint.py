@@ -14,7 +14,7 @@ alone, as `f1`.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,9 +27,9 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
-from nucseg_jax.errors import UserError, shown
+from nucseg_jax.errors import UserError
 from nucseg_jax.io.disk import named_when_full
-from nucseg_jax.io.locks import NO_LOCKS, hold, lock_inside
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.model import LoadedModel, network_of
@@ -71,7 +71,8 @@ class Checkpoints:
         )
         with contextlib.ExitStack() as stack:
             if devices.is_first_process():
-                stack.enter_context(_alone(workdir))
+                workdir.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
             stack.enter_context(named_when_full(workdir))
             self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
             stack.callback(self._manager.close)
@@ -150,16 +151,6 @@ class Checkpoints:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
-
-
-@contextlib.contextmanager
-def _alone(workdir: Path) -> Iterator[None]:
-    """Keep other processes from writing a run's folder, which is made if need be."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    with hold(lock_inside(workdir), workdir) as locked:
-        if not locked:
-            devices.say(f"note: {shown(workdir)}: {NO_LOCKS}")
-        yield
 
 
 def describe(

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from nucseg_jax.errors import DataError, FailedError, shown
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.images import read_image, write_image
-from nucseg_jax.io.locks import NO_LOCKS, hold, lock_inside
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.stain.command import figure
 from nucseg_jax.stain.command.plan import FIGURE, RECORD, ImageJob, plan
 from nucseg_jax.stain.command.record import Target, read_target, write_record
@@ -43,9 +43,7 @@ def normalize_files(
     jobs = plan(images, target, out)
     chosen = read_target(target, method)
     out.mkdir(parents=True, exist_ok=True)
-    with hold(lock_inside(out), out) as locked, named_when_full(out):
-        if not locked:
-            _report(f"note: {out}: {NO_LOCKS}")
+    with alone(lock_inside(out), out, _report), named_when_full(out):
         _normalize_all(jobs, chosen, out, together=together)
 
 
