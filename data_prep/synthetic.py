@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from nucseg_jax.errors import UserError, shown
 from nucseg_jax.io.files import replacing
-from nucseg_jax.io.images import pixel_sha256
+from nucseg_jax.io.images import pixel_sha256, save_whole
 from nucseg_jax.io.locks import alone, lock_beside
 
 from .staining import Stains, photograph
@@ -141,8 +141,8 @@ def _write(out: Path, images: int, test: int, size: int, seed: int) -> Path:
         organ = names[index % len(names)]
         image_id = f"SYN-{organ.upper()}-{index:03d}"
         image, polygons = generate(seed, index, organ, size)
-        with replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
-            Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw", **RESOLUTION)
+        path = out / "Tissue Images" / f"{image_id}.tif"
+        save_whole(Image.fromarray(image), path, "TIFF", compression="tiff_lzw", **RESOLUTION)
         with replacing(out / "Annotations" / f"{image_id}.xml") as path:
             annotation(polygons).write(path, encoding="utf-8")
         entries.append(

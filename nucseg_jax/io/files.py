@@ -17,7 +17,7 @@ def printable(path: Path) -> str:
 
 
 def is_file_or_dangling(path: Path) -> bool:
-    """Whether a path that a folder lists is a file; or a link to nothing, which must fail and not be skipped."""
+    """Whether a path that a folder lists is a file, or a link to nothing, which must fail, not be skipped."""
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 

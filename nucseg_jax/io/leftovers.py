@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nucseg_jax.errors import InUseError
-from nucseg_jax.io.locks import hold, lock_beside, lock_inside
+from nucseg_jax.io.locks import hold, is_held_here, lock_beside, lock_inside
 from nucseg_jax.io.names import beside, host, host_of, is_marked
 
 SCRATCH = "nucseg"
@@ -37,7 +37,8 @@ def remove_leftovers(path: Path) -> None:
     """Delete what a killed process has left of the work on `path`; nothing while someone works on it.
 
     It goes where the lock of `path` is free, or this process holds it, and it is of this machine, or nothing
-    in it has changed for a day. On a file system without locks all stays.
+    in it has changed for a day. On a file system without locks all stays. Call it before `names.beside`: what
+    this process has begun counts as left, too.
     """
     parents = {path.absolute().parent, Path(os.path.realpath(path)).parent}
     names = {path.absolute(), Path(os.path.realpath(path))}
@@ -73,7 +74,7 @@ def remove_abandoned(parent: Path) -> None:
     """Delete the scratch folders in `parent` of processes that no longer run, on the terms of leftovers."""
     for folder in parent.iterdir() if parent.is_dir() else ():
         machine = host_of(parent / SCRATCH, folder.name)
-        if machine is None or not (machine == host() or _is_old(folder)):
+        if machine is None or not (machine == host() or _is_old(folder)) or is_held_here(lock_inside(folder)):
             continue
         with contextlib.suppress(OSError, InUseError):  # another user's; one at work
             with hold(lock_inside(folder), folder) as locked:

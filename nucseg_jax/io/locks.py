@@ -87,6 +87,12 @@ def alone(lock: Path, what: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
+def is_held_here(lock: Path) -> bool:
+    """Whether this process holds a lock."""
+    with _mutex:
+        return _held.get(os.path.realpath(lock), 0) > 0
+
+
 def without_locks(what: Path) -> str:
     """What is said once where the file system has no locks."""
     return shown(f"note: {what}: {_NO_LOCKS}")

@@ -40,7 +40,8 @@ for write in (
 
 def test_files_and_folders_on_a_full_disk(tmp_path: Path) -> None:
     status, printed, left = run_on_small_disk(tmp_path, 200, [sys.executable, "-c", WRITE, tmp_path])
-    end = ": cannot be written, because the disk (or your quota on it) is full. Make room, and start the command again"
+    why = "cannot be written, because the disk (or your quota on it) is full"
+    end = f": {why}. Make room, and start the command again"
     assert status == 0, printed
     assert printed.splitlines() == [f"{tmp_path / name}{end}" for name in ("a.png", "a.tif", "a.txt", "set")]
     assert left == []

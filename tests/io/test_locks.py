@@ -45,8 +45,8 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     lock = lock_beside(tmp_path / "a")
     with Holder(lock) as holder:
         message = (
-            rf"a: process {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC, works on it\. Wait until "
-            r"that ends, or give another folder"
+            rf"a: process {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC, works on it\. Wait "
+            r"until that ends, or give another folder"
         )
         with pytest.raises(InUseError, match=message), hold(lock, tmp_path / "a"):
             pass

@@ -29,7 +29,7 @@ def test_long_names_fit_and_are_known_again(tmp_path: Path, name: str, monkeypat
 
 def test_a_shortened_name_is_the_same_everywhere_and_nobody_elses() -> None:
     assert shortened("b" * 200, 55) == "b" * 200
-    assert shortened("b" * 201, 55) == "b" * 191 + "~6a97f1f9"
+    assert shortened("b" * 201, 55) == "b" * 191 + "~19f51486"
     assert shortened("b" * 200 + "c", 55) != shortened("b" * 200 + "d", 55)
     assert shortened("µ" * 200).startswith("µ" * 123 + "~")  # no half letter
 
