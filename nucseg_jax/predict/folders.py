@@ -23,13 +23,26 @@ def folder_names(sources: Sequence[Path], out: Path) -> list[str]:
       out: the folder of all results; it need not exist.
     """
     names = [_names(source) for source in sources]
-    levels = _known(sources, names, out)
-    kept = set(levels)
-    chosen = [levels.get(i, 0) for i in range(len(sources))]
+    # What is finished changes no other slide's name: machines that start later have the same names.
+    levels = _apart(names, [0] * len(names), set())
+    known = _known(sources, names, out)
+    levels = _apart(names, [known.get(i, level) for i, level in enumerate(levels)], set(known))
+    return [names[i][level] for i, level in enumerate(levels)]
+
+
+def _apart(names: Sequence[Sequence[str]], levels: Sequence[int], kept: set[int]) -> list[int]:
+    """Which of its names each slide takes, so that no two are the same.
+
+    Args:
+      names: of each slide (`_names`).
+      levels: the shortest that each may take.
+      kept: slides that keep theirs.
+    """
+    chosen = list(levels)
     while moving := _clashing([names[i][level] for i, level in enumerate(chosen)], chosen, kept):
         for i in moving:
             chosen[i] += 1
-    return [names[i][level] for i, level in enumerate(chosen)]
+    return chosen
 
 
 def _names(source: Path) -> list[str]:

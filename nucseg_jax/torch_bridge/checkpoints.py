@@ -1,5 +1,6 @@
 """PyTorch's files: a state dict in, a state dict out."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

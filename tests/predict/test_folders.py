@@ -29,7 +29,7 @@ def names(out: Path, *sources: str) -> list[str]:
         (
             ["P1/HE.svs", "P2/HE.svs", "P1_HE.svs"],
             ["lab_P1_HE", "P2_HE", "P1_HE"],
-        ),  # one that need not change
+        ),  # one stays
         (["P1/HE.svs", "P1/HE.tif"], ["HE_svs", "HE_tif"]),
         (["HE.svs", "P1/HE.svs"], ["lab_HE", "P1_HE"]),
     ],

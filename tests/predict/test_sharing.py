@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nucseg_jax.inference.segmentation import Segmentation
+from nucseg_jax.inference.tile_store import TilesOnDisk
 from nucseg_jax.io import disk, locks
 from nucseg_jax.io.leftovers import SCRATCH
 from nucseg_jax.io.locks import lock_beside
@@ -169,6 +170,11 @@ class TestTemporaryFiles:
     def test_they_go_to_the_folder_that_is_named(self, run, slides, tmp_path, monkeypatch) -> None:
         scratch, seen = tmp_path / "scratch", []
         original = one_slide.scratch_folder
+
+        def note(folder: Path):
+            seen.append(folder)
+            return original(folder)
+
         killed = scratch / f"{SCRATCH}.{host()}-999999999-0123abcd.scratch"
         killed.mkdir(parents=True)
         monkeypatch.setattr(
@@ -214,10 +220,10 @@ class TestTemporaryFiles:
     def test_a_full_disk_of_temporary_files_stops_the_command(
         self, run, slides, tmp_path, monkeypatch, capsys
     ) -> None:
-        def full(array, *arguments):
+        def full(path, mode, **options):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("nucseg_jax.inference.tile_store.np.ascontiguousarray", full)
+        monkeypatch.setattr("nucseg_jax.inference.tile_store.open", full, raising=False)
         scratch = tmp_path / "scratch"
         assert predict(run, tmp_path / "out", slides, "--scratch", scratch, "--formats", "csv") == 1
         printed = capsys.readouterr()
@@ -227,9 +233,6 @@ class TestTemporaryFiles:
     def test_the_estimate_is_what_is_written(self, run, slides, tmp_path, monkeypatch) -> None:
         estimated, written = [], []
         original = space.Space.folder_for
-        put = "nucseg_jax.inference.tile_store.TilesOnDisk.put"
-        from nucseg_jax.inference.tile_store import TilesOnDisk
-
         store = TilesOnDisk.put
 
         def count(self, row, column, values):
@@ -240,7 +243,7 @@ class TestTemporaryFiles:
             estimated.append(slide.scratch_bytes)
             return original(self, slide, formats)
 
-        monkeypatch.setattr(put, count)
+        monkeypatch.setattr(TilesOnDisk, "put", count)
         monkeypatch.setattr(space.Space, "folder_for", note)
         assert predict(run, tmp_path / "out", slides / "a.tif", "--formats", "csv") == 0
         assert estimated == [sum(written)] and sum(written) > 0

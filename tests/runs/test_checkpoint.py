@@ -1,6 +1,7 @@
 """Which checkpoint is the best: by the score that the run's config names, also of earlier releases' files."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -12,11 +13,14 @@ from ml_collections import ConfigDict
 from configs import demo
 from nucseg_jax import runs
 from nucseg_jax.config import names
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import InUseError, UserError
+from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs import checkpoint, compatibility
 from nucseg_jax.runs.checkpoint import Checkpoints, load_model
+from tests.io.test_locks import Holder
 from tests.networks import filled_network
+from tests.small_disk import run_on_small_disk
 
 # The best by AJI is not the best by Dice, and neither is the last.
 SCORES = {1: {"aji": 0.2, "dice": 0.8}, 2: {"aji": 0.4, "dice": 0.7}, 3: {"aji": 0.3, "dice": 0.6}}
@@ -171,3 +175,39 @@ def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: M
         checkpoints.save(7, broken, info_of("dice"))
     with pytest.raises(checkpoint.CheckpointError, match="item model has values that are not finite"):
         load_model(tmp_path, one_device)
+
+
+FULL = """
+import sys
+from pathlib import Path
+import typer
+from nucseg_jax.cli.running import run
+from tests.untrained import write_run
+app = typer.Typer(add_completion=False)
+
+@app.command()
+def work():
+    write_run(Path(sys.argv[1]) / "run")
+
+sys.exit(run(app, [], "test"))
+"""
+
+
+def test_a_checkpoint_on_a_full_disk(tmp_path):
+    status, printed, left = run_on_small_disk(tmp_path, 40, [sys.executable, "-c", FULL, tmp_path])
+    assert status == 1, printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "disk (or your quota on it) is full" in errors[0]
+    assert "Traceback" not in printed
+    # Nothing has the name of a step.
+    assert not [path for path in left if path.startswith("run/checkpoints/1/") or path == "run/checkpoints/1"]
+
+
+def test_two_trainings_in_one_folder(tmp_path):
+    with Holder(lock_inside(tmp_path)) as holder:
+        with pytest.raises(InUseError, match=f"{tmp_path}: process {holder.pid} on .* works on it"):
+            Checkpoints(tmp_path, keep=1)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with Checkpoints(tmp_path, keep=1):
+        assert (tmp_path / ".lock").exists()
+    assert not (tmp_path / ".lock").exists()

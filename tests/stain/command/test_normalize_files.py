@@ -11,7 +11,9 @@ from PIL import Image
 from nucseg_jax.cli import main
 from nucseg_jax.io import files
 from nucseg_jax.io.images import read_image
+from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
+from tests.io.test_locks import Holder
 from tests.stain.command.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
 
 # --- what is written ---
@@ -143,3 +145,19 @@ def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monk
     np.testing.assert_array_equal(read_image(out / "a.png"), tissue(1, BLUER))
     for name in ("b.tif", "before_after.png", "stain.json"):
         assert (out / name).read_text() == "older"
+
+
+def test_two_processes_in_one_folder(tiles, target, out, capsys):
+    out.mkdir()
+    with Holder(lock_inside(out)) as holder:
+        assert run(tiles, target=target, out=out) == 2
+        assert f"error: {out}: process {holder.pid} on " in capsys.readouterr().err
+    assert written(out) == []
+
+
+def test_a_link_to_nothing_is_said_and_counted(tiles, target, out, capsys):
+    (tiles / "gone.png").symlink_to(tiles / "nowhere.png")
+    assert run(tiles, target=target, out=out) == 1
+    said = capsys.readouterr().err
+    assert f"skipped: {tiles / 'gone.png'}: no such file" in said
+    assert "error: 1 of 3 images could not be read" in said
