@@ -44,6 +44,20 @@ def named_when_full(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_room(folder: Path, needed: int) -> None:
+    """Raise DiskFullError unless the disk of a folder has room for `needed` bytes."""
+    if (free := free_bytes(folder)) < needed:
+        raise DiskFullError(
+            f"{folder}: {size(needed)} are to be written, and its disk has {size(free)} free. Make room, and "
+            "start the command again"
+        )
+
+
+def size(count: int) -> str:
+    """Bytes as people say them."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def free_bytes(folder: Path) -> int:
     """Free on the disk of a folder. Quotas are not known."""
     return shutil.disk_usage(folder).free

@@ -53,8 +53,8 @@ class Space:
             if (free := disk.free_bytes(place)) < needed:
                 kind = "results" if place == self._out and place != folder else "temporary files"
                 raise DiskFullError(
-                    f"{slide.slide.path}: needs about {_size(needed)} in {place} for its {kind}, and "
-                    f"{_size(free)} are free. Make room, or name another folder with "
+                    f"{slide.slide.path}: needs about {disk.size(needed)} in {place} for its {kind}, and "
+                    f"{disk.size(free)} are free. Make room, or name another folder with "
                     + ("--out" if kind == "results" else "--scratch")
                 )
         return folder
@@ -69,7 +69,7 @@ class Space:
         if disk.in_memory(folder):
             why = "is kept in memory"
         elif disk.free_bytes(folder) < needed:
-            why = f"has {_size(disk.free_bytes(folder))} free, and {_size(needed)} are needed"
+            why = f"has {disk.size(disk.free_bytes(folder))} free, and {disk.size(needed)} are needed"
         if not why:
             return folder
         if str(folder) not in self._said:
@@ -107,7 +107,3 @@ def _result_bytes(slide: Segmentation, formats: Collection[str]) -> int:
     tissue_mm2 = slide.megapixels * slide.frame.network_mpp**2
     a_nucleus = sum(_BYTES_PER_NUCLEUS.get(name, 0) for name in formats)
     return round(tissue_mm2 * _NUCLEI_PER_MM2 * a_nucleus)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -28,7 +28,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
 from nucseg_jax.errors import UserError
-from nucseg_jax.io.disk import named_when_full
+from nucseg_jax.io.disk import check_room, named_when_full
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
@@ -60,6 +60,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep: int):
+        self._workdir = workdir
         policies = [
             preservation_policy.LatestN(keep),
             preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
@@ -103,12 +104,17 @@ class Checkpoints:
           training: what training goes on from, None where it is `model`.
           scores: means over the held-out images with `model`, SCORES among them; None without any, or where
             they have been saved with an earlier step.
+
+        Raises:
+          DiskFullError: the disk has no room for it.
         """
         trees: dict[str, Any] = {"model": model._asdict()}
         if training is not None:
             trees["training"] = training._asdict()
         if optimizer is not None:
             trees["optimizer"] = optimizer
+        # Before Orbax finds it, whose threads fail with pages of text.
+        check_room(_directory(self._workdir), sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
         sha256 = {name: parameter_digest(tree) for name, tree in trees.items()}
         items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
