@@ -198,7 +198,7 @@ def test_a_checkpoint_on_a_full_disk(tmp_path):
     assert status == 1, printed
     checkpoints = tmp_path / "run" / "checkpoints"
     assert printed.startswith(
-        f"error: {checkpoints}: 0.7 MB are to be written, and its disk has 0.0 MB free. "
+        f"error: {checkpoints}: 0.5 MB are to be written, and its disk has 0.0 MB free. "
     )
     assert len(printed.splitlines()) == 1
     assert left == ["run", "run/checkpoints"]
