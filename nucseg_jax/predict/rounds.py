@@ -59,24 +59,21 @@ class Rounds:
                 first_round = len(left) == len(jobs)
                 self.elsewhere = []
                 for job in left:
-                    self._take(job, before[job], bar, tell=first_round)
-                    bar.n = int(bar.n) if self._is_elsewhere(job) else int(bar.n) + 1
+                    bar.n = int(bar.n) + self._take(job, before[job], bar, tell=first_round)
                     bar.refresh()
                 if len(self.elsewhere) == len(left):
                     break
                 left = [job for job, _ in self.elsewhere]
 
-    def _is_elsewhere(self, job: SlideJob) -> bool:
-        return bool(self.elsewhere) and self.elsewhere[-1][0] == job
-
-    def _take(self, job: SlideJob, before: tuple[int, int] | None, bar: Any, *, tell: bool) -> None:
-        """Do a slide, unless another process does, or has done it since this one started."""
+    def _take(self, job: SlideJob, before: tuple[int, int] | None, bar: Any, *, tell: bool) -> bool:
+        """Do a slide, unless another process has done it since this one started; False where one is at it."""
         try:
             with hold(lock_beside(job.folder), job.folder) as locked:
                 if not locked and not self._without_locks:
                     self._without_locks = True
                     _say(without_locks(self._request.out))
-                if state_of(job.folder) != before and self._is_done(job):
+                is_new = not self._request.overwrite or state_of(job.folder) != before
+                if is_new and self._is_done(job):
                     _say(f"{shown(job.source)}: another process has finished it")
                 else:
                     self._do(job, bar)
@@ -86,8 +83,10 @@ class Rounds:
             self.elsewhere.append((job, error.owner))
             if tell:
                 _say(f"{shown(job.source)}: {shown(error.owner)} works on it; left to that")
+            return False
         except UserError as error:
             self._fail(job, str(error).removeprefix(f"{shown(job.source)}: "))
+        return True
 
     def _is_done(self, job: SlideJob) -> bool:
         """Whether what another process has just finished is what is asked for.
