@@ -207,7 +207,7 @@ def test_a_checkpoint_on_a_full_disk(tmp_path):
 def test_a_disk_that_becomes_full_while_a_checkpoint_is_written(tmp_path, monkeypatch):
     """Orbax says it, at the end."""
 
-    def full(self):
+    def full():
         raise ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device")
 
     with pytest.raises(DiskFullError, match=f"{tmp_path}: cannot be written, because the disk .* is full"):
