@@ -27,7 +27,7 @@ from skimage import morphology
 from nucseg_jax import data
 from nucseg_jax.data import packed
 from nucseg_jax.data.dataset import TRAIN, Dataset
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, shown
 
 KINDS = ("dropped", "shifted", "dilated")
 
@@ -229,7 +229,7 @@ def copy_with_errors(
     )
     packed.write(noisy, folder, overwrite=overwrite)
     images, sound = len(noisy.splits[TRAIN]), len(set(clean))
-    print(f"wrote {folder}")
+    print(f"wrote {shown(folder)}")
     print(f"  {images - sound} of {images} training images changed, with {counts['nuclei']} nuclei:")
     for kind in KINDS:
         hidden = f" ({counts['hidden']} of them with nothing left)" if kind == "shifted" else ""

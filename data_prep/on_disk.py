@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
-from nucseg_jax.errors import DataError
-from nucseg_jax.io.files import remove_leftovers, replacing_folder
+from nucseg_jax.errors import DataError, shown
+from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.io.leftovers import remove_leftovers
+from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
@@ -34,21 +36,35 @@ def build(
 
     Raises:
       DataError: see `prepare.plan`; or the dataset is there, but made from another recipe.
+      InUseError: another process prepares it.
     """
     builder = make_builder(None)
+    final = Path(builder.data_path)
     if builder.data_path.exists() and not overwrite:
         _check_recipe(builder)
-        print(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)")
+        print(shown(f"{final}: already prepared, nothing to do (--overwrite prepares it again)"))
         if "mpp" not in builder.info.metadata:
             print(
-                f"{builder.data_path}: an earlier release prepared it and recorded no µm a pixel, so "
+                f"{shown(final)}: an earlier release prepared it and recorded no µm a pixel, so "
                 f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
             )
         return
     # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
-    final = Path(builder.data_path)
-    remove_leftovers(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with alone(lock_beside(final), final, print):
+        remove_leftovers(final)
+        _replace(final, builder, make_builder, folders)
+    print("\n".join(map(shown, _summary(make_builder(None)))))
+
+
+def _replace(
+    final: Path,
+    builder: NucleiBuilder,
+    make_builder: Callable[[Path | None], NucleiBuilder],
+    folders: Sequence[Path],
+) -> None:
+    """Prepare a dataset in a temporary folder, and give it its name when it is complete."""
     with replacing_folder(final) as temporary:
         fresh = make_builder(temporary / "root")  # below which TFDS makes folders of its own
         fresh.cache = Path(builder.data_dir_root) / "cache"
@@ -56,7 +72,6 @@ def build(
         for path in Path(fresh.data_path).iterdir():
             os.replace(path, temporary / path.name)
         shutil.rmtree(temporary / "root")
-    print("\n".join(_summary(make_builder(None))))
 
 
 def _check_recipe(builder: NucleiBuilder) -> None:

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data
 from nucseg_jax.data import packed
+from nucseg_jax.errors import shown
 
 from .plain_warnings import plain_warnings
 
@@ -53,7 +54,7 @@ def pack(
         loaded = data.load(config)
     packed.write(loaded, folder, overwrite=overwrite)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"packed {folder} ({total / 1e6:.1f} MB)")
+    print(f"packed {shown(folder)} ({total / 1e6:.1f} MB)")
     for name, examples in loaded.splits.items():
         print(f"  {name}: {len(examples)} images")
 

@@ -9,6 +9,8 @@ from typing import TextIO
 from absl import logging
 from tqdm import tqdm
 
+from nucseg_jax.errors import shown
+
 from . import normalize
 from .annotations import AnnotationWarning
 
@@ -30,7 +32,7 @@ def plain_warnings() -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if issubclass(category, (AnnotationWarning, normalize.StainWarning)):
-            tqdm.write(f"warning: {message}", file=sys.stderr)
+            tqdm.write(f"warning: {shown(message)}", file=sys.stderr)
         else:
             original(message, category, filename, lineno, file, line)
 

@@ -186,12 +186,12 @@ def _verify(
             )
     problems += _repeated(manifest, pairs, computed)
     if problems:
-        lines = "\n  ".join(problems)
         raise DataError(
-            f"{len(problems)} of {len(manifest.images)} images of {manifest.name!r} cannot be used:\n"
-            f"  {lines}\nWhere the pixels differ, the file is another version of the image (several are "
+            f"{len(problems)} of {len(manifest.images)} images of {manifest.name!r} cannot be used:",
+            *(f"  {problem}" for problem in problems),
+            "Where the pixels differ, the file is another version of the image (several are "
             "in circulation): download the official one, or write a manifest of your own for "
-            "data_prep.folder"
+            "data_prep.folder",
         )
     if size:
         _check_sides(sides, size)

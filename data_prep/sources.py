@@ -99,12 +99,12 @@ class Source:
                     f"{self._similar(image_id, ids)}"
                 )
         if problems:
-            lines = "\n  ".join(problems)
             raise DataError(
-                f"{self._shown_roots()}: {len(problems)} of {len(ids)} images lack a file, or have several:\n"
-                f"  {lines}\nLooked in: {self._looked_in()}\n"
+                f"{self._shown_roots()}: {len(problems)} of {len(ids)} images lack a file, or have several:",
+                *(f"  {problem}" for problem in problems),
+                f"Looked in: {self._looked_in()}",
                 "Images are expected as 'Tissue Images/ID.tif', annotations as 'Annotations/ID.xml' or "
-                "'Labels/ID.png', or ID.tif, ID.xml and ID_label.png side by side"
+                "'Labels/ID.png', or ID.tif, ID.xml and ID_label.png side by side",
             )
         return pairs
 

@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown
 from nucseg_jax.io.files import replacing
-from nucseg_jax.io.images import pixel_sha256
+from nucseg_jax.io.images import pixel_sha256, save_whole
+from nucseg_jax.io.locks import alone, lock_beside
 
 from .staining import Stains, photograph
 from .tissue import Organ, Section
@@ -123,6 +124,13 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
     if size < MIN_SIZE_PX or seed < 0:
         raise ValueError(f"need size >= {MIN_SIZE_PX} px and seed >= 0: {size}, {seed}")
     out = Path(out)
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with alone(lock_beside(out), out, print):
+        return _write(out, images, test, size, seed)
+
+
+def _write(out: Path, images: int, test: int, size: int, seed: int) -> Path:
+    """`write_dataset`, with no other process at it."""
     manifest_path = out / "manifest.json"
     _clear(out)
     for folder in ("Tissue Images", "Annotations"):
@@ -133,8 +141,8 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
         organ = names[index % len(names)]
         image_id = f"SYN-{organ.upper()}-{index:03d}"
         image, polygons = generate(seed, index, organ, size)
-        with replacing(out / "Tissue Images" / f"{image_id}.tif") as path:
-            Image.fromarray(image).save(path, format="TIFF", compression="tiff_lzw", **RESOLUTION)
+        path = out / "Tissue Images" / f"{image_id}.tif"
+        save_whole(Image.fromarray(image), path, "TIFF", compression="tiff_lzw", **RESOLUTION)
         with replacing(out / "Annotations" / f"{image_id}.xml") as path:
             annotation(polygons).write(path, encoding="utf-8")
         entries.append(
@@ -223,11 +231,13 @@ def draw(out: Path, *, images: int, test: int, size: int, seed: int) -> None:
     """
     try:
         manifest = write_dataset(out, images=images, test=test, size=size, seed=seed)
+    except UserError:
+        raise
     except (ValueError, FileExistsError) as error:
         raise UserError(str(error)) from error
     print(
         f"wrote {images - test} train and {test} test images of {size}x{size} px, seed {seed}, to "
-        f"{manifest.parent}"
+        f"{shown(manifest.parent)}"
     )
 
 

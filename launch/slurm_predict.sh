@@ -4,10 +4,10 @@
 #   sbatch --array=0-7 --gpus=1 launch/slurm_predict.sh RUN slides.txt OUT [--mpp 0.25 ...]
 #
 # The list has one slide a line; it, the run, the slides and OUT are on a file system that all machines share.
-# Tasks know nothing of each other: a slide's folder in OUT appears when complete. Submitted again, with any
-# size of array, the job does what is missing. The array is a range, as 0-7, and no list. What a task that was
-# killed on another machine has left, OUT/*.tmp and OUT/*.scratch, may be deleted when no job runs. A task ends
-# with an error if slides of its share have failed.
+# A slide's folder in OUT appears when complete. Submitted again, with any size of array, even while other tasks
+# run, the job does what is missing and nobody else works on. The array is a range, as 0-7, and no list. What a
+# killed task has left is deleted by the next one that works on its slide; on another machine, after a day. A task
+# ends with an error if slides of its share have failed.
 #SBATCH --job-name=nucseg_predict
 #SBATCH --requeue
 #SBATCH --output=%x-%A_%a.log

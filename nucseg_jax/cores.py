@@ -16,7 +16,7 @@ def usable_cores(cgroups: Path = _CGROUPS, membership: Path = Path("/proc/self/c
       membership: of this process in them.
     """
     if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
+        allowed = len(os.sched_getaffinity(0))  # noqa: TID251
     else:  # macOS and Windows have no such mask
         allowed = os.cpu_count() or 1
     quotas = [quota for path in _groups(cgroups, membership) if (quota := _quota(path)) is not None]

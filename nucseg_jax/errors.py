@@ -1,14 +1,69 @@
 """What a user can mend: commands print the message alone, without a traceback."""
 
+import re
 from pathlib import Path
+
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, marks that turn the direction of writing, line breaks, and bytes that are no text."""
+
+
+def shown(value: object) -> str:
+    r"""Text for one line of a terminal: what would break or colour the line is written as \n, \x1b, \u202e.
+
+    Names of files may hold anything; their bytes that are no UTF-8 become \xNN.
+    """
+    return _UNSAFE.sub(_escaped, str(value))
+
+
+def shown_lines(text: str) -> str:
+    """Text of several lines, each `shown`."""
+    return "\n".join(map(shown, text.split("\n")))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match.group()
+    if "\udc80" <= character <= "\udcff":  # as Python keeps a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return ascii(character)[1:-1]
 
 
 class UserError(ValueError):
-    """A bad value, file or set-up; the message names it and says what to do."""
+    """A bad value, file or set-up; the message names it and says what to do.
+
+    Args:
+      lines: of the message; each is `shown`, so that a name can neither break nor colour it.
+    """
+
+    def __init__(self, *lines: object):
+        super().__init__(*lines)
+
+    def __str__(self) -> str:
+        return "\n".join(shown(line) for line in self.args)
 
 
 class FailedError(UserError):
     """The work began, and some of it could not be done."""
+
+
+class DiskFullError(FailedError):
+    """A disk is full, or has too little room for what is about to be written."""
+
+
+class InUseError(UserError):
+    """Another process works on a file or a folder; `owner` says which.
+
+    Args:
+      what: the file or folder.
+      owner: who works on it.
+    """
+
+    def __init__(self, what: object, owner: str):
+        super().__init__(what, owner)
+        self.owner = owner
+
+    def __str__(self) -> str:
+        what, owner = self.args
+        return shown(f"{what}: {owner} works on it. Wait until that ends, or give another folder")
 
 
 class DataError(UserError):
@@ -32,6 +87,7 @@ class MissingExtraError(UserError, ImportError):
         in_checkout = (Path(__file__).parents[1] / "constraints.txt").exists()
         what = f'-e ".[{extra}]" -c constraints.txt' if in_checkout else f'"nucseg_jax[{extra}]"'
         super().__init__(
-            f"this needs the extra `{extra}` ({cause}); install it with:\n"
-            f"  pip install {what}" + (f"\n{instead}" if instead else "")
+            f"this needs the extra `{extra}` ({cause}); install it with:",
+            f"  pip install {what}",
+            *([instead] if instead else []),
         )

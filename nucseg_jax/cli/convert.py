@@ -52,6 +52,7 @@ def convert(
     from nucseg_jax.cli.session import begin
 
     begin()
+    from nucseg_jax.errors import shown
     from nucseg_jax.models.network import InputFormat
     from nucseg_jax.torch_bridge import from_torch
 
@@ -74,10 +75,11 @@ def convert(
         "data.stain": stain,
         "data.crop_size": crop_size,
     }
-    print("\n  ".join([f"ignored {len(ignored)} keys", *ignored]))
+    print("\n  ".join([f"ignored {len(ignored)} keys", *map(shown, ignored)]))
     print(
-        f"wrote {workdir}/checkpoints/0: {model}, images as {channel_order} divided by 255, at scale "
-        f"{scale:g}, stain {stain}. Score it with:\n  {from_torch.evaluation_command(workdir, settings)}"
+        f"wrote {shown(workdir)}/checkpoints/0: {model}, images as {channel_order} divided by 255, at scale "
+        f"{scale:g}, stain {stain}. Score it with:\n  "
+        + shown(from_torch.evaluation_command(workdir, settings))
     )
 
 
@@ -97,7 +99,8 @@ def to_torch(
     from nucseg_jax.cli.session import begin
 
     begin()
+    from nucseg_jax.errors import shown
     from nucseg_jax.torch_bridge import to_torch as bridge
 
     loaded = bridge.export(workdir, out, step)
-    print(f"wrote {out}: step {loaded.step} of {workdir}. It takes {bridge.input_of(loaded)}")
+    print(f"wrote {shown(out)}: step {loaded.step} of {shown(workdir)}. It takes {bridge.input_of(loaded)}")

@@ -44,7 +44,7 @@ def save(
     nucseg models save runs/unet_small unet_small.safetensors
     """
     from nucseg_jax.cli.session import begin
-    from nucseg_jax.errors import UserError
+    from nucseg_jax.errors import UserError, shown
 
     if file.suffix != ".safetensors":
         raise UserError(f"{file}: a model's file ends with .safetensors")
@@ -58,7 +58,7 @@ def save(
     run = runs.open_run(workdir, devices.make_mesh(), given)
     model = run.model
     sha256 = pretrained.write(file, file.stem, runs.portable_info(run), model.step, to_tensors(model.weights))
-    print(f"wrote {file}: {run.config.model.name}, step {model.step}, sha256 {sha256}")
+    print(f"wrote {shown(file)}: {run.config.model.name}, step {model.step}, sha256 {sha256}")
 
 
 def _lines(name: str, model: Any, card: Any) -> list[str]:

@@ -80,16 +80,28 @@ def predict(
             rich_help_panel=_WORK,
         ),
     ] = min(_MOST_WORKERS, usable_cores()),
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for temporary files, of up to 3 bytes a pixel of tissue. Default: $TMPDIR, or --out "
+            "where that is in memory or too small.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
     share: Annotated[
         str | None,
         typer.Option(
             metavar="K/N",
-            help="Only every N-th slide from the K-th: what the K-th of N machines does.",
+            help="Only every N-th slide from the K-th: what the K-th of N machines does. Without it, "
+            "machines that share --out take slides that no other works on.",
             rich_help_panel=_WORK,
         ),
     ] = None,
 ) -> None:
     """Find the nuclei of slides and images. Each gets a folder; started again, finished ones are kept.
+
+    The same command on several machines over one --out: each takes slides that no other works on.
 
     \b
     nucseg predict slide.svs --out nuclei
@@ -123,7 +135,8 @@ def predict(
     # What takes seconds to import comes after what can be wrong with the arguments.
     from nucseg_jax.cli.interruption import Stopped
     from nucseg_jax.cli.session import begin
-    from nucseg_jax.predict.all_slides import PredictionRequest, check_formats, segment_all
+    from nucseg_jax.predict.all_slides import check_formats, segment_all
+    from nucseg_jax.predict.request import PredictionRequest
     from nucseg_jax.pretrained import DEFAULT
 
     check_formats(formats)
@@ -142,6 +155,7 @@ def predict(
                 formats=formats,
                 workers=workers,
                 overwrite=overwrite,
+                scratch=scratch,
             ),
         )
     except Stopped:

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import typer
 
 from nucseg_jax.cli.interruption import Stopped, stoppable
-from nucseg_jax.errors import FailedError, UserError
+from nucseg_jax.errors import FailedError, UserError, shown, shown_lines
+from nucseg_jax.io import disk
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -47,21 +48,33 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:  # a file or folder cannot be read or written
-        return _say(error, FAILED)
+        return _say(_of_system(error), FAILED)
     except Exception as error:
+        if disk.is_full(error):  # libraries have errors of their own for that
+            return _say(_FULL, FAILED)
         # Typer's own errors, of which some versions have the classes in private modules.
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message()
         if not message:  # no arguments: the help has been shown
             return WRONG_USAGE
-        return _say(message + _given(error, arguments), WRONG_USAGE)
+        return _say(shown_lines(message + _given(error, arguments)), WRONG_USAGE)
     return code if isinstance(code, int) else DONE
 
 
 def _say(error: object, code: int) -> int:
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+_FULL = "the disk (or your quota on it) is full. Make room, and start the command again"
+
+
+def _of_system(error: OSError) -> str:
+    """A system's error as one line: the files that it is about, and what is wrong."""
+    names = ": ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    reason = _FULL if disk.is_full(error) else (error.strerror or str(error))
+    return shown(f"{names}: {reason}" if names else reason)
 
 
 def _given(error: Exception, arguments: Sequence[str]) -> str:

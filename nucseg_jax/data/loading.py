@@ -49,8 +49,8 @@ def load(config: ConfigDict) -> Dataset:
             if packed.is_packed(folder) or tfds.versions(folder)
         )
         raise DataError(
-            f"no prepared dataset {name} in {root} (there: {', '.join(there) or 'none'}). Prepare it with:"
-            f"\n  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}"
+            f"no prepared dataset {name} in {root} (there: {', '.join(there) or 'none'}). Prepare it with:",
+            f"  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}",
         )
     return tfds.read(versions[-1], name)
 

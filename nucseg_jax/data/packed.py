@@ -14,6 +14,7 @@ PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_pr
 import hashlib
 import io
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from PIL import Image
 from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.names import MOST_BYTES
 
 INDEX = "packed.json"
 VERSION = 1
@@ -40,6 +42,7 @@ SUFFIXES = {
 REQUIRED = {"image", "label_map", "original_label_map"}
 """What every example has."""
 
+LONGEST_ID = MOST_BYTES - max(map(len, SUFFIXES.values()))
 LARGEST_ID = np.iinfo(np.uint16).max
 LARGEST_SIDE = 16383  # of a WebP image
 
@@ -101,7 +104,12 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
 
 
 def _check_limits(example: Example) -> None:
-    """Raise DataError for what 16-bit PNG or WebP cannot hold."""
+    """Raise DataError for what 16-bit PNG, WebP or the name of a file cannot hold."""
+    if len(os.fsencode(example.id)) > LONGEST_ID:
+        raise DataError(
+            f"{example.id}: has {len(os.fsencode(example.id))} bytes, and the id of a packed image at most "
+            f"{LONGEST_ID}. Rename the image and its annotation, and prepare the dataset again"
+        )
     for labels in (example.label_map, example.original_label_map):
         if labels.min() < 0 or labels.max() > LARGEST_ID:
             raise DataError(

@@ -5,7 +5,7 @@ import os
 import jax
 import numpy as np
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown_lines
 
 
 def join_processes() -> None:
@@ -48,4 +48,4 @@ def any_process(flag: bool) -> bool:
 def say(message: str) -> None:
     """Print once, not in every process."""
     if is_first_process():
-        print(message, flush=True)
+        print(shown_lines(message), flush=True)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nucseg_jax import data, devices, drawing, runs
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.devices import say
-from nucseg_jax.errors import NothingToScoreError
+from nucseg_jax.errors import NothingToScoreError, shown, shown_lines
 from nucseg_jax.evaluation import classical, scoring
 from nucseg_jax.evaluation.results import ScoredImage
 from nucseg_jax.evaluation.scored_run import ScoredRun
@@ -91,11 +91,11 @@ def _score_split(
             "all (mean)": rows[NETWORK],
             "colour deconvolution + Otsu": rows[BASELINE],
         }
-        print(scoring.table(f"{name} on {dataset.name} {split}", groups, min_area_um2))
+        print(shown_lines(scoring.table(f"{name} on {dataset.name} {split}", groups, min_area_um2)))
         s = result[NETWORK]
         print(f"pooled over all pixels: Dice {s['dice_pooled']:.3f}, macro F1 {s['f1_macro_pooled']:.3f}")
         print(f"nuclei were made {scoring.shown_settings(result['settings'])}")
-        print(f"wrote {folder}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
+        print(f"wrote {shown(folder)}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
     return result
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.io import label_maps
+from nucseg_jax.io.files import is_file_or_dangling
 
 SUFFIXES = (*label_maps.LABEL_SUFFIXES, ".mat")
 ENDINGS = ("", "_label", "_mask", "_pred")
@@ -38,17 +39,17 @@ def find(folder: str | os.PathLike[str], ids: Iterable[str]) -> dict[str, Path]:
     visible = sorted(path for path in root.iterdir() if not path.name.startswith("."))
     found: dict[str, list[Path]] = defaultdict(list)
     strays: dict[str, list[Path]] = defaultdict(list)
-    for path in (path for path in visible if path.is_file()):
+    for path in (path for path in visible if is_file_or_dangling(path)):
         image_id = _id_of(path, set(wanted))
         (strays[path.stem] if image_id is None else found[image_id]).append(path)
     problems = [_problem(i, found[i], strays) for i in wanted if len(found[i]) != 1]
     if problems:
         folders = ", ".join(path.name for path in visible if path.is_dir())
         raise DataError(
-            f"{root}: {len(problems)} of {len(wanted)} images have no label map, or several:\n  "
-            + "\n  ".join(problems)
-            + f"\nLooked for {', '.join(f'ID{ending}' for ending in ENDINGS)} with {', '.join(SUFFIXES)}"
-            + (f"; not in the folders below: {folders}" if folders else "")
+            f"{root}: {len(problems)} of {len(wanted)} images have no label map, or several:",
+            *(f"  {problem}" for problem in problems),
+            f"Looked for {', '.join(f'ID{ending}' for ending in ENDINGS)} with {', '.join(SUFFIXES)}"
+            + (f"; not in the folders below: {folders}" if folders else ""),
         )
     return {image_id: found[image_id][0] for image_id in wanted}
 

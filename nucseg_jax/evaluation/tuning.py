@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from nucseg_jax import data, devices, runs
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown
 from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.evaluation.search import Scene, Setting, best_of_methods, ceiling, search
 from nucseg_jax.io.files import write_text
@@ -52,7 +52,8 @@ def tune(config: ConfigDict, workdir: Path) -> dict[str, Any]:
     write_text(workdir / TUNING, json.dumps(result, indent=2) + "\n")
     print(f"{about['model']} on {len(scenes)} validation images of {about['dataset']}")
     print(_table(best, ceilings))
-    print(f"wrote {workdir / TUNING} ({len(tried)} settings). All commands take the best of them, as with:")
+    written = shown(workdir / TUNING)
+    print(f"wrote {written} ({len(tried)} settings). All commands take the best of them, as with:")
     print("--set", " ".join(overrides))
     return result
 
@@ -65,7 +66,7 @@ def _predict(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], list[Sc
     _, examples = dataset.training(config.data.validation)
     scored = ScoredRun(run, mesh, dataset, examples, keep_boundary=True)
     for note in scored.notes:
-        print(f"note: {note}")
+        print(f"note: {shown(note)}")
     scenes = [
         Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map)
         for e in tqdm(examples, desc="predict", unit="image")

@@ -49,6 +49,7 @@ class Exports(Sink):
             an image, labels.tif or labels.png can be read by more programs.
         formats: some of `FORMATS`; None: all.
         limits: how much of the nuclei it holds in memory.
+        scratch: a folder for temporary files of a pyramid; None: the results' own.
 
     Raises:
         UserError: an unknown format.
@@ -68,9 +69,11 @@ class Exports(Sink):
         labels: str = "labels.ome.tif",
         formats: Collection[str] | None = None,
         limits: Limits = USUAL_LIMITS,
+        scratch: Path | None = None,
     ) -> None:
         super().__init__(frame, limits)
         self._folder = folder
+        self._scratch = scratch
         self._source = source
         self._thumbnail = thumbnail
         self._tissue = tissue
@@ -107,7 +110,7 @@ class Exports(Sink):
             "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=self._source.name),
             "csv": lambda: CsvTable(folder / "nuclei.csv", frame),
             "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame),
-            "labels": lambda: label_map(folder / self._labels, frame, self._limits),
+            "labels": lambda: label_map(folder / self._labels, frame, self._limits, self._scratch),
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
             "density": lambda: DensityMap(
                 folder / "density.tif", folder / "density.png", frame, tissue=tissue

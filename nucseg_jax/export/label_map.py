@@ -20,6 +20,7 @@ from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import replacing
 from nucseg_jax.nuclei import Frame
 
@@ -29,19 +30,20 @@ if TYPE_CHECKING:
 _CM_PER_UM = 1e-4
 
 
-def label_map(path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> Sink:
+def label_map(path: Path, frame: Frame, limits: Limits = USUAL_LIMITS, scratch: Path | None = None) -> Sink:
     """The label map that a path's ending says: `.ome.tif` a pyramid, `.tif`, `.tiff` or `.png` one array.
 
     Args:
         path: of the file.
         frame: the slide.
         limits: how much it holds in memory, besides the one array.
+        scratch: a folder for a pyramid's temporary file; None: that of `path`.
 
     Raises:
         UserError: another ending.
     """
     if path.name.lower().endswith((".ome.tif", ".ome.tiff")):
-        return PyramidLabelMap(path, frame, limits)
+        return PyramidLabelMap(path, frame, limits, scratch)
     return ImageLabelMap(path, frame, limits)
 
 
@@ -50,31 +52,36 @@ class PyramidLabelMap(Sink):
 
     Each level is every second pixel of the one above, so labels are never mixed, down to one tile; the levels
     are SubIFDs of the one image, as OME-TIFF 6 wants. Nuclei are painted as they come, on compressed tiles in
-    a scratch file beside the result (`LabelPyramid`): memory is bounded, whatever the slide's size.
+    a scratch file (`LabelPyramid`): memory is bounded, whatever the slide's size.
 
     Args:
         path: of the file; `.ome.tif`, by which readers know it.
         frame: the slide.
         limits: how much it holds in memory.
+        scratch: a folder for the scratch file; None: that of `path`.
     """
 
-    def __init__(self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
+    def __init__(
+        self, path: Path, frame: Frame, limits: Limits = USUAL_LIMITS, scratch: Path | None = None
+    ) -> None:
         super().__init__(frame, limits)
         self._path = path
+        self._scratch = scratch or path.parent  # not /tmp, which may be memory
         self._temporary: Path
         self._pyramid: LabelPyramid
 
     def _open(self, stack: ExitStack) -> None:
         self._temporary = stack.enter_context(replacing(self._path))
-        # Beside the result and not in /tmp, which may be memory; unnamed, so that nothing is left of it.
-        scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._path.parent))
+        # Unnamed where the system can do that, so that nothing is left of it.
+        scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
         self._pyramid = LabelPyramid(self._frame.size, scratch, self._limits.label_bytes)
 
     def _write(self, batch: Batch) -> None:
         for nucleus in batch.nuclei:
             top, left, mask = self._frame.on_slide(nucleus)
             if mask.any():
-                self._pyramid.paint(top, left, mask, nucleus.id)
+                with named_when_full(self._scratch):
+                    self._pyramid.paint(top, left, mask, nucleus.id)
 
     def _finish(self) -> None:
         import tifffile

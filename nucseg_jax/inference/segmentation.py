@@ -55,12 +55,13 @@ class Segmentation(Scan):
       slide: open, with a resolution; it stays the caller's.
       frame: its frame.
       setup: see `Setup`.
-      scratch: a folder for the probabilities of a large slide, on a disk with about a byte a pixel and plane;
-        None: the system's folder for temporary files.
+      scratch: a folder for the probabilities of a large slide, on a disk with `scratch_bytes`; None: the
+        system's folder for temporary files.
       on_progress: is told the part of the slide that is done, 0 … 1.
 
     Attributes:
       setup: as given; for the others see `Scan`.
+      scratch: as given; another may be set before the first nucleus is taken.
     """
 
     def __init__(
@@ -73,12 +74,22 @@ class Segmentation(Scan):
     ):
         super().__init__(slide, frame, setup.network)
         self.setup = setup
-        self._scratch, self._on_progress = scratch, on_progress
+        self.scratch, self._on_progress = scratch, on_progress
+
+    @property
+    def scratch_bytes(self) -> int:
+        """That `scratch` needs room for, at most; 0 for a slide that is segmented in memory."""
+        if self._is_small():
+            return 0
+        return len(self.places) * self.network.planes * self.grid.tiling.kept**2
+
+    def _is_small(self) -> bool:
+        return self.frame.network_size[0] * self.frame.network_size[1] <= self.setup.small_px
 
     def __iter__(self) -> Iterator[Nucleus]:
         if not self.places:
             self._report(1.0)
-        elif self.frame.network_size[0] * self.frame.network_size[1] <= self.setup.small_px:
+        elif self._is_small():
             yield from self._at_once()
         else:
             yield from self._side_by_side()
@@ -92,7 +103,7 @@ class Segmentation(Scan):
         self._report(1.0)
 
     def _side_by_side(self) -> Iterator[Nucleus]:
-        with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self._scratch) as folder:
+        with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self.scratch) as folder:
             tiling, planes = self.grid.tiling, self.network.planes
             written = np.zeros(self.grid.shape, bool)
             written[tuple(np.transpose(self.places))] = True

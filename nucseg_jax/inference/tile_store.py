@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.inference.tiles import TISSUE_PX, Tiling
+from nucseg_jax.io.disk import named_when_full
 
 LARGEST_DENSITY = 10.0
 """Optical density that a plane's 255 stands for. A pixel of three channels has at most ln 255 · √3 = 9.6."""
@@ -58,7 +59,8 @@ class TilesOnDisk:
 
     def put(self, row: int, column: int, values: NDArray) -> None:
         # Tiles in between that are never put are holes, which take no space on most file systems.
-        with open(self._path(row), "r+b" if self._path(row).exists() else "w+b") as file:
+        mode = "r+b" if self._path(row).exists() else "w+b"
+        with named_when_full(self.folder), open(self._path(row), mode) as file:
             file.seek(column * self.planes * self.kept**2)
             file.write(np.ascontiguousarray(values, np.uint8).data)
 

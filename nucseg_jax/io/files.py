@@ -2,14 +2,13 @@
 
 import contextlib
 import os
-import re
-import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-_OWNED = re.compile(r"\.(?P<host>[^/]+)-(?P<process>\d+)-[0-9a-f]{8}\.(tmp|old|scratch)")
+from nucseg_jax.io.disk import named_when_full
+from nucseg_jax.io.locks import hold, lock_beside
+from nucseg_jax.io.names import beside
 
 
 def printable(path: Path) -> str:
@@ -17,40 +16,9 @@ def printable(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def beside(path: Path, kind: str) -> Path:
-    """A new name beside `path`, NAME.HOST-PROCESS-RANDOM.KIND.
-
-    Several machines may write to one folder, and in containers all processes have the same number.
-
-    Args:
-      path: what the file or folder is for.
-      kind: tmp, old or scratch.
-    """
-    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.{kind}")
-
-
-def remove_leftovers(path: Path) -> None:
-    """Delete what `beside` named, for processes of this machine that no longer run.
-
-    This process's number counts as one of these, as in a restarted container: call it before `beside`.
-    """
-    for place in {path.absolute(), Path(os.path.realpath(path))}:
-        for found in place.parent.iterdir() if place.parent.is_dir() else ():
-            owner = found.name.startswith(place.name) and _OWNED.fullmatch(found.name[len(place.name) :])
-            if owner and owner["host"] == socket.gethostname() and not _is_running(int(owner["process"])):
-                shutil.rmtree(found, ignore_errors=True) if found.is_dir() else found.unlink(missing_ok=True)
-
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # another user's
-        pass
-    return True
+def is_file_or_dangling(path: Path) -> bool:
+    """Whether a path that a folder lists is a file, or a link to nothing, which must fail, not be skipped."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 @contextlib.contextmanager
@@ -58,11 +26,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; deleted if the block raises.
 
     Nobody ever reads half a file, and a failure leaves an older file as it was.
+
+    Raises:
+      DiskFullError: the disk is full; it names the file.
     """
     temporary = beside(path, "tmp")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with named_when_full(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,15 +50,21 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end; deleted if the block raises.
 
     An older folder is deleted last: killed between the two renames, this leaves it as NAME.….old.
+
+    Raises:
+      InUseError: another process is writing it.
+      DiskFullError: the disk is full; it names the folder.
     """
     path = Path(os.path.realpath(path))  # a link stays one
-    temporary, old = beside(path, "tmp"), beside(path, "old")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(lock_beside(path), path), named_when_full(path):
+        temporary, old = beside(path, "tmp"), beside(path, "old")
+        temporary.mkdir()
+        try:
+            yield temporary
+            if path.exists():
+                os.replace(path, old)
+            os.replace(temporary, path)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

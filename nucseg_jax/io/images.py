@@ -1,9 +1,11 @@
 """Images in files: opened by Pillow, and RGB written, whole or not at all. `slides.read_image` reads RGB."""
 
 import hashlib
+import io
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -44,8 +46,22 @@ def write_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     if path.suffix.lower() not in formats:
         raise UserError(f"{path}: images are written as .png, .tif or .tiff, not {path.suffix!r}")
     name, options = formats[path.suffix.lower()]
+    save_whole(Image.fromarray(image), path, name, **options)
+
+
+def save_whole(image: Image.Image, path: Path, name: str, **options: Any) -> None:
+    """Write an image of Pillow, whole or not at all.
+
+    Args:
+      image: decoded.
+      path: of the file.
+      name: Pillow's, of the format.
+      options: of the format.
+    """
+    content = io.BytesIO()  # libtiff, given a file, hides that a disk is full
+    image.save(content, format=name, **options)
     with replacing(path) as temporary:
-        Image.fromarray(image).save(temporary, format=name, **options)
+        temporary.write_bytes(content.getbuffer())
 
 
 def check_image(image: np.ndarray) -> None:

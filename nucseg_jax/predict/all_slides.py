@@ -1,60 +1,23 @@
-"""All slides that were asked for, one after the other; a bad one does not stop the rest."""
+"""All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
-import tempfile
-import traceback
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
-from nucseg_jax.errors import FailedError, UserError
+from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
 from nucseg_jax.inference.segmenter import Segmenter
-from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, unfinished
-from nucseg_jax.pretrained import DEFAULT
+from nucseg_jax.predict.request import PredictionRequest
+from nucseg_jax.predict.rounds import Rounds
+from nucseg_jax.predict.space import check_writable
 
 _DECISIVE = ("params_sha256", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
 
-_BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
-
-
-@dataclass(frozen=True)
-class PredictionRequest:
-    """What to do with slides.
-
-    Attributes:
-      workdir: a run's folder; None: `model` is used.
-      out: folder that each slide's folder goes to.
-      overrides: dotted keys of the run's config → values.
-      model: an installed model's name, or a file (`pretrained.load`).
-      mpp: µm a pixel of all the slides, whatever their files say; None: as they say.
-      white: the value that is white in images of 16 bits; None: as the pixels of each say.
-      network_mpp: µm a pixel that the network was trained at; None: as the run says.
-      formats: of `export.FORMATS`; None: all.
-      workers: processes that cut nuclei while the device computes.
-      overwrite: do finished slides again.
-    """
-
-    workdir: Path | None
-    out: Path
-    overrides: Mapping[str, Any]
-    model: str = DEFAULT
-    mpp: float | None = None
-    white: int | None = None
-    network_mpp: float | None = None
-    formats: Sequence[str] | None = None
-    workers: int = 0
-    overwrite: bool = False
-
 
 def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
-    """Segment all slides that are not finished.
+    """Segment all slides that are not finished, and that no other process works on.
 
     Args:
       jobs: the slides.
@@ -63,22 +26,30 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
     Raises:
       UserError: the run cannot be used, the folder cannot be written, or has results of another request.
       FailedError: some slides failed; the message names them. The others are done.
+      DiskFullError: there is no room for the next slide; nothing of it is left.
     """
     check_formats(request.formats)
     getLogger("tifffile").setLevel("CRITICAL")  # damaged files have errors of their own
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
-            print(note)
+            print(shown(note))
         asked = _asked(segmenter, request)
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
         if missing:
-            _check_writable(request.out)
+            check_writable(request.out, "--out")
+            if request.scratch is not None:
+                check_writable(request.scratch, "--scratch")
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
-        failed = _segment(missing, segmenter, asked, request)
-    if failed:
-        lines = [f"  {job.source}: {message}" for job, message in failed]
-        raise FailedError(f"{len(failed)} failed:\n" + "\n".join(lines))
+        rounds = Rounds(segmenter, asked, request)
+        rounds.run(missing)
+    if rounds.elsewhere:
+        print(f"{len(rounds.elsewhere)} left to other processes, which work on them:")
+        for job, owner in rounds.elsewhere:
+            print(shown(f"  {job.source}: {owner.rstrip(',')}"))
+    if rounds.failed:
+        lines = [f"  {job.source}: {message}" for job, message in rounds.failed]
+        raise FailedError(f"{len(lines)} failed:", *lines)
 
 
 def _segmenter(request: PredictionRequest) -> Segmenter:
@@ -111,56 +82,3 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
         "network_mpp": segmenter.magnification.network_mpp,
         "formats": request.formats and sorted(set(request.formats)),
     }
-
-
-def _segment(
-    jobs: Sequence[SlideJob], segmenter: Segmenter, asked: Mapping[str, Any], request: PredictionRequest
-) -> list[tuple[SlideJob, str]]:
-    """Segment slides; returns those that failed, and why."""
-    failed: list[tuple[SlideJob, str]] = []
-    with tqdm(total=len(jobs), unit="slide", disable=None, bar_format=_BAR) as bar:
-        for number, job in enumerate(jobs):
-
-            def on_progress(part: float, number: int = number) -> None:
-                bar.n = number + part
-                bar.refresh()
-
-            bar.set_description(job.source.name)
-            try:
-                outcome = one_slide.segment(
-                    job,
-                    segmenter,
-                    asked,
-                    mpp=request.mpp,
-                    white=request.white,
-                    formats=None if request.formats is None else list(request.formats),
-                    on_progress=on_progress,
-                    say=tqdm.write,
-                )
-                one_slide.error_file(job).unlink(missing_ok=True)
-            except UserError as error:
-                message = str(error).removeprefix(f"{job.source}: ")
-                failed.append((job, message))
-                tqdm.write(f"{job.source}: failed: {message}")
-            except Exception as error:
-                # One bad slide of a thousand must not end the night's work.
-                path = one_slide.remember_failure(job, traceback.format_exc())
-                failed.append((job, f"{type(error).__name__}: {error}" + (f" (see {path})" if path else "")))
-                tqdm.write(f"{job.source}: failed: {type(error).__name__}: {error}")
-                if isinstance(error, BrokenProcessPool):
-                    segmenter.close()  # new ones start with the next slide
-            else:
-                tqdm.write(f"{job.source}: {outcome}")
-            bar.n = number + 1
-            bar.refresh()
-    return failed
-
-
-def _check_writable(out: Path) -> None:
-    """Raise UserError now, and not after an hour's work."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written to ({error.strerror or error})") from error

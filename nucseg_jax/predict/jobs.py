@@ -2,17 +2,16 @@
 
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.io.files import printable, remove_leftovers
+from nucseg_jax.io.files import is_file_or_dangling, printable
+from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
+from nucseg_jax.predict.folders import folder_names
+from nucseg_jax.predict.results import request_of
 from nucseg_jax.slides import SUFFIXES, series
-
-SUMMARY = "summary.json"
-"""In the folder of a finished slide; its `config.request` says what was asked for."""
 
 
 class SlideJob(NamedTuple):
@@ -29,11 +28,10 @@ def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
       arguments: slides and images, and folders, which stand for those directly in them, by name. What is
         named twice counts once, and so do the files of a DICOM series, under the name of its first. A file
         that does not exist stays: it fails alone, later.
-      out: each slide gets a folder in it, of its name without ending.
+      out: each slide gets a folder in it, of its name without ending (`folders`).
 
     Raises:
-      UserError: a folder without slides; two slides of the same name but for folder and ending; `out` is a
-        file.
+      UserError: a folder without slides; `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file. Name a folder with --out")
@@ -41,17 +39,10 @@ def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
     for argument in arguments:
         for path in _slides(argument):
             paths.setdefault(series(path) or os.path.abspath(path), path)
-    jobs = [SlideJob(path, out / path.stem) for path in paths.values()]
-    by_folder = defaultdict(list)
-    for job in jobs:
-        by_folder[str(job.folder).casefold()].append(str(job.source))  # some file systems ignore the case
-    twice = [" and ".join(sources) for sources in by_folder.values() if len(sources) > 1]
-    if twice:
-        raise UserError(
-            f"slides of the same name, which {out} cannot tell apart:\n  " + "\n  ".join(twice[:5]) + "\nRun "
-            "the command once for each, with an --out of its own"
-        )
-    return jobs
+    sources = list(paths.values())
+    return [
+        SlideJob(path, out / name) for path, name in zip(sources, folder_names(sources, out), strict=True)
+    ]
 
 
 def share(jobs: Sequence[SlideJob], text: str) -> list[SlideJob]:
@@ -110,18 +101,21 @@ def unfinished(
     """
     missing, others = [], []
     for job in jobs:
-        done = _request_of(job.folder)
+        done = request_of(job.folder)
         if done is None or overwrite:
             missing.append(job)
-        elif different := _differences(done, request_for(job, request)):
-            others.append(f"{job.folder}: {', '.join(different)}")
+        elif different := differences(done, request_for(job, request)):
+            others.append(f"  {job.folder}: {', '.join(different)}")
     if others:
         raise UserError(
-            "results of another slide, run or setting are there:\n  " + "\n  ".join(others[:5]) + "\n"
-            "Give --overwrite to replace them, or another --out"
+            "results of another slide, run or setting are there:",
+            *others[:5],
+            "Give --overwrite to replace them, or another --out",
         )
+    there = {folder: marked_in(folder) for folder in {job.folder.parent for job in jobs}}
     for job in jobs:
-        remove_leftovers(job.folder)
+        if job.folder.is_symlink() or has_leftovers(job.folder, there[job.folder.parent]):
+            remove_leftovers(job.folder)
     return missing
 
 
@@ -131,41 +125,15 @@ def _slides(argument: Path) -> list[Path]:
     found = [
         path
         for path in sorted(argument.iterdir())
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file_or_dangling(path)
     ]
     if not found:
         raise UserError(f"{argument}: no slide or image ({', '.join(SUFFIXES)}) directly in this folder")
     return found
 
 
-def check_replaceable(folder: Path) -> None:
-    """Raise UserError if something else than an older result is there, which must not be replaced.
-
-    That may be the files that belong to a slide, as MRXS has them, the slide itself, or someone's notes.
-    """
-    _request_of(folder)
-
-
-def _request_of(folder: Path) -> dict[str, Any] | None:
-    """What a finished folder's nuclei were asked for with; None where there is none, or an empty one.
-
-    Raises:
-      UserError: as `check_replaceable`.
-    """
-    try:
-        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-            return None
-        request = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
-    except (OSError, ValueError, KeyError, TypeError):
-        request = None
-    if not isinstance(request, dict):
-        raise UserError(
-            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
-        )
-    return request
-
-
-def _differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """What a finished folder was asked for with, and is not wanted so; as `request_for` has it."""
     wanted = json.loads(json.dumps(wanted))
     return [
         f"{key} {done.get(key)!r} and not {value!r}"

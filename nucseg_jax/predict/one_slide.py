@@ -1,21 +1,25 @@
 """One slide: opened, segmented, written."""
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.export import Exports
+from nucseg_jax.errors import shown
+from nucseg_jax.export import FORMATS, Exports
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.timing import StageTimes
-from nucseg_jax.io.files import beside
-from nucseg_jax.predict.jobs import SlideJob, check_replaceable, request_for
+from nucseg_jax.io.leftovers import scratch_folder
+from nucseg_jax.io.names import shortened
+from nucseg_jax.predict.jobs import SlideJob, request_for
+from nucseg_jax.predict.results import request_of
+from nucseg_jax.predict.space import Space
 from nucseg_jax.slides import open_slide
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
+_ERROR = ".error.txt"
 _LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
 
 
@@ -52,6 +56,7 @@ def segment(
     mpp: float | None,
     white: int | None,
     formats: list[str] | None,
+    space: Space,
     on_progress: Callable[[float], None],
     say: Callable[[str], None],
 ) -> SlideOutcome:
@@ -64,38 +69,39 @@ def segment(
       mpp: µm a base pixel, whatever the file says.
       white: the value that is white in 16 bits; None: as the pixels say.
       formats: of `export.FORMATS`; None: all.
+      space: where temporary files go.
       on_progress: is told the part that is done, 0 … 1.
       say: prints a line.
 
     Raises:
       UserError: the slide cannot be read, or has no resolution; its folder is there and no result.
+      DiskFullError: there is too little room for it.
     """
     start = time.perf_counter()
-    check_replaceable(job.folder)  # again: hours may have passed
+    request_of(job.folder)  # again: hours may have passed
     known = segmenter.magnification
     with open_slide(job.source, mpp, assumed_mpp=known.image_mpp, white=white) as slide:
         for note in slide.notes:
-            say(f"{job.source}: {note}")
+            say(f"{shown(job.source)}: {note}")
         if slide.mpp_source.startswith("assumed"):
             say(
-                f"{job.source}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the images of "
-                "training. --mpp says otherwise"
+                f"{shown(job.source)}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the "
+                "images of training. --mpp says otherwise"
             )
-        scratch = beside(job.folder, "scratch")
-        scratch.mkdir(parents=True)
-        try:
-            stream = segmenter.stream(slide, scratch=scratch, on_progress=on_progress)
-            config = {
-                "request": request_for(job, request),
-                "run": segmenter.facts,
-                "resolution": {"slide": slide.mpp_source, "network": known.source},
-                "notes": list(slide.notes),
-            }
+        stream = segmenter.stream(slide, on_progress=on_progress)
+        config = {
+            "request": request_for(job, request),
+            "run": segmenter.facts,
+            "resolution": {"slide": slide.mpp_source, "network": known.source},
+            "notes": list(slide.notes),
+        }
+        place = space.folder_for(stream, FORMATS if formats is None else formats)
+        with ExitStack() as stack:
+            if place is not None:
+                stream.scratch = stack.enter_context(scratch_folder(place))
             count = write(stream, job.folder, source=job.source, config=config, formats=formats)
-            if stream.stain is not None and not stream.stain.found:
-                say(f"{job.source}: shows no hematoxylin and eosin; its stain is left as it is")
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        if stream.stain is not None and not stream.stain.found:
+            say(f"{shown(job.source)}: shows no hematoxylin and eosin; its stain is left as it is")
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
 
 
@@ -129,6 +135,7 @@ def write(
             seconds=times,
             labels="labels.tif" if simple else "labels.ome.tif",
             formats=formats,
+            scratch=nuclei.scratch,
         )
     count = 0
     with ExitStack() as stack:
@@ -154,4 +161,5 @@ def remember_failure(job: SlideJob, traceback: str) -> Path | None:
 
 
 def error_file(job: SlideJob) -> Path:
-    return job.folder.with_name(f"{job.folder.name}.error.txt")
+    """The file beside a slide's folder that has the traceback of a failure."""
+    return job.folder.with_name(f"{shortened(job.folder.name, len(_ERROR))}{_ERROR}")

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from nucseg_jax.errors import DataError, FailedError
+from nucseg_jax.errors import DataError, FailedError, shown
+from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.images import write_image
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.recolour import figure
 from nucseg_jax.recolour.plan import FIGURE, RECORD, ImageJob, plan
-from nucseg_jax.recolour.record import read_target, write_record
+from nucseg_jax.recolour.record import Target, read_target, write_record
 from nucseg_jax.slides import read_image
 from nucseg_jax.slides.white import check_given
 from nucseg_jax.stain.normalization import SAMPLE_PIXELS, evenly_spaced
@@ -44,6 +46,7 @@ def normalize_files(
 
     Raises:
       UserError: nothing can be done as it is asked for.
+      InUseError: another process writes to `out`.
       FailedError: some images could not be read; the others are done.
     """
     if white is not None:
@@ -53,8 +56,15 @@ def normalize_files(
     for note in chosen.notes:
         _report(f"{target}: {note}")
     out.mkdir(parents=True, exist_ok=True)
+    with alone(lock_inside(out), out, _report), named_when_full(out):
+        _normalize_all(jobs, chosen, _Source(white), out, together=together)
+
+
+def _normalize_all(
+    jobs: Sequence[ImageJob], chosen: Target, source: "_Source", out: Path, *, together: bool
+) -> None:
+    """Write the images, the record and the figure; raises FailedError where some could not be read."""
     started = time.perf_counter()
-    source = _Source(white)
     shared, readable = _estimate_together(chosen.normalizer, source, jobs) if together else (None, jobs)
     estimates, rows = _normalize(chosen.normalizer, source, readable, shared)
     seconds = time.perf_counter() - started
@@ -72,7 +82,7 @@ def normalize_files(
     write_image(out / FIGURE, sheet)
     write_record(out / RECORD, chosen, estimates, source.notes, together=together)
     print(
-        f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {out}: "
+        f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {shown(out)}: "
         f"{len(estimates) / seconds:.1f} images/s"
     )
     if skipped := len(jobs) - len(estimates):
@@ -154,4 +164,4 @@ def _estimate_together(
 
 
 def _report(line: str) -> None:
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(shown(line), file=sys.stderr)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import is_file_or_dangling
 from nucseg_jax.slides import SUFFIXES, series
 
 RECORD = "stain.json"
@@ -54,7 +55,7 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
 
 def _images(argument: Path) -> list[Path]:
     if argument.is_dir():
-        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and path.is_file()]
+        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and is_file_or_dangling(path)]
         if not found:
             raise UserError(
                 f"{argument}: no image ({', '.join(SUFFIXES)}) directly in this folder. "
@@ -90,9 +91,9 @@ def _check_names(jobs: Iterable[ImageJob]) -> None:
     twice = [paths for paths in by_name.values() if len(paths) > 1]
     if twice:
         raise UserError(
-            "images of the same name, which no output folder can tell apart:\n"
-            f"{_listed(' and '.join(map(str, paths)) for paths in twice)}\n"
-            "Rename them, or run the command once for each folder with an --out of its own"
+            "images of the same name, which no output folder can tell apart:",
+            *_listed(" and ".join(map(str, paths)) for paths in twice),
+            "Rename them, or run the command once for each folder with an --out of its own",
         )
 
 
@@ -102,8 +103,9 @@ def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path) -> Non
     lost = [path for path in written if path.exists() and _identity(path) in kept]
     if lost:
         raise UserError(
-            f"inputs, or the target, would be overwritten:\n{_listed(map(str, lost))}\n"
-            "Choose another folder with --out"
+            "inputs, or the target, would be overwritten:",
+            *_listed(map(str, lost)),
+            "Choose another folder with --out",
         )
 
 
@@ -116,7 +118,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _listed(lines: Iterable[str]) -> str:
+def _listed(lines: Iterable[str]) -> list[str]:
     indented = [f"  {line}" for line in lines]
     more = [f"  and {len(indented) - _NAMED} more"] if len(indented) > _NAMED else []
-    return "\n".join(indented[:_NAMED] + more)
+    return indented[:_NAMED] + more

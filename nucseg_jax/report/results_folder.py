@@ -7,15 +7,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nucseg_jax.errors import shown, shown_lines
 from nucseg_jax.evaluation import scoring
 from nucseg_jax.evaluation.results import Comparison
 from nucseg_jax.io.files import replacing, write_text
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.report.page import write
 
 
 def write_all(comparison: Comparison, out: Path) -> None:
-    """Write report.html, figures/, scores.csv and label_maps/ to a folder, and print the scores."""
+    """Write report.html, figures/, scores.csv and label_maps/ to a folder, and print the scores.
+
+    Raises:
+      InUseError: another process writes to the folder.
+    """
     out.mkdir(parents=True, exist_ok=True)
+    with alone(lock_inside(out), out, print):
+        _write_all(comparison, out)
+
+
+def _write_all(comparison: Comparison, out: Path) -> None:
     entries = {entry.name: entry.images for entry in comparison.entries}
     write_text(out / "scores.csv", scoring.to_csv(entries))
     for name, images in entries.items():
@@ -25,8 +36,8 @@ def write_all(comparison: Comparison, out: Path) -> None:
             _write_label_map(folder / image.id, image.label_map)
     page = write(comparison, out)
     title = f"{comparison.dataset} {comparison.split}"
-    print(scoring.table(title, entries, comparison.min_area_um2))
-    print(f"wrote {page}, figures/, scores.csv and label_maps/")
+    print(shown_lines(scoring.table(title, entries, comparison.min_area_um2)))
+    print(f"wrote {shown(page)}, figures/, scores.csv and label_maps/")
 
 
 def _write_label_map(path: Path, label_map: NDArray[np.int32]) -> None:

@@ -11,9 +11,11 @@ best checkpoint is chosen by (`checkpoint.best_by` of the config in `info`). Ear
 alone, as `f1`.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 import jax
@@ -24,6 +26,8 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
+from nucseg_jax.io.disk import check_room, named_when_full
+from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.model import LoadedModel, network_of
@@ -45,10 +49,16 @@ SCORES = ("aji", "dice")
 class Checkpoints:
     """The checkpoints of one run: the last `keep`, and the best on the held-out images.
 
-    A context manager: at its end, however it comes, the checkpoint being written is completed.
+    A context manager: at its end, however it comes, the checkpoint being written is completed. No two
+    processes may train into one folder.
+
+    Raises:
+      InUseError: another process does.
+      DiskFullError: at the end: the disk became full.
     """
 
     def __init__(self, workdir: Path, keep: int):
+        self._workdir = workdir
         policies = [
             preservation_policy.LatestN(keep),
             preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
@@ -58,7 +68,14 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+        with contextlib.ExitStack() as stack:
+            if devices.is_first_process():
+                workdir.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
+            stack.enter_context(named_when_full(workdir))
+            self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+            stack.callback(self._manager.close)
+            self._stack = stack.pop_all()
 
     @property
     def latest(self) -> int | None:
@@ -85,12 +102,17 @@ class Checkpoints:
           training: what training goes on from, None where it is `model`.
           scores: means over the held-out images with `model`, SCORES among them; None without any, or where
             they have been saved with an earlier step.
+
+        Raises:
+          DiskFullError: the disk has no room for it.
         """
         trees: dict[str, Any] = {"model": model._asdict()}
         if training is not None:
             trees["training"] = training._asdict()
         if optimizer is not None:
             trees["optimizer"] = optimizer
+        # Before Orbax finds it, whose threads fail with pages of text.
+        check_room(_directory(self._workdir), sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
         sha256 = {name: parameter_digest(tree) for name, tree in trees.items()}
         items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
@@ -126,8 +148,13 @@ class Checkpoints:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._manager.close()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
 
 
 def describe(

@@ -99,9 +99,9 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
         different.append(f"the prepared dataset itself (µm a pixel: {before:g} → {after:g})")
     if different:
         raise UserError(
-            f"{workdir} holds a run of another config:\n  "
-            + "\n  ".join(different)
-            + "\nUse another --workdir, or the config it was started with."
+            f"{workdir} holds a run of another config:",
+            *(f"  {line}" for line in different),
+            "Use another --workdir, or the config it was started with.",
         )
 
 
@@ -154,9 +154,9 @@ def check_same_input(saved: dict[str, Any], now: dict[str, Any], workdir: Path) 
     different = [line for line in _differences(saved, now) if line.startswith(_prefixes(INPUT_KEYS))]
     if different:
         raise UserError(
-            f"{workdir} holds a network trained with another config:\n  "
-            + "\n  ".join(different)
-            + "\nGive the config it was trained with."
+            f"{workdir} holds a network trained with another config:",
+            *(f"  {line}" for line in different),
+            "Give the config it was trained with.",
         )
 
 

@@ -259,12 +259,7 @@ def _reader(path: Path, given_white: int | None) -> Reader:
 
     if given_white is not None:
         white.check_given(given_white)
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
-    if not path.is_file():
-        raise DataError(f"{path}: is no file")
+    _check_file(path)
     if openslide_file.is_slide(path):
         return openslide_file.OpenSlideReader(path, given_white)
     with open(path, "rb") as file:
@@ -272,6 +267,22 @@ def _reader(path: Path, given_white: int | None) -> Reader:
     if start in _TIFF_STARTS:
         return tiff_file.TiffReader(path, given_white=given_white)
     return read_image_file(path, given_white=given_white)
+
+
+def _check_file(path: Path) -> None:
+    """Raise DataError for what is no file, or may not be read."""
+    try:
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if path.is_dir():
+            raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
+        if not path.is_file():
+            raise DataError(f"{path}: is no file")
+        path.open("rb").close()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Ask for the right to read it") from error
 
 
 def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:

@@ -1,5 +1,6 @@
 """PyTorch's files: a state dict in, a state dict out."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,9 @@ def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
         raise TorchFileError(f"cannot write {path}: it is a folder, or {path.parent} is none")
     tensors = {key: torch.tensor(array) for key, array in arrays.items()}
     with replacing(path) as temporary:
-        torch.save(tensors, temporary)
+        content = io.BytesIO()  # PyTorch, given a file, hides that a disk is full
+        torch.save(tensors, content)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _is_state_dict(content: Any) -> bool:

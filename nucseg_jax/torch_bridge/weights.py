@@ -105,7 +105,7 @@ def load_by_table(
             *_listing(problems),
             *_advice(table, sources, problems),
         ]
-        raise ConversionError("\n".join(lines))
+        raise ConversionError(*lines)
     _set_weights(model, {path: layout.to_flax(sources[key]) for key, (path, layout) in targets.items()})
     return left_out
 
@@ -163,7 +163,12 @@ def _targets(table: Table, weights: Mapping[str, np.ndarray]) -> dict[str, tuple
 
 
 def _listing(problems: Mapping[str, Iterable[str]]) -> list[str]:
-    return [f"  {title}:\n    " + "\n    ".join(keys) for title, keys in problems.items() if keys]
+    return [
+        line
+        for title, keys in problems.items()
+        if (listed := [f"    {key}" for key in keys])
+        for line in (f"  {title}:", *listed)
+    ]
 
 
 def _advice(

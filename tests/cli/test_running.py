@@ -54,7 +54,7 @@ def app_that(error: BaseException | None) -> typer.Typer:
         (None, 0, ""),
         (UserError("a.png: is no image"), 2, "error: a.png: is no image\n"),
         (FailedError("1 failed"), 1, "error: 1 failed\n"),
-        (PermissionError(13, "Permission denied", "/x"), 1, "error: [Errno 13] Permission denied: '/x'\n"),
+        (PermissionError(13, "Permission denied", "/x"), 1, "error: /x: Permission denied\n"),
         (typer.Exit(3), 3, ""),
     ],
 )

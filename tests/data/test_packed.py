@@ -128,6 +128,7 @@ def test_what_the_format_cannot_hold_is_refused(folder: Path) -> None:
     for key, value, message in (
         ("label_map", example.label_map + 1, "b.c d: label map has ids from 1 to 65536"),
         ("image", np.zeros((16384, 8, 3), np.uint8), "b.c d: is 16384×8, .* at most 16383"),
+        ("id", "l" * 251, "has 251 bytes, and the id of a packed image at most 250"),
     ):
         bad = dataclasses.replace(dataset, splits={"test": [dataclasses.replace(example, **{key: value})]})
         with pytest.raises(DataError, match=message):

@@ -13,6 +13,9 @@ from PIL import Image
 
 from data_prep import folder, manifest, monuseg
 from nucseg_jax.errors import DataError
+from nucseg_jax.io.locks import lock_beside
+from tests.io.test_locks import Holder
+from tests.small_disk import run_on_small_disk
 
 SIDES = {"a": 40, "b": 50, "c": 60}
 
@@ -214,6 +217,38 @@ def test_a_failed_run_leaves_nothing_that_loads(source, tmp_path, capsys):
     np.save(broken / "c_label.npy", labels_of("c"))
     prepare(broken, tmp_path, "--test", "a")
     assert len(list(tmp_path.rglob("dataset_info.json"))) == 1
+
+
+def test_two_preparations_of_one_dataset(source, tmp_path, capsys):
+    final = tmp_path / "folder" / "mine_none" / "1.0.0"
+    final.parent.mkdir(parents=True)
+    options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "a")
+    with Holder(lock_beside(final)) as holder:
+        message = failure(capsys, folder.main, *options)
+        assert message.startswith(f"error: {final}: process {holder.pid} on ") and " works on it" in message
+        assert not final.exists()
+    prepare(source, tmp_path, "--test", "a")
+    assert [path.name for path in final.parent.iterdir()] == [final.name]
+
+
+def test_a_full_disk_leaves_no_dataset(source, tmp_path):
+    command = [
+        sys.executable,
+        "-m",
+        "data_prep.folder",
+        "--source",
+        source,
+        "--out",
+        tmp_path,
+        "--name",
+        "mine",
+    ]
+    status, printed, left = run_on_small_disk(tmp_path, 20, [*command, "--test", "a"])
+    assert status == 1, printed
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "disk (or your quota on it) is full" in errors[0], printed
+    assert "Traceback" not in printed
+    assert not [path for path in left if "1.0.0" in path]
 
 
 def test_a_manifest_names_images_and_splits(source, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import nucseg_jax
 from nucseg_jax.errors import UserError
 from nucseg_jax.export import FORMATS, Exports
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import FRAME, leftovers, many
 
@@ -59,8 +60,8 @@ def test_all_formats_with_the_same_nuclei(tmp_path, source):
     with exports(tmp_path / "out", source, seconds=seconds) as folder:
         for nucleus in nuclei:
             folder.add(nucleus)
-        source_folder, temporary = leftovers(tmp_path)
-        assert source_folder == "in" and temporary_of(os.getpid()).fullmatch(temporary)
+        lock, source_folder, temporary = leftovers(tmp_path)
+        assert (lock, source_folder) == (".out.lock", "in") and temporary_of(os.getpid()).fullmatch(temporary)
         seconds["network"] = 2.5
     assert leftovers(tmp_path) == ["in", "out"]
     assert leftovers(tmp_path / "out") == FILES
@@ -167,8 +168,10 @@ def test_killed_in_the_middle_nothing_has_the_name(tmp_path):
         time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    left, script_name = leftovers(tmp_path)
-    assert temporary_of(process.pid).fullmatch(left) and script_name == "script.py"
+    lock, left, script_name = leftovers(tmp_path)
+    assert temporary_of(process.pid).fullmatch(left) and (lock, script_name) == (".out.lock", "script.py")
+    remove_leftovers(tmp_path / "out")
+    assert leftovers(tmp_path) == ["script.py"]
 
 
 def test_terminated_by_a_keyboard_interrupt_nothing_is_left(tmp_path, source):

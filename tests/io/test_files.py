@@ -1,40 +1,11 @@
-"""Files and folders that appear whole, and what killed processes leave of them."""
+"""Files and folders that appear whole."""
 
 import os
-import socket
 from pathlib import Path
 
 import pytest
 
-from nucseg_jax.io.files import beside, printable, remove_leftovers, replacing, replacing_folder
-
-
-def test_names_are_never_the_same(tmp_path: Path) -> None:
-    assert len({beside(tmp_path / "a", "tmp") for _ in range(100)}) == 100
-
-
-def test_leftovers(tmp_path: Path) -> None:
-    host = socket.gethostname()
-    gone = [f"a[1].{host}-999999999-0123abcd.{kind}" for kind in ("tmp", "old", "scratch")]
-    kept = [
-        "a[1]",
-        "a[1].2019.old",  # a user's
-        f"a[1].{host}-{os.getppid()}-0123abcd.tmp",
-        "a[1].elsewhere-999999999-0123abcd.tmp",
-        f"a1.{host}-999999999-0123abcd.tmp",
-    ]
-    for name in gone + kept:
-        (tmp_path / name).mkdir()
-    (tmp_path / f"a[1].{host}-999999998-0123abcd.tmp").touch()
-    (tmp_path / f"a[1].{host}-{os.getpid()}-0123abcd.tmp").touch()  # of a container that was restarted
-    remove_leftovers(tmp_path / "a[1]")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
-    remove_leftovers(tmp_path / "none" / "a")
-
-    (tmp_path / "link").symlink_to(tmp_path / "a[1]")
-    (tmp_path / gone[0]).mkdir()
-    remove_leftovers(tmp_path / "link")
-    assert not (tmp_path / gone[0]).exists()
+from nucseg_jax.io.files import printable, replacing, replacing_folder
 
 
 @pytest.mark.parametrize("make", [replacing, replacing_folder])

@@ -11,8 +11,10 @@ from PIL import Image
 
 from nucseg_jax.cli import main
 from nucseg_jax.io import files
+from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
+from tests.io.test_locks import Holder
 from tests.recolour.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
 
 # --- what is written ---
@@ -165,8 +167,24 @@ def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monk
     monkeypatch.setattr(files.os, "replace", full_disk)
     assert run(tiles, target=target, out=out, options=["--method", "identity"]) == 1
     said = capsys.readouterr()
-    assert "error: " in said.err and "No space left" in said.err and "b.tif" in said.err and not said.out
+    assert "error: " in said.err and "b.tif: cannot be written, because the disk" in said.err and not said.out
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
     np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1, BLUER))
     for name in ("b.tif", "before_after.png", "stain.json"):
         assert (out / name).read_text() == "older"
+
+
+def test_two_processes_in_one_folder(tiles, target, out, capsys):
+    out.mkdir(parents=True)
+    with Holder(lock_inside(out)) as holder:
+        assert run(tiles, target=target, out=out) == 2
+        assert f"error: {out}: process {holder.pid} on " in capsys.readouterr().err
+    assert written(out) == []
+
+
+def test_a_link_to_nothing_is_said_and_counted(tiles, target, out, capsys):
+    (tiles / "gone.png").symlink_to(tiles / "nowhere.png")
+    assert run(tiles, target=target, out=out) == 1
+    said = capsys.readouterr().err
+    assert f"skipped: {tiles / 'gone.png'}: no such file" in said
+    assert "error: 1 of 3 images could not be read" in said

@@ -1,6 +1,7 @@
 """Which checkpoint is the best: by the score that the run's config names, also of earlier releases' files."""
 
 import json
+import sys
 from pathlib import Path
 
 import jax
@@ -13,12 +14,15 @@ from ml_collections import ConfigDict
 from configs import demo
 from nucseg_jax import runs
 from nucseg_jax.config import names
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import DiskFullError, InUseError, UserError
+from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs import checkpoint, compatibility
 from nucseg_jax.runs.checkpoint import Checkpoints, load_model
 from nucseg_jax.runs.restoring import CheckpointError
+from tests.io.test_locks import Holder
 from tests.networks import filled_network
+from tests.small_disk import run_on_small_disk
 
 # The best by AJI is not the best by Dice, and neither is the last.
 SCORES = {1: {"aji": 0.2, "dice": 0.8}, 2: {"aji": 0.4, "dice": 0.7}, 3: {"aji": 0.3, "dice": 0.6}}
@@ -184,3 +188,53 @@ def test_loading_says_nothing_of_other_libraries(
     load_model(tmp_path, one_device)
     assert [record.message for record in caplog.records if record.levelname != "INFO"] == []
     assert logging.get_verbosity() == logging.WARNING, "the user's own setting stays"
+
+
+FULL = """
+import sys
+from pathlib import Path
+import typer
+from nucseg_jax.cli.running import run
+from tests.untrained import write_run
+app = typer.Typer(add_completion=False)
+
+@app.command()
+def work():
+    write_run(Path(sys.argv[1]) / "run")
+
+sys.exit(run(app, [], "test"))
+"""
+
+
+def test_a_checkpoint_on_a_full_disk(tmp_path):
+    status, printed, left = run_on_small_disk(tmp_path, 40, [sys.executable, "-c", FULL, tmp_path])
+    assert status == 1, printed
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert printed.startswith(
+        f"error: {checkpoints}: 0.5 MB are to be written, and its disk has 0.0 MB free. "
+    )
+    assert len(printed.splitlines()) == 1
+    assert left == ["run", "run/checkpoints"]
+
+
+def test_a_disk_that_becomes_full_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    """Orbax says it, at the end."""
+
+    def full():
+        raise ValueError("RESOURCE_EXHAUSTED: Failed to write 9 bytes: No space left on device")
+
+    with pytest.raises(DiskFullError, match=f"{tmp_path}: cannot be written, because the disk .* is full"):
+        with Checkpoints(tmp_path, keep=1) as checkpoints:
+            monkeypatch.setattr(checkpoints._manager, "wait_until_finished", full)
+            checkpoints.wait()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_two_trainings_in_one_folder(tmp_path):
+    with Holder(lock_inside(tmp_path)) as holder:
+        with pytest.raises(InUseError, match=f"{tmp_path}: process {holder.pid} on .* works on it"):
+            Checkpoints(tmp_path, keep=1)
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+    with Checkpoints(tmp_path, keep=1):
+        assert (tmp_path / ".lock").exists()
+    assert not (tmp_path / ".lock").exists()

@@ -147,4 +147,4 @@ class _Reader:
         """The error, its pointer under the next token."""
         # A line break or a tab in the text would move it from its pointer.
         line = re.sub(r"\s", " ", self.text)
-        raise EnsembleError(f"ensemble: {problem}\n  {line}\n  {' ' * self.tokens[self.at][1]}^")
+        raise EnsembleError(f"ensemble: {problem}", f"  {line}", f"  {' ' * self.tokens[self.at][1]}^")

@@ -1,0 +1,116 @@
+"""What killed processes have left: found by its name, and deleted where nobody can still need it."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from nucseg_jax.errors import InUseError
+from nucseg_jax.io.locks import hold, is_held_here, lock_beside, lock_inside
+from nucseg_jax.io.names import beside, host, host_of, is_marked
+
+SCRATCH = "nucseg"
+"""Scratch folders are called SCRATCH.HOST-PROCESS-RANDOM.scratch."""
+
+_AGE_S = 24 * 3600.0
+"""How long nothing must have changed in what another machine has left: its locks may not reach us."""
+
+_TRIES = 100
+
+
+def marked_in(folder: Path) -> list[Path]:
+    """All that `names.beside` may have named in a folder, and lock files."""
+    if not folder.is_dir():
+        return []
+    return [path for path in folder.iterdir() if is_marked(path.name) or path.name.endswith(".lock")]
+
+
+def has_leftovers(path: Path, among: Iterable[Path]) -> bool:
+    """Whether there are leftovers, or a lock, of `path` among what `marked_in` has found."""
+    lock = lock_beside(path).name
+    return any(found.name == lock or host_of(path, found.name) is not None for found in among)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what a killed process has left of the work on `path`; nothing while someone works on it.
+
+    It goes where the lock of `path` is free, or this process holds it, and it is of this machine, or nothing
+    in it has changed for a day. On a file system without locks all stays. Call it before `names.beside`: what
+    this process has begun counts as left, too.
+    """
+    parents = {path.absolute().parent, Path(os.path.realpath(path)).parent}
+    names = {path.absolute(), Path(os.path.realpath(path))}
+    found = [entry for parent in parents for entry in marked_in(parent)]
+    if not any(has_leftovers(name, found) for name in names):
+        return
+    with contextlib.suppress(InUseError), hold(lock_beside(path), path) as locked:
+        for entry in found if locked else ():
+            machines = {host_of(name, entry.name) for name in names if name.parent == entry.parent}
+            for machine in machines - {None}:
+                if machine == host() or _is_old(entry):
+                    _delete(entry)
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A folder for temporary files, deleted at the end; after a kill, `remove_abandoned` deletes it.
+
+    Args:
+      parent: an existing folder, which other processes may use for the same.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = _held_folder(parent, stack)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            stack.close()
+            shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a lock that is held
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Delete the scratch folders in `parent` of processes that no longer run, on the terms of leftovers."""
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        machine = host_of(parent / SCRATCH, folder.name)
+        if machine is None or not (machine == host() or _is_old(folder)) or is_held_here(lock_inside(folder)):
+            continue
+        with contextlib.suppress(OSError, InUseError):  # another user's; one at work
+            with hold(lock_inside(folder), folder) as locked:
+                if locked:
+                    _delete(folder)
+            if locked:
+                _delete(folder)
+
+
+def _held_folder(parent: Path, stack: contextlib.ExitStack) -> Path:
+    for _ in range(_TRIES):
+        folder = beside(parent / SCRATCH, "scratch")
+        folder.mkdir(mode=0o700)
+        try:
+            stack.enter_context(hold(lock_inside(folder), folder))
+        except (InUseError, FileNotFoundError):  # `remove_abandoned` was faster
+            shutil.rmtree(folder, ignore_errors=True)
+            continue
+        return folder
+    raise OSError(f"{parent}: scratch folders are deleted as soon as they are made")
+
+
+def _is_old(path: Path) -> bool:
+    """Whether nothing in a file or folder has changed for a day."""
+    newest = 0.0
+    with contextlib.suppress(FileNotFoundError):  # of a process that is just ending
+        newest = path.lstat().st_mtime
+        for folder, _, files in os.walk(path):
+            for name in (".", *files):
+                newest = max(newest, os.lstat(os.path.join(folder, name)).st_mtime)
+        return time.time() - newest > _AGE_S
+    return False
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

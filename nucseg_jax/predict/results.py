@@ -1,0 +1,49 @@
+"""Finished folders: what is in one, and what it was asked for with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nucseg_jax.errors import UserError
+
+SUMMARY = "summary.json"
+"""In the folder of a finished slide; its `config.request` says what was asked for."""
+
+
+def request_of(folder: Path) -> dict[str, Any] | None:
+    """What a finished folder's nuclei were asked for with; None where there is none, or an empty one.
+
+    Raises:
+      UserError: something else than a result is there, which must not be replaced: the files that belong to
+        a slide, as MRXS has them, the slide itself, or someone's notes.
+    """
+    try:
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return None
+        request = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
+    except (OSError, ValueError, KeyError, TypeError):
+        request = None
+    if not isinstance(request, dict):
+        raise UserError(
+            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
+        )
+    return request
+
+
+def source_of(folder: Path) -> str | None:
+    """The slide that a finished folder is of, as summaries name it; None where there is no result."""
+    try:
+        request = request_of(folder)
+    except UserError:
+        return None
+    source = (request or {}).get("source")
+    return source if isinstance(source, str) else None
+
+
+def state_of(folder: Path) -> tuple[int, int] | None:
+    """What changes when a folder's result is replaced; None without a result."""
+    try:
+        state = (folder / SUMMARY).stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns

@@ -1,0 +1,153 @@
+"""Slides one after the other: those that nobody else works on; a bad one does not stop the rest."""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from nucseg_jax.errors import DiskFullError, InUseError, UserError, shown
+from nucseg_jax.inference.segmenter import Segmenter
+from nucseg_jax.io import disk
+from nucseg_jax.io.locks import hold, lock_beside, without_locks
+from nucseg_jax.predict import one_slide
+from nucseg_jax.predict.jobs import SlideJob, differences, request_for
+from nucseg_jax.predict.request import PredictionRequest
+from nucseg_jax.predict.results import request_of, state_of
+from nucseg_jax.predict.space import Space
+
+_BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
+
+
+class Rounds:
+    """Goes through slides until each is done, has failed, or is another process's.
+
+    Args:
+      segmenter: finds nuclei.
+      asked: what results depend on beside the slides, as summaries keep it.
+      request: what the user asks.
+
+    Attributes:
+      failed: slides, and what was wrong.
+      elsewhere: slides that other processes worked on at the end, and which.
+    """
+
+    def __init__(self, segmenter: Segmenter, asked: Mapping[str, Any], request: PredictionRequest):
+        self.failed: list[tuple[SlideJob, str]] = []
+        self.elsewhere: list[tuple[SlideJob, str]] = []
+        self._segmenter, self._asked, self._request = segmenter, asked, request
+        self._space = Space(request.scratch, request.out, _say)
+        self._without_locks = False
+
+    def run(self, jobs: Sequence[SlideJob]) -> None:
+        """Do slides that no other process works on, round by round, as long as a round gets any done.
+
+        Args:
+          jobs: those without a result, or that are to be done again.
+
+        Raises:
+          DiskFullError: there is no room for the next one.
+        """
+        if not jobs:
+            return
+        self._space.clean()
+        before = {job: state_of(job.folder) for job in jobs}
+        left = list(jobs)
+        with tqdm(total=len(jobs), unit="slide", disable=None, bar_format=_BAR) as bar:
+            while left:
+                first_round = len(left) == len(jobs)
+                self.elsewhere = []
+                for job in left:
+                    bar.n = int(bar.n) + self._take(job, before[job], bar, tell=first_round)
+                    bar.refresh()
+                if len(self.elsewhere) == len(left):
+                    break
+                left = [job for job, _ in self.elsewhere]
+
+    def _take(self, job: SlideJob, before: tuple[int, int] | None, bar: Any, *, tell: bool) -> bool:
+        """Do a slide, unless another process has done it since this one started; False where one is at it."""
+        try:
+            with hold(lock_beside(job.folder), job.folder) as locked:
+                if not locked and not self._without_locks:
+                    self._without_locks = True
+                    _say(without_locks(self._request.out))
+                is_new = not self._request.overwrite or state_of(job.folder) != before
+                if is_new and self._is_done(job):
+                    _say(f"{shown(job.source)}: another process has finished it")
+                else:
+                    self._do(job, bar)
+        except DiskFullError:
+            raise
+        except InUseError as error:
+            self.elsewhere.append((job, error.owner))
+            if tell:
+                _say(f"{shown(job.source)}: {shown(error.owner)} works on it; left to that")
+            return False
+        except UserError as error:
+            self._fail(job, str(error).removeprefix(f"{shown(job.source)}: "))
+        return True
+
+    def _is_done(self, job: SlideJob) -> bool:
+        """Whether what another process has just finished is what is asked for.
+
+        Raises:
+          UserError: it is of another request, and may not be replaced.
+        """
+        done = request_of(job.folder)
+        if done is None:
+            return False
+        different = differences(done, request_for(job, self._asked))
+        if different and not self._request.overwrite:
+            raise UserError(
+                f"{job.folder}: another process has just written results of another slide, run or setting "
+                f"there ({', '.join(different)}). Give another --out"
+            )
+        return not different
+
+    def _do(self, job: SlideJob, bar: Any) -> None:
+        """Segment a slide; remember it, and why, where that fails otherwise than by a UserError."""
+        request, finished = self._request, int(bar.n)
+
+        def on_progress(part: float) -> None:
+            bar.n = finished + min(part, 0.99)
+            bar.refresh()
+
+        bar.set_description(shown(job.source.name))
+        try:
+            outcome = one_slide.segment(
+                job,
+                self._segmenter,
+                self._asked,
+                mpp=request.mpp,
+                white=request.white,
+                formats=None if request.formats is None else list(request.formats),
+                space=self._space,
+                on_progress=on_progress,
+                say=_say,
+            )
+            one_slide.error_file(job).unlink(missing_ok=True)
+        except UserError:
+            raise
+        except Exception as error:
+            if disk.is_full(error):
+                raise DiskFullError(
+                    f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make "
+                    "room, and start the command again"
+                ) from error
+            # One bad slide of a thousand must not end the night's work.
+            path = one_slide.remember_failure(job, traceback.format_exc())
+            self._fail(job, f"{type(error).__name__}: {error}", f" (see {path})" if path else "")
+            if isinstance(error, BrokenProcessPool):
+                self._segmenter.close()  # new ones start with the next slide
+        else:
+            _say(f"{shown(job.source)}: {outcome}")
+
+    def _fail(self, job: SlideJob, message: str, where: str = "") -> None:
+        line = message.replace("\n", " ")
+        self.failed.append((job, f"{line}{where}"))
+        _say(shown(f"{job.source}: failed: {line}"))
+
+
+def _say(line: str) -> None:
+    tqdm.write(line)

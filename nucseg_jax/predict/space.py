@@ -1,0 +1,109 @@
+"""Where a slide's temporary files go, and whether there is room for them and for its results."""
+
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from nucseg_jax.errors import DiskFullError, UserError
+from nucseg_jax.inference.segmentation import Segmentation
+from nucseg_jax.io import disk
+from nucseg_jax.io.leftovers import remove_abandoned
+
+_NUCLEI_PER_MM2 = 2500
+_BYTES_PER_NUCLEUS = {"geojson": 1100, "csv": 250, "parquet": 150, "labels": 150}
+"""Roughly, of H&E-stained tissue; rather too few, so that no slide is refused that fits."""
+
+
+class Space:
+    """The folders that slides are worked on in.
+
+    Args:
+      given: for temporary files, as the user says; None: the system's ($TMPDIR), or `out` where that is in
+        memory or too small.
+      out: the folder of all results.
+      say: prints a line.
+    """
+
+    def __init__(self, given: Path | None, out: Path, say: Callable[[str], None]):
+        self._given, self._out, self._say = given, out, say
+        self._said: set[str] = set()
+
+    def clean(self) -> None:
+        """Delete what killed processes have left of temporary files."""
+        for folder in {self._given or _system_folder() or self._out, self._out}:
+            remove_abandoned(folder)
+
+    def folder_for(self, slide: Segmentation, formats: Collection[str]) -> Path | None:
+        """The folder for a slide's temporary files; None where it needs none.
+
+        Args:
+          slide: about to be segmented.
+          formats: that will be written.
+
+        Raises:
+          DiskFullError: there is too little room for them, or for the results.
+        """
+        scratch, results = slide.scratch_bytes, _result_bytes(slide, formats)
+        folder = self._choose(scratch) if scratch else None
+        needs = {self._out: results}
+        if folder is not None:
+            shared = disk.same_disk(folder, self._out)
+            needs = {folder: scratch + results} if shared else {folder: scratch, self._out: results}
+        for place, needed in needs.items():
+            if (free := disk.free_bytes(place)) < needed:
+                kind = "results" if place == self._out and place != folder else "temporary files"
+                raise DiskFullError(
+                    f"{slide.slide.path}: needs about {disk.size(needed)} in {place} for its {kind}, and "
+                    f"{disk.size(free)} are free. Make room, or name another folder with "
+                    + ("--out" if kind == "results" else "--scratch")
+                )
+        return folder
+
+    def _choose(self, needed: int) -> Path:
+        if self._given is not None:
+            return self._given
+        folder = _system_folder()
+        if folder is None:
+            return self._out
+        why = ""
+        if disk.in_memory(folder):
+            why = "is kept in memory"
+        elif disk.free_bytes(folder) < needed:
+            why = f"has {disk.size(disk.free_bytes(folder))} free, and {disk.size(needed)} are needed"
+        if not why:
+            return folder
+        if str(folder) not in self._said:
+            self._said.add(str(folder))
+            self._say(
+                f"note: {folder} {why}: temporary files of large slides go to {self._out}. --scratch names "
+                "another folder"
+            )
+        return self._out
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Make a folder, and raise UserError now, and not after an hour's work, where nothing can be written.
+
+    Args:
+      folder: to write to.
+      option: that names it, for the message.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{option} {folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def _system_folder() -> Path | None:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:  # none that can be written
+        return None
+
+
+def _result_bytes(slide: Segmentation, formats: Collection[str]) -> int:
+    tissue_mm2 = slide.megapixels * slide.frame.network_mpp**2
+    a_nucleus = sum(_BYTES_PER_NUCLEUS.get(name, 0) for name in formats)
+    return round(tissue_mm2 * _NUCLEI_PER_MM2 * a_nucleus)

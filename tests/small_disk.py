@@ -1,0 +1,36 @@
+"""A disk that becomes full: a tmpfs of some kilobytes, mounted where only one command sees it."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+_MOUNT = 'mount -t tmpfs -o size=$1k none "$2" && shift 2 && "$@"; code=$?; '
+_LIST = 'echo "LEFT:"; find "$folder" -mindepth 1 -printf "%P\\n"; exit $code'
+
+
+def run_on_small_disk(
+    folder: Path, kilobytes: int, command: Sequence[str | Path]
+) -> tuple[int, str, list[str]]:
+    """Run a command with a small disk mounted at an empty folder.
+
+    Returns:
+      Its exit status; what it printed; what it left on the disk.
+    """
+    if shutil.which("unshare") is None:
+        pytest.skip("there is no `unshare`")
+    probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "none", str(folder)]
+    if subprocess.run(probe, capture_output=True).returncode:
+        pytest.skip("this machine does not let a test mount a file system of its own")
+    script = 'folder="$2"; ' + _MOUNT + _LIST
+    result = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script, "sh", str(kilobytes), str(folder), *map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    printed, _, left = result.stdout.partition("LEFT:\n")
+    return result.returncode, printed, sorted(left.splitlines())
