@@ -1,6 +1,7 @@
 """What a user can mend: commands print the message alone, without a traceback."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -18,6 +19,12 @@ def shown(value: object) -> str:
 def shown_lines(text: str) -> str:
     """Text of several lines, each `shown`."""
     return "\n".join(map(shown, text.split("\n")))
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Names for a message: at most so many, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -54,14 +54,19 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
     """
     begin(distributed=distributed)
     from nucseg_jax import devices, runs
-    from nucseg_jax.cli.interruption import signals
+    from nucseg_jax.cli.interruption import Stopped, signals
     from nucseg_jax.errors import NothingToScoreError
     from nucseg_jax.runs.restoring import parameter_digest
+    from nucseg_jax.training.loop import TrainingStopped
     from nucseg_jax.training.train import train as train_config
 
     # Evaluation would find it after the training.
     runs.check_effect(experiment.workdir, experiment.config, experiment.given, experiment.option)
-    weights = train_config(experiment.config, experiment.workdir, interruption=signals)
+    try:
+        weights = train_config(experiment.config, experiment.workdir, interruption=signals)
+    except TrainingStopped as stop:
+        devices.say(f"step {stop.step} is saved: the same command goes on from there")
+        raise Stopped(signals.number) from stop
     signals.check()
     digest = parameter_digest(weights.params)
     try:

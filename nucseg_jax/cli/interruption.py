@@ -39,12 +39,12 @@ class Signals:
     def __init__(self) -> None:
         self.seen = threading.Event()
         self.is_postponed = False
-        self._number = 0
+        self.number: int = signal.SIGTERM  # of processes that stop because another one was asked to
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The handler. A second Ctrl-C ends the process at once."""
         if not self.seen.is_set():
-            self._number = number
+            self.number = number
             self.seen.set()
             if not self.is_postponed:
                 raise Stopped(number)
@@ -68,7 +68,7 @@ class Signals:
     def check(self) -> None:
         """Raise `Stopped` if a signal has come."""
         if self.asked:
-            raise Stopped(self._number)
+            raise Stopped(self.number)
 
 
 signals = Signals()
@@ -123,18 +123,13 @@ def _watch(reader: socket.socket, ours: set[int]) -> None:
     with reader:
         while (number := next_signal(None)) not in (0, None):
             assert number is not None
-            if number not in ours:
+            if number not in ours or (signals.seen.wait(_SILENCE_S) and not signals.is_postponed):
                 continue
-            if signals.seen.wait(_SILENCE_S):
-                if signals.is_postponed:
-                    print(
-                        "\nstopping after this step; Ctrl-C again stops at once", file=sys.stderr, flush=True
-                    )
-                continue
-            print("\nstopping; Ctrl-C again stops at once", file=sys.stderr, flush=True)
+            what = "stopping after this step" if signals.is_postponed else "stopping"
+            print(f"\n{what}; Ctrl-C again stops at once", file=sys.stderr, flush=True)
             deadline = time.monotonic() + _PATIENCE_S
-            while not signals.seen.is_set() and (left := deadline - time.monotonic()) > 0:
-                if next_signal(min(left, 0.1)) in (0, signal.SIGINT):
+            while not signals.seen.is_set() and (signals.is_postponed or time.monotonic() < deadline):
+                if next_signal(0.1) in (0, signal.SIGINT):
                     break
             if not signals.seen.is_set():
                 os._exit(128 + number)

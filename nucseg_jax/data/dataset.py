@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, listed
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 Batch = dict[str, np.ndarray]
@@ -188,7 +188,7 @@ def check_nuclei(name: str, examples: Sequence[Example]) -> str | None:
         )
     if not bare:
         return None
-    return f"{name}: {len(bare)} of {len(examples)} images have no nucleus: {', '.join(bare)}"
+    return f"{name}: {len(bare)} of {len(examples)} images have no nucleus: {listed(bare)}"
 
 
 def rasters(examples: Sequence[Example]) -> Rasters:

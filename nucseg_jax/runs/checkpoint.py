@@ -35,6 +35,7 @@ from nucseg_jax.runs.restoring import (
     SHA256,
     CheckpointError,
     first_copy,
+    info_digest,
     parameter_digest,
     read_info,
     restore,
@@ -114,7 +115,7 @@ class Checkpoints:
         # Before Orbax finds it, whose threads fail with pages of text.
         check_room(_directory(self._workdir), sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
-        sha256 = {name: parameter_digest(tree) for name, tree in trees.items()}
+        sha256 = {name: parameter_digest(tree) for name, tree in trees.items()} | {"info": info_digest(info)}
         items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
         metrics = None
         if scores is not None:

@@ -1,6 +1,7 @@
 """Items of checkpoints, read and held against their digests."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,16 @@ from nucseg_jax.errors import UserError
 
 SHA256 = "sha256"
 """In `info`: by item the digest of what it holds."""
+
+
+_NO_DAMAGE = (
+    "PERMISSION_DENIED",
+    "Permission denied",
+    "RESOURCE_EXHAUSTED",
+    "Input/output error",
+    "Too many open",
+)
+"""What TensorStore and XLA say of files that may be sound."""
 
 
 class CheckpointError(UserError):
@@ -28,7 +39,7 @@ def restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) 
     try:
         items = manager.restore(step, args=ocp.args.Composite(**args))
     except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
-        raise _damaged(manager, step, _first_line(error)) from error
+        raise _unreadable(manager, step, error) from error
     for name in args:
         written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
         if written is not None and parameter_digest(items[name]) != written:
@@ -44,11 +55,21 @@ def read_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any
     Raises:
       CheckpointError: it cannot be read.
     """
+    assert step is not None
     try:
-        return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
+        info = manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
     except Exception as error:  # as in `restore`
-        assert step is not None
-        raise _damaged(manager, step, f"its item info: {_first_line(error)}") from error
+        raise _unreadable(manager, step, error) from error
+    written = (info.get(SHA256) or {}).get("info")
+    if written is not None and info_digest(info) != written:
+        raise _damaged(manager, step, "the SHA-256 of its item info is not the one that was written")
+    return info
+
+
+def info_digest(info: Mapping[str, Any]) -> str:
+    """SHA-256 of an item `info`, but for the digests in it."""
+    content = {key: value for key, value in info.items() if key != SHA256}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def parameter_digest(params: Any) -> str:
@@ -69,11 +90,19 @@ def _is_finite(tree: Any) -> bool:
     return all(np.isfinite(first_copy(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
+def _unreadable(manager: ocp.CheckpointManager, step: int, error: Exception) -> CheckpointError:
+    """What a failed read means. A right that is missing, or too little memory, is no damage."""
+    reason = _first_line(error)
+    if isinstance(error, (PermissionError, MemoryError)) or any(sign in str(error) for sign in _NO_DAMAGE):
+        return CheckpointError(f"{manager.directory / str(step)}: cannot be read ({reason})")
+    return _damaged(manager, step, reason)
+
+
 def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointError:
     others = [other for other in sorted(manager.all_steps()) if other != step]
     instead = (
-        f"Take the one of step {others[-1]}: eval.step={others[-1]}, or, to go on with training, delete the "
-        "damaged folder"
+        f"Take the one of step {others[-1]}: eval.step={others[-1]}, or, to go on with training, move the "
+        "damaged folder elsewhere"
         if others
         else "The run has no other: train again, or take a copy of it"
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nucseg_jax.errors import FailedError
+from nucseg_jax.errors import FailedError, listed
 
 
 class NonFiniteLossError(FailedError):
@@ -71,7 +71,7 @@ def check_finite(tree: Any, step: int, images_of: ImagesOf | None = None) -> Non
 def _shown(step: int, images_of: ImagesOf) -> str:
     """The images of a step, counted from 1, and of the one before it, whose update may be the cause."""
     steps = range(max(1, step - 1), step + 1)
-    return "; ".join(f"patches of step {one}: {', '.join(images_of(one - 1))}" for one in steps)
+    return "; ".join(f"patches of step {one}: {listed(images_of(one - 1))}" for one in steps)
 
 
 @jax.jit

@@ -25,7 +25,7 @@ Validate = Callable[[Weights], Mapping[str, float]]
 
 
 class Interruption(Protocol):
-    """How someone asks a training to stop (`cli.running` has the signals of the system)."""
+    """How someone asks a training to stop (`cli.interruption` has the signals of the system)."""
 
     @property
     def asked(self) -> bool:
@@ -44,6 +44,18 @@ class NeverAsked:
         return nullcontext()
 
 
+class TrainingStopped(Exception):
+    """Training has ended early, as it was asked to.
+
+    Args:
+      step: of the checkpoint that it goes on from.
+    """
+
+    def __init__(self, step: int):
+        super().__init__(f"training was stopped after step {step}, which is saved")
+        self.step = step
+
+
 @dataclass
 class Loop:
     """Runs the phases of a training, and saves what they come to.
@@ -58,7 +70,6 @@ class Loop:
       log: what the run tells.
       images_of: which images a step's patches are cut from, for messages.
       interruption: asks for an end before the last step.
-      stopped: it has ended early, after a checkpoint.
     """
 
     config: ConfigDict
@@ -70,39 +81,36 @@ class Loop:
     log: RunLog
     images_of: ImagesOf
     interruption: Interruption = field(default_factory=NeverAsked)
-    stopped: bool = False
 
     def run(self, state: TrainState, advance: Advance, phase: range) -> TrainState:
         """Train the steps of a phase; logs and saves between, but for what is due at its end (`end`).
 
-        Where it is asked to stop, it saves the last step's state and returns early: `stopped` is True then.
-
         Raises:
           NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
+          TrainingStopped: someone has asked for it; the last step is saved, without scores.
         """
         log_every, save_every = self.config.log_every, self.config.checkpoint.every
         pending: list[tuple[range, jax.Array]] = []
         pieces = feeds.dispatches(
             phase, at_most=self.config.steps_per_dispatch, boundaries=(log_every, save_every)
         )
-        for done in pieces:
-            step = done.stop
-            is_last, is_due = step == phase.stop, step % save_every == 0
-            with self.interruption.postponed():
+        with self.interruption.postponed():
+            for done in pieces:
                 state, losses = advance(state, done)
                 pending.append((done, losses))
+                step = done.stop
+                is_last, is_due = step == phase.stop, step % save_every == 0
                 is_logged = step % log_every == 0 or is_due or is_last
-                self.stopped = not is_last and self._is_asked(is_logged)
-                if is_logged or self.stopped:
+                is_asked = not is_last and self._is_asked(is_logged)
+                if is_logged or is_asked:
                     # The losses are fetched here only: the loop never waits for the device otherwise.
                     rate = np.asarray(self.schedule(step - 1)).item()
                     self.log.training(finite_losses(pending, self.images_of), learning_rate=rate)
                     pending.clear()
                     check_finite((state.weights, state.opt_state), step, self.images_of)
-            if (is_due and not is_last) or self.stopped:
-                self._save(state, new=is_due and self.correction.weights is None)
-            if self.stopped:
-                break
+                if is_asked or (is_due and not is_last):
+                    self._save(state, new=not is_asked and self.correction.weights is None)
+                    self._stop_if(is_asked or self._is_asked(True), step)
         return state
 
     def _is_asked(self, is_logged: bool) -> bool:
@@ -116,15 +124,24 @@ class Loop:
 
         Raises:
           NonFiniteLossError: a parameter became infinite or NaN.
+          TrainingStopped: someone has asked for it, and steps are left.
         """
         step = int(state.step)
-        check_finite(state.weights, step, self.images_of)
-        self.log.correction(step, self.correction.end_phase(step, state.weights))
-        self._save(state, new=True)
-        if self.correction.weights is not None:
-            self.checkpoints.wait()
-            self.correction.forget(step)
+        with self.interruption.postponed():
+            check_finite(state.weights, step, self.images_of)
+            self.log.correction(step, self.correction.end_phase(step, state.weights))
+            self._save(state, new=True)
+            if self.correction.weights is not None:
+                self.checkpoints.wait()
+                self.correction.forget(step)
+            self._stop_if(step < self.correction.num_steps and self._is_asked(True), step)
         return state
+
+    def _stop_if(self, is_asked: bool, step: int) -> None:
+        """Raise TrainingStopped where it is asked for, when the checkpoint of the step is complete."""
+        if is_asked:
+            self.checkpoints.wait()
+            raise TrainingStopped(step)
 
     def _save(self, state: TrainState, *, new: bool) -> None:
         """Save a checkpoint, scored on the held-out images where its model is a `new` one."""

@@ -68,6 +68,10 @@ class SelfCorrection:
       examples: the training images.
       cycles: when what happens.
       workdir: the run's folder; labels are kept in WORKDIR/labels.
+
+    Attributes:
+      num_steps: of the whole training.
+      weights: the averaged ones; None until the first cycle begins.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class SelfCorrection:
         workdir: Path,
     ):
         self._examples, self._cycles = examples, cycles
+        self.num_steps = cycles.num_steps
         self._num_classes = config.model.num_classes
         self._folder = workdir / "labels"
         averaged = config.self_correction.average if cycles.count else "nothing"

@@ -78,8 +78,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     Args:
       config: the experiment.
       workdir: the run's folder.
-      interruption: may ask it to stop: it then writes a checkpoint of the step that it has come to, and
-        returns what the training has come to so far.
+      interruption: may ask it to stop.
 
     Returns:
       What training has come to: with cycles of self-correction the average of the cycles' parameters.
@@ -87,6 +86,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     Raises:
       DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
+      TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
       UserError: a bad config value, or `workdir` holds a run of another config.
     """
     mesh = devices.make_mesh()
@@ -96,7 +96,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
-    bare = check_nuclei(dataset.name, examples)
+    bare = [check_nuclei(dataset.name, part) for part in (examples, held_out) if part]
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
@@ -136,8 +136,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
-        if bare is not None:
-            say(f"note: {bare}. They are trained on as background")
+        for note in filter(None, bare):
+            say(f"note: {note}. All their pixels are background")
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
             say(
                 "note: the encoder starts from random weights, and is meant to start from ImageNet's: "
@@ -165,12 +165,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
             for phase in cycles.phases(first):
                 patches = {**rasters(examples), **depths, **correction.rasters()}
                 state = loop.run(state, feed(patches, phase), phase)
-                if loop.stopped:
-                    break
                 state = loop.end(state)
-        if loop.stopped:
-            checkpoints.wait()
-            say(f"step {int(state.step)} is saved: the same command goes on from there")
     return correction.weights or state.result
 
 

@@ -114,6 +114,33 @@ def test_an_interrupt_that_a_library_keeps_from_python(number: signal.Signals, c
         assert process.wait(timeout=10) == code
 
 
+def test_sigterm_while_it_is_postponed_waits_for_the_library() -> None:
+    """As long as a step takes, past the patience that other work has; a Ctrl-C ends it at once."""
+    patience = "from nucseg_jax.cli import interruption; interruption._PATIENCE_S = 0.2"
+    work = f"{patience}\n        with interruption.signals.postponed():\n            {IN_A_LIBRARY}"
+    with start(work) as process:
+        assert process.stderr is not None
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr.readline() == "\n"
+        assert process.stderr.readline() == "stopping after this step; Ctrl-C again stops at once\n"
+        time.sleep(0.6)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=10) == 143
+
+
+def test_a_signal_that_was_postponed_is_raised_where_it_is_checked() -> None:
+    work = (
+        "from nucseg_jax.cli.interruption import signals\n"
+        "        with signals.postponed():\n            time.sleep(0.5)\n"
+        "        print('whole', flush=True)\n        signals.check()\n        print('never')"
+    )
+    process = start(work)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30)[0] == "whole\ncleaned\n"
+    assert process.returncode == 143
+
+
 def test_an_ignored_interrupt_stays_ignored() -> None:
     """A script's background job has it ignored."""
     work = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
