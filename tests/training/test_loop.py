@@ -2,12 +2,13 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from nucseg_jax.data.dataset import Example
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import feeds, train, validation
 from nucseg_jax.training.loop import TrainingStopped
@@ -82,16 +83,19 @@ def test_held_out_images_without_any_nucleus_are_refused(
     tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They cannot choose a checkpoint."""
-    tiny_config.data.validation = ("SYN-BREAST-000",)
+    tiny_config.data.validation = validation_ids = ("SYN-BREAST-000",)
     original = train.data.load
 
     def bare(config: ConfigDict) -> object:
         dataset = original(config)
-        for e in dataset.splits["train"]:
-            if e.id == "SYN-BREAST-000":
-                empty: Example = e
-                empty.original_label_map[:] = 0
-        return dataset
+        held_out = {
+            e.id: np.zeros_like(e.label_map) for e in dataset.splits["train"] if e.id in validation_ids
+        }
+        train_split = [
+            replace(e, label_map=held_out[e.id], original_label_map=held_out[e.id]) if e.id in held_out else e
+            for e in dataset.splits["train"]
+        ]
+        return replace(dataset, splits={**dataset.splits, "train": train_split})
 
     monkeypatch.setattr(train.data, "load", bare)
     with pytest.raises(ValueError, match="none of its 1 images has a nucleus"):
