@@ -3,6 +3,26 @@
 from pathlib import Path
 
 
+def in_short(said: object, most: int = 200) -> str:
+    """What a library said or a file holds, for a message: one line of letters that can be printed.
+
+    Args:
+      said: an exception, or a text.
+      most: letters; what is longer is cut.
+
+    Returns:
+      The text; of an exception that does not explain itself (a KeyError, one without a text) its type, too.
+    """
+    text = " ".join(str(said).split())
+    if isinstance(said, BaseException) and not (
+        text and isinstance(said, (OSError, ValueError, MemoryError))
+    ):
+        text = f"{type(said).__name__}: {text}" if text else type(said).__name__
+    if len(text) > most:
+        text = f"{text[:most]} …"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 class UserError(ValueError):
     """A bad value, file or set-up; the message names it and says what to do."""
 

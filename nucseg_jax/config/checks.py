@@ -4,6 +4,7 @@ Rooms that need JAX or SciPy are imported in the functions: commands read a conf
 """
 
 import difflib
+import math
 
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from nucseg_jax.config.names import (
     SCORES,
     STAIN_WHERE,
 )
+from nucseg_jax.config.overrides import flatten
 from nucseg_jax.errors import UserError
 
 
@@ -26,6 +28,9 @@ def check_values(config: ConfigDict, devices: int) -> None:
       config: the experiment.
       devices: how many the batch is split over.
     """
+    for key, value in flatten(config.to_dict()).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key} must be a finite number, got {value}")
     _check_pipeline(config)
     _check_stain(config.stain, config.data.stain)
     at_least_one = {

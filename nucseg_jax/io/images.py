@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.io.files import replacing
 
 IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp")
@@ -94,10 +94,10 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to be an image tile ({error}). Cut it first") from error
-    except OSError as error:
+        raise DataError(f"{path}: too large to be an image tile ({in_short(error)}). Cut it first") from error
+    except Exception as error:  # Pillow raises errors of many types on damaged files
         raise DataError(
-            f"{path}: cannot be read as an image ({error}). Download or export it again"
+            f"{path}: cannot be read as an image ({in_short(error)}). Download or export it again"
         ) from error
 
 
@@ -108,5 +108,7 @@ def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
             # libtiff reports a damaged strip as a warning before Pillow raises.
             warnings.simplefilter("ignore", UserWarning)
             return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: truncated or damaged ({error}). Download or export it again") from error
+    except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
+        raise DataError(
+            f"{path}: truncated or damaged ({in_short(error)}). Download or export it again"
+        ) from error

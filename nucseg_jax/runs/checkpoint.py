@@ -13,7 +13,7 @@ alone, as `f1`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +25,9 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
-from nucseg_jax.errors import UserError
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
+from nucseg_jax.runs.damage import CheckpointError, damaged, readable, whole
 from nucseg_jax.runs.model import LoadedModel, network_of
 
 CLASSES = ("background", "nucleus", "boundary")
@@ -37,11 +37,7 @@ SCORES = ("aji", "dice")
 
 
 SHA256 = "sha256"
-"""In `info`: by item the digest of what it holds."""
-
-
-class CheckpointError(UserError):
-    """A checkpoint is missing or does not fit what is asked of it."""
+"""In `info`: by item the digest of what it holds; that of `info` is of what else it holds."""
 
 
 class Checkpoints:
@@ -60,7 +56,7 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+        self._manager = _open(_directory(workdir), options)
 
     @property
     def latest(self) -> int | None:
@@ -95,6 +91,7 @@ class Checkpoints:
             trees["optimizer"] = optimizer
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
         sha256 = {name: parameter_digest(tree) for name, tree in trees.items()}
+        sha256["info"] = _info_digest(info)
         items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
         metrics = None
         if scores is not None:
@@ -180,20 +177,20 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
         raise CheckpointError(
             f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
         )
-    with ocp.CheckpointManager(directory, options=options) as manager:
+    with _open(directory, options) as manager:
         steps = sorted(manager.all_steps())
         if not steps:
             raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
         if step is None:
-            scored = [s for s in steps if manager.metrics(s)]
-            step = manager.best_step() if scored else steps[-1]
+            step = _best(manager, steps)
         if step not in steps:
             raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
         info = _restore_info(manager, step)
-        network, template = network_of(info)
+        with whole(manager, step):
+            network, template = network_of(info)
+            before = stain_target.before_network(info.get("stain"))
         args = {"model": ocp.args.StandardRestore(_abstract(template._asdict(), mesh))}
         weights = _restore(manager, step, args).model
-    before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
 
@@ -205,7 +202,7 @@ def training_weights(workdir: Path, model: LoadedModel) -> Weights:
       model: where its weights are, these go.
     """
     options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
-    with ocp.CheckpointManager(_directory(workdir), options=options) as manager:
+    with _open(_directory(workdir), options) as manager:
         if not _has_training(manager, model.step):
             return Weights(model.params, model.batch_stats)
         template = _abstract(Weights(model.params, model.batch_stats)._asdict())
@@ -268,16 +265,14 @@ def _restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any])
       CheckpointError: an item cannot be read, is not what was written, or is not finite.
     """
     info = _restore_info(manager, step)
-    try:
+    with whole(manager, step):
         items = manager.restore(step, args=ocp.args.Composite(**args))
-    except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
-        raise _damaged(manager, step, f"{type(error).__name__}: {str(error).splitlines()[0]}") from error
     for name in args:
         written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
         if written is not None and parameter_digest(items[name]) != written:
-            raise _damaged(manager, step, f"the SHA-256 of its item {name} is not the one that was written")
+            raise damaged(manager, step, f"the SHA-256 of its item {name} is not the one that was written")
         if name != "optimizer" and not _is_finite(items[name]):
-            raise _damaged(manager, step, f"its item {name} has values that are not finite")
+            raise damaged(manager, step, f"its item {name} has values that are not finite")
     return items
 
 
@@ -285,21 +280,31 @@ def _is_finite(tree: Any) -> bool:
     return all(np.isfinite(_local(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
-def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointError:
-    others = [other for other in sorted(manager.all_steps()) if other != step]
-    instead = (
-        f"Take the one of step {others[-1]}: eval.step={others[-1]}, or, to go on with training, delete the "
-        "damaged folder"
-        if others
-        else "The run has no other: train again, or take a copy of it"
-    )
-    return CheckpointError(f"{manager.directory / str(step)}: is damaged ({why}). {instead}")
-
-
 def _restore_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any]:
-    try:
-        return manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
-    except Exception as error:
-        assert step is not None
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'its item info'}"
-        raise _damaged(manager, step, reason) from error
+    assert step is not None
+    with whole(manager, step):
+        info = manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
+        written = info.get(SHA256, {}).get("info")  # earlier releases wrote none
+        if written is not None and written != _info_digest(info):
+            raise ValueError("the SHA-256 of its item info is not the one that was written")
+        return info
+
+
+def _info_digest(info: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in info.items() if key != SHA256}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _open(directory: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    with readable(directory):
+        return ocp.CheckpointManager(directory, options=options)
+
+
+def _best(manager: ocp.CheckpointManager, steps: Sequence[int]) -> int:
+    """The best step by its scores; the last where none has any."""
+    scored = False
+    for step in steps:
+        with whole(manager, step):
+            metrics = manager.metrics(step)
+            scored |= bool(metrics) and bool(np.isfinite(_score(metrics)))
+    return manager.best_step() if scored else steps[-1]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nucseg_jax.errors import DataError
 
 WHITE = 255
+_AT_ONCE = 2**22  # values that are laid on white together
 _DARKEST_WHITE = 128  # what the brightest pixel of a bright-field image reaches, of 255
 
 
@@ -32,9 +33,14 @@ def on_white(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArr
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     if (alpha == 255).all():
         return np.ascontiguousarray(colour)
-    opacity = alpha.astype(np.float32) / 255
-    light = colour.astype(np.float32) * (1 if premultiplied else opacity)
-    return np.clip(light + WHITE * (1 - opacity) + 0.5, 0, 255).astype(np.uint8)
+    result = np.empty(colour.shape, np.uint8)
+    rows = max(1, _AT_ONCE // max(1, pixels[:1].size))  # floating point takes sixteen times the memory
+    for start in range(0, len(pixels), rows):
+        part = slice(start, start + rows)
+        opacity = alpha[part].astype(np.float32) / 255
+        light = colour[part].astype(np.float32) * (1 if premultiplied else opacity)
+        result[part] = np.clip(light + WHITE * (1 - opacity) + 0.5, 0, 255).astype(np.uint8)
+    return result
 
 
 def to_eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:

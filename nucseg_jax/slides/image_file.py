@@ -2,7 +2,6 @@
 
 import math
 import re
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +9,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGEDESCRIPTION, RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, TiffImageFile
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.images import MODES, decode
 from nucseg_jax.slides import colours, resolution
 from nucseg_jax.slides.reader import Level, Resolution
-
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
-"""What Pillow raises on files that it cannot read."""
 
 MOST_PIXELS = 500_000_000
 """That are decoded at once: 1.5 GB. Larger images must be tiled TIFFs or slides."""
@@ -84,10 +80,10 @@ def _open(path: Path) -> Image.Image:
     bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(path)
-    except _DAMAGED as error:
+    except Exception as error:  # Pillow raises errors of many types on files that it cannot read
         raise DataError(
-            f"{path}: is neither an image nor a slide that can be read here ({error}). Slides of a scanner "
-            "with several files need all of them side by side"
+            f"{path}: is neither an image nor a slide that can be read here ({in_short(error)}). Slides of a "
+            "scanner with several files need all of them side by side"
         ) from error
     finally:
         Image.MAX_IMAGE_PIXELS = bound
@@ -97,8 +93,8 @@ def _pixels(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     name = str(path)
     try:
         frames = getattr(image, "n_frames", 1)  # which reads the file to its end
-    except _DAMAGED as error:
-        raise DataError(f"{name}: is damaged ({error}). Copy or export it again") from error
+    except Exception as error:  # as when it is opened
+        raise DataError(f"{name}: is damaged ({in_short(error)}). Copy or export it again") from error
     if frames > 1:
         raise DataError(f"{name}: holds {frames} images. Give one image a file")
     sixteen_bits = any(

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.slides import colours, resolution
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -66,9 +66,12 @@ class TiffReader:
             self.resolution = self._resolution(base)
             if base.dtype == np.uint16:
                 self._check_range()
-        except Exception:
+        except DataError:
             self._file.close()
             raise
+        except Exception as error:  # tags of other kinds than they must be
+            self._file.close()
+            raise self._damaged(error) from error
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         page = self._pages[level]
@@ -97,7 +100,10 @@ class TiffReader:
                 if key in self._cache:
                     self._cache.move_to_end(key)
                     return self._cache[key]
-            piece = self._decoded(self._pages[level], index)
+            try:
+                piece = self._decoded(self._pages[level], index)
+            except Exception as error:  # tifffile's codecs raise errors of many types on damaged pieces
+                raise self._damaged(error) from error
             with self._lock:
                 self._cache[key] = piece
                 self._cached_bytes += piece.nbytes
@@ -124,17 +130,14 @@ class TiffReader:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
         rows, columns = _piece_size(page)
         length = page.databytecounts[index]
-        try:
-            file = self._file.filehandle
-            with self._lock:
-                file.seek(page.dataoffsets[index])
-                stored = file.read(length)
-            if len(stored) != length:
-                raise tifffile.TiffFileError("the file ends too early")
-            options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-            data = page.decode(stored if length else None, index, **options)[0]
-        except Exception as error:
-            raise self._damaged(error) from error
+        file = self._file.filehandle
+        with self._lock:
+            file.seek(page.dataoffsets[index])
+            stored = file.read(length)
+        if len(stored) != length:
+            raise tifffile.TiffFileError("the file ends too early")
+        options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        data = page.decode(stored if length else None, index, **options)[0]
         samples = 1 if page.planarconfig == 2 else page.samplesperpixel
         if data is None:  # a piece that was never written
             return np.full((rows, columns, samples), np.iinfo(page.dtype).max, page.dtype)
@@ -178,6 +181,11 @@ class TiffReader:
         size = self._file.filehandle.size
         for page in pages:
             end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+            rows, columns = _piece_size(page)
+            planes = page.samplesperpixel if page.planarconfig == 2 else 1
+            needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
+            if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
+                raise self._damaged(f"{needed:,} pieces make an image of its size, and it lists fewer")
             if end > size:
                 raise self._damaged(f"it ends at byte {size:,}, but its pixels at byte {end:,}")
         if self._next_directory():
@@ -220,7 +228,9 @@ class TiffReader:
         )
 
     def _damaged(self, error: Exception | str) -> DataError:
-        return DataError(f"{self._name}: cannot be read as a TIFF ({error}). Copy or export it again")
+        return DataError(
+            f"{self._name}: cannot be read as a TIFF ({in_short(error)}). Copy or export it again"
+        )
 
 
 def _piece_size(page: Any) -> tuple[int, int]:

@@ -21,7 +21,7 @@ ALLOWANCE_BYTES = 3 * 2**30
 _OPEN_FILES = 8  # more than before, that libraries may keep
 _REMEDY = re.compile(
     r"\b(again|give|check|save|set|use|take|delete|rename|renumber|train|convert|export|must|needs?|expected|leave|"
-    r"choose|cut|name|did you mean|known are|takes|copy|keep|resample|such as|are written|means?)\b",
+    r"choose|cut|correct|name|did you mean|known are|takes|copy|keep|resample|such as|are written|means?)\b",
     re.IGNORECASE,
 )
 
@@ -128,7 +128,7 @@ def _refusal(reader: Any, path: Path, error: Exception) -> Verdict:
         return Verdict("message of several lines or odd signs", repr(message[:600]))
     if len(message) > 1500:
         return Verdict("endless message", message[:600])
-    if (reader.subject or path.name) not in message:
+    if not re.search(reader.subject or re.escape(path.name), message):
         return Verdict("message without the file", message[:600])
     if not _REMEDY.search(message.replace(str(path), "")):
         return Verdict("message without a remedy", message[:600])

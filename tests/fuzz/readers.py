@@ -24,7 +24,7 @@ class Reader:
       check: raises AssertionError unless a result is right. It also gets the results of the whole inputs.
       in_suite: inputs of the suite: as many as take a few seconds.
       needs: a package that is not part of every install.
-      subject: what a message names, where that is not the file.
+      subject: a pattern of what a message names, where that is not the file.
       most_lines: of a message.
     """
 
@@ -316,7 +316,7 @@ READERS = {
         Reader("manifest", seeds.manifest, _read_manifest, _check_manifest),
         Reader("packed-dataset", seeds.packed_dataset, _read_packed, _check_packed),
         Reader("config", seeds.experiments, _read_config, _check_config),
-        Reader("overrides", seeds.overrides, _read_overrides, _check_config, subject="="),
+        Reader("overrides", seeds.overrides, _read_overrides, _check_config, subject=r"--set |^[a-z_]+(\.[a-z_]+)* "),
         Reader(
             "ensemble",
             seeds.expressions,
