@@ -192,7 +192,8 @@ def _read_index(path: Path) -> dict[str, Any]:
     if index["version"] != VERSION:
         raise DataError(
             f"{path}: is version {in_short(repr(index['version']))} of the format, and this release of "
-            f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that packed it"
+            f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that "
+            "packed it"
         )
     if index.get(DIGEST, digest := _digest(index)) != digest:  # earlier releases wrote none
         raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")

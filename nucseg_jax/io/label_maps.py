@@ -127,10 +127,10 @@ def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def _read_tiff(path: Path, shape: tuple[int, int]) -> np.ndarray:
     # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
-    import tifffile
+    from nucseg_jax.io.tiff_files import open_tiff
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with open_tiff(path) as file:
             labels = file.series[0]
             check_size(path, labels.shape, shape)
             return labels.asarray()

@@ -70,7 +70,7 @@ def variables(path: Path) -> list[Variable]:
         if content[124:128] not in (b"\x00\x01IM", b"\x01\x00MI"):
             raise MatError("it does not begin as MATLAB's files do")
         return list(_version_5(memoryview(content), "<" if content[126:128] == b"IM" else ">"))
-    except (struct.error, zlib.error, UnicodeDecodeError, TypeError) as error:
+    except struct.error as error:
         raise MatError(f"{error}") from error
 
 
@@ -94,7 +94,10 @@ def _version_5(content: memoryview, order: str) -> Iterator[Variable]:
 
 def _inflated(packed: memoryview, order: str) -> Variable:
     def beginning(count: int) -> bytes:
-        return zlib.decompressobj().decompress(packed, count)
+        try:
+            return zlib.decompressobj().decompress(packed, count)
+        except zlib.error as error:
+            raise MatError(f"{error}") from error
 
     start = beginning(8 + _START_BYTES)
     kind, _, place = _tag(memoryview(start), 0, order)

@@ -55,6 +55,6 @@ def readable(directory: Path) -> Iterator[None]:
         yield
     except Exception as error:
         raise CheckpointError(
-            f"{directory}: cannot be read ({in_short(error)}). Take the folder of the damaged checkpoint away, or "
-            "copy the run again"
+            f"{directory}: cannot be read ({in_short(error)}). Take the folder of the damaged checkpoint "
+            "away, or copy the run again"
         ) from error

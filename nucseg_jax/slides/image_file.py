@@ -18,6 +18,10 @@ MOST_PIXELS = 500_000_000
 """That are decoded at once: 1.5 GB. Larger images must be tiled TIFFs or slides."""
 
 
+_MOST_PIXELS_A_BYTE = 8 * 1040
+"""Deflate packs at most 1032 bytes into one, and the smallest pixel has a bit; JPEG packs less."""
+
+
 class ArrayReader:
     """An image in memory.
 
@@ -61,8 +65,21 @@ def reader_of_image(image: Image.Image, path: Path, most_pixels: int = MOST_PIXE
             f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
             f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
         )
+    _check_claim(image, path)
     found = _resolution(image, str(path))
     return ArrayReader(_pixels(image, path), found)
+
+
+def _check_claim(image: Image.Image, path: Path) -> None:
+    """Refuse a file whose header claims more pixels than its bytes can hold: Pillow makes them black."""
+    if image.format not in ("PNG", "JPEG") or not path.is_file():
+        return
+    size = path.stat().st_size
+    if image.width * image.height > _MOST_PIXELS_A_BYTE * size:
+        raise DataError(
+            f"{path}: claims {image.height}×{image.width} pixels, more than its {size:,} bytes can hold, "
+            "so it is damaged. Copy or export it again"
+        )
 
 
 def read_resolution(path: Path) -> Resolution:

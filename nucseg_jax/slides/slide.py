@@ -166,6 +166,7 @@ def open_slide(
         raise DataError(f"{path}: is no file")
     reader = _reader(path)
     try:
+        _check_levels(reader, path)
         return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
     except UserError:
         reader.close()
@@ -220,6 +221,19 @@ def _reader(path: Path) -> Reader:
     if start in _TIFF_STARTS:
         return tiff_file.TiffReader(path)
     return read_image_file(path)
+
+
+def _check_levels(reader: Reader, path: Path) -> None:
+    """Refuse levels that are no pictures of one slide: one with a damaged size would be read for hours."""
+    base = reader.levels[0]
+    for level in reader.levels[1:]:
+        across, down = base.width / level.width, base.height / level.height
+        # Some writers fill their small levels up to whole tiles.
+        if min(level.width, level.height) >= 16 and max(across, down) > 2 * min(across, down):
+            raise DataError(
+                f"{path}: is damaged: its levels have {base.height}×{base.width} and {level.height}×"
+                f"{level.width} pixels, which cannot show the same. Copy or export it again"
+            )
 
 
 def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:

@@ -11,6 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.tiff_files import open_tiff
 from nucseg_jax.slides import colours, resolution
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -44,7 +45,7 @@ class TiffReader:
         self._name = str(path)
         self._cache_bytes, self._most_piece_bytes = cache_bytes, most_piece_bytes
         try:
-            self._file = tifffile.TiffFile(path)
+            self._file = open_tiff(path)
             series = self._file.series[0]
             pages: list[Any] = [level.keyframe for level in series.levels]
         except Exception as error:  # tifffile raises errors of many types on damaged files
@@ -102,6 +103,8 @@ class TiffReader:
                     return self._cache[key]
             try:
                 piece = self._decoded(self._pages[level], index)
+                if piece.shape != (*_piece_size(self._pages[level]), 3):
+                    raise tifffile.TiffFileError(f"a piece of it has the shape {piece.shape}")
             except Exception as error:  # tifffile's codecs raise errors of many types on damaged pieces
                 raise self._damaged(error) from error
             with self._lock:

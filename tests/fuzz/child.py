@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import re
+import shutil
 import signal
 import tempfile
 import traceback
@@ -81,7 +82,10 @@ def judge(reader: Any, path: Path, originals: Sequence[Any], temporary: Path) ->
         verdict = _outcome(reader, path, originals)
     except SystemExit as error:
         verdict = Verdict("SystemExit", f"{error}")
-    if _listing(path.parent) != before or any(temporary.iterdir()):
+    left = list(temporary.iterdir())
+    for place in left:
+        shutil.rmtree(place, ignore_errors=True) if place.is_dir() else place.unlink()
+    if left or _listing(path.parent) != before:
         verdict = Verdict(
             "files left behind or changed", str(sorted(_listing(path.parent).keys() ^ before.keys()))
         )
