@@ -22,7 +22,7 @@ class Reader:
       seeds: writes whole inputs, files or folders, to a folder.
       read: a file or folder → what the reader makes of it.
       check: raises AssertionError unless a result is right. It also gets the results of the whole inputs.
-      in_suite: inputs of the suite: as many as take a few seconds.
+      in_suite: inputs of the suite: as many as take a few seconds; 0: only `make fuzz` tries it.
       needs: a package that is not part of every install.
       subject: a pattern of what a message names, where that is not the file.
       most_lines: of a message.
@@ -144,6 +144,19 @@ def _check_packed(result: Any, originals: Sequence[Any]) -> None:
         assert example.image.tobytes() == known.image.tobytes() and example.image.shape == known.image.shape
         for labels in (example.label_map, example.original_label_map):
             assert labels.dtype == np.int32 and labels.tobytes() == known.label_map.tobytes()
+
+
+def _read_prepared(path: Path) -> Any:
+    from nucseg_jax.data import tfds
+
+    return tfds.read(path, "folder/synthetic_none")
+
+
+def _check_prepared(result: Any, originals: Sequence[Any]) -> None:
+    known = {e.id: e for split in originals[0].splits.values() for e in split}
+    for example in (e for split in result.splits.values() for e in split):
+        assert example.image.tobytes() == known[example.id].image.tobytes()
+        assert example.label_map.tobytes() == known[example.id].label_map.tobytes()
 
 
 def _read_config(path: Path) -> Any:
@@ -323,6 +336,14 @@ READERS = {
         Reader("annotations", seeds.annotations, _read_annotations, _check_annotations, needs="pycocotools"),
         Reader("manifest", seeds.manifest, _read_manifest, _check_manifest),
         Reader("packed-dataset", seeds.packed_dataset, _read_packed, _check_packed),
+        Reader(
+            "prepared-dataset",
+            seeds.prepared_dataset,
+            _read_prepared,
+            _check_prepared,
+            in_suite=0,  # TensorFlow takes ten seconds to start
+            needs="tensorflow_datasets",
+        ),
         Reader("config", seeds.experiments, _read_config, _check_config),
         Reader(
             "overrides",

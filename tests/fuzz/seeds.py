@@ -179,6 +179,17 @@ def packed_dataset(folder: Path) -> list[Path]:
     return [folder / "x_none"]
 
 
+def prepared_dataset(folder: Path) -> list[Path]:
+    """As `nucseg prepare folder` makes it, by TFDS."""
+    from data_prep import folder as preparation
+    from data_prep import synthetic
+
+    synthetic.write_dataset(folder / "source", images=4, test=1, size=96, seed=0)
+    out = folder / "data"
+    preparation.main(["--source", str(folder / "source"), "--out", str(out), "--name", "synthetic"])
+    return [next(out.glob("folder/synthetic_none/*.*.*"))]
+
+
 def experiments(folder: Path) -> list[Path]:
     (folder / "mine.py").write_text(
         "from nucseg_jax.config import small\n\n\ndef get_config():\n"
