@@ -40,7 +40,7 @@ parity: .venv/torch
 slow: .venv/dev
 	$(PY) -m pytest -m slow
 
-# 10,000 damaged inputs for every reader, in hours: make fuzz INPUTS=300, FUZZ="--reader png" for less.
+# 10,000 damaged inputs for every reader, in hours; for less: make fuzz INPUTS=300 FUZZ="--reader png"
 INPUTS ?= 10000
 fuzz: .venv/torch
 	$(PY) -m tests.fuzz --inputs $(INPUTS) $(FUZZ)

@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,28 +87,39 @@ def _version_5(content: memoryview, order: str) -> Iterator[Variable]:
             yield _inflated(body, order)
             at = start + size
         elif kind == _MATRIX:
-            yield _array(body[:_START_BYTES], order, lambda count, body=body: bytes(body[:count]))
+            yield _array(body[:_START_BYTES], order, partial(_first, body))
             at = start + -(-size // 8) * 8
         else:
             raise MatError(f"an element of kind {kind} stands where a variable belongs")
 
 
 def _inflated(packed: memoryview, order: str) -> Variable:
-    def beginning(count: int) -> bytes:
-        try:
-            return zlib.decompressobj().decompress(packed, count)
-        except zlib.error as error:
-            raise MatError(f"{error}") from error
-
-    start = beginning(8 + _START_BYTES)
+    start, _ = _inflate(packed, 8 + _START_BYTES)
     kind, _, place = _tag(memoryview(start), 0, order)
     if kind != _MATRIX:
         raise MatError("a compressed variable holds none")
-    return _array(memoryview(start)[place:], order, lambda count: beginning(place + count)[place:])
+
+    def beginning(count: int) -> bytes:
+        # With what fills the element up to a multiple of 8, the end is reached, where the check sum is.
+        content, ended = _inflate(packed, place + count + 64)
+        if not ended:
+            raise MatError("a variable is damaged")
+        return content[place:]
+
+    return _array(memoryview(start)[place:], order, beginning)
 
 
-def _array(start: memoryview, order: str, beginning: Callable[[int], bytes]) -> Variable:
-    """A variable from the first bytes of its element; `beginning` gives as many of them as are asked for."""
+def _inflate(packed: memoryview, most: int) -> tuple[bytes, bool]:
+    """At most so many bytes, and whether they are all; the check sum is compared then."""
+    inflater = zlib.decompressobj()
+    try:
+        return inflater.decompress(packed, most), inflater.eof
+    except zlib.error as error:
+        raise MatError(f"{error}") from error
+
+
+def _array(start: memoryview, order: str, beginning: Callable[[int], bytes | memoryview]) -> Variable:
+    """A variable from the first bytes of its element; `beginning` gives as many as are asked for, or more."""
     _, size, at = _tag(start, 0, order)
     flags = struct.unpack_from(f"{order}I", start, at)[0]
     _, length, place = _tag(start, at + size, order)
@@ -124,7 +136,7 @@ def _array(start: memoryview, order: str, beginning: Callable[[int], bytes]) -> 
     stored, dtype = _STORED.get(stored_kind), np.dtype(_CLASSES[number])
 
     def values() -> NDArray[np.generic]:
-        numbers = beginning(data + stored_bytes)[data:]
+        numbers = beginning(data + stored_bytes)[data : data + stored_bytes]
         return _numbers(numbers, np.dtype(f"{order}{stored}"), dtype, shape)
 
     count = math.prod(shape)
@@ -133,7 +145,9 @@ def _array(start: memoryview, order: str, beginning: Callable[[int], bytes]) -> 
     return Variable(name, "numbers", shape, dtype, values)
 
 
-def _numbers(stored: bytes, kind: np.dtype, dtype: np.dtype, shape: tuple[int, ...]) -> NDArray[np.generic]:
+def _numbers(
+    stored: bytes | memoryview, kind: np.dtype, dtype: np.dtype, shape: tuple[int, ...]
+) -> NDArray[np.generic]:
     """Numbers as they are stored, column by column → the array; MATLAB stores small ones in fewer bytes."""
     if len(stored) != math.prod(shape) * kind.itemsize:
         raise MatError("the file ends within a variable")
@@ -168,14 +182,8 @@ def _version_4(content: memoryview) -> Iterator[Variable]:
         if what != "numbers":
             yield Variable(name, what, (rows, columns), None, _no_values)
             continue
-        dtype = stored.newbyteorder("=")
-        yield Variable(
-            name,
-            what,
-            (rows, columns),
-            dtype,
-            lambda n=numbers, s=stored, d=dtype, shape=(rows, columns): _numbers(bytes(n), s, d, shape),
-        )
+        shape, dtype = (rows, columns), stored.newbyteorder("=")
+        yield Variable(name, what, shape, dtype, partial(_numbers, numbers, stored, dtype, shape))
 
 
 def _tag(content: memoryview, at: int, order: str) -> tuple[int, int, int]:
@@ -184,6 +192,10 @@ def _tag(content: memoryview, at: int, order: str) -> tuple[int, int, int]:
     if first >> 16:
         return first & 0xFFFF, first >> 16, at + 4
     return first, struct.unpack_from(f"{order}I", content, at + 4)[0], at + 8
+
+
+def _first(content: memoryview, count: int) -> memoryview:
+    return content[:count]
 
 
 def _no_values() -> NDArray[np.generic]:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Literal
 
 import tifffile
 
@@ -30,7 +31,7 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
 
 def _check_directories(file: tifffile.TiffFile) -> None:
     layout, handle = file.tiff, file.filehandle
-    order = "little" if file.byteorder == "<" else "big"
+    order: Literal["little", "big"] = "little" if file.byteorder == "<" else "big"
 
     def number(place: int, size: int) -> int:
         handle.seek(place)
