@@ -85,7 +85,7 @@ def read(path: Path) -> PretrainedModel:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if _ENTRY not in metadata:
-                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax")
+                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax. {_OTHER}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
     except UserError:
         raise
@@ -108,6 +108,7 @@ def read(path: Path) -> PretrainedModel:
     return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
 
 
+_OTHER = "Give one that `nucseg models save` has made of a run"
 _REMEDY = "Install nucseg_jax again (pip install --force-reinstall), or copy the file again"
 
 

@@ -1,5 +1,6 @@
 """Files of PyTorch that are damaged, or would run code."""
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +16,13 @@ from nucseg_jax.torch_bridge.checkpoints import TorchFileError, read_state_dict 
 
 
 class RunsCode:
-    """Unpickled, it makes a file."""
+    """Unpickled, it makes a folder."""
 
     def __init__(self, marker: Path):
         self._marker = marker
 
     def __reduce__(self) -> tuple[Callable, tuple]:
-        return open, (str(self._marker), "w")
+        return os.mkdir, (str(self._marker),)
 
 
 def _zipped(content: object, path: Path) -> None:
