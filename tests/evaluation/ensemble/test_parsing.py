@@ -138,7 +138,7 @@ def test_endless_texts_end_in_a_short_message():
         with pytest.raises(EnsembleError, match="operators lie more than 50 deep") as error:
             parse(text, NAMES)
         assert len(str(error.value)) < 500
-    with pytest.raises(EnsembleError, match="unknown model 'x{79} … expected one of") as error:
+    with pytest.raises(EnsembleError, match="unknown model 'x{79} …: expected one of") as error:
         parse("or(" + "a, " * 500 + "x" * 5000 + ")", NAMES)
     assert len(str(error.value)) < 700
     with pytest.raises(EnsembleError) as error:
