@@ -32,7 +32,7 @@ class Reader:
     seeds: Callable[[Path], list[Path]]
     read: Callable[[Path], Any]
     check: Callable[[Any, Sequence[Any]], None]
-    in_suite: int = 300
+    in_suite: int = 200
     needs: str = ""
     subject: str = ""
     most_lines: int = 1
@@ -360,7 +360,7 @@ READERS = {
             subject="ensemble",
             most_lines=3,
         ),
-        Reader("checkpoint", seeds.run, _read_run, _check_run, in_suite=60),
+        Reader("checkpoint", seeds.run, _read_run, _check_run, in_suite=20),
         Reader("tuning", seeds.tuning, _read_tuning, _check_tuning),
         Reader("stain-record", seeds.stain_records, _read_stain_record, _check_stain_record),
         Reader("weights", seeds.weights, _read_weights, _check_weights),

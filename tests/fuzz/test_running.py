@@ -34,12 +34,12 @@ def test_whole_inputs_that_are_not_read_are_no_fuzzing(tmp_path: Path) -> None:
 
 
 def test_an_input_is_a_function_of_its_number(tmp_path: Path) -> None:
-    """For each kind of file that mutations know; no two of a hundred are alike, and none is whole."""
+    """For each kind of file that mutations know; hardly two of forty are alike, and none is whole."""
     for name in ("png", "tiff", "annotations", "manifest", "npy-labels", "mat-labels", "weights", "ensemble"):
         reader = READERS[name]
         (tmp_path / name).mkdir()
         wholes = reader.seeds(tmp_path / name)
-        contents = [damaged(reader, wholes, i, tmp_path / "input").read_bytes() for i in range(100)]
-        again = [damaged(reader, wholes, i, tmp_path / "input").read_bytes() for i in range(100)]
+        contents = [damaged(reader, wholes, i, tmp_path / "input").read_bytes() for i in range(40)]
+        again = [damaged(reader, wholes, i, tmp_path / "input").read_bytes() for i in range(40)]
         assert contents == again
-        assert len(set(contents)) > 90 and not {path.read_bytes() for path in wholes} & set(contents)
+        assert len(set(contents)) > 36 and not {path.read_bytes() for path in wholes} & set(contents)
