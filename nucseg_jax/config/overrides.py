@@ -36,7 +36,7 @@ def read_pairs(arguments: Sequence[str], usage: str) -> dict[str, str]:
     for argument in arguments:
         name, equals, text = argument.partition("=")
         if not (name and equals and text):
-            raise UserError(f"{in_short(repr(argument))} must be of the form {usage}")
+            raise UserError(f"{in_short(repr(argument))} is not of the form {usage}")
         if name in found:
             raise UserError(f"{usage}: {in_short(name)} is given twice. Give it once")
         found[name] = text
