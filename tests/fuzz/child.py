@@ -22,7 +22,8 @@ ALLOWANCE_BYTES = 3 * 2**30
 _OPEN_FILES = 8  # more than before, that libraries may keep
 _REMEDY = re.compile(
     r"\b(again|give|check|save|set|use|take|delete|rename|renumber|train|convert|export|must|needs?|expected|leave|"
-    r"choose|cut|correct|of the form|name|did you mean|known are|takes|copy|keep|resample|such as|are written|means?)\b",
+    r"choose|cut|correct|of the form|name|did you mean|known are|takes|copy|keep|resample|"
+    r"such as|are written|means?)\b",
     re.IGNORECASE,
 )
 
