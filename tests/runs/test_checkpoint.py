@@ -171,6 +171,33 @@ def test_a_damaged_checkpoint_is_one_line_that_names_another(
     assert load_model(tmp_path, one_device, 1).step == 1
 
 
+@pytest.mark.parametrize("file", ["info/metadata", "metrics/metrics", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("content", ["[]", "5", '{"config": {}, "score": "x"}', "[" * 99999, "\xff"])
+def test_a_damaged_description_is_one_line(
+    file: str, content: str, weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    save(tmp_path, weights, "dice", steps=(1,))
+    (tmp_path / "checkpoints" / "1" / file).write_text(content, encoding="latin-1")
+    try:
+        assert load_model(tmp_path, one_device).step == 1  # Orbax does without what is not needed
+    except CheckpointError as error:
+        assert str(tmp_path) in str(error) and "\n" not in str(error) and len(str(error)) < 700
+
+
+def test_a_changed_config_is_found(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
+    """It is JSON, in which a changed number is a number still."""
+    save(tmp_path, weights, "dice", steps=(1,))
+    path = tmp_path / "checkpoints" / "1" / "info" / "metadata"
+    info = json.loads(path.read_text())
+    info["config"]["model"]["input_scale"] = 0.5
+    path.write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match="the SHA-256 of its item info is not the one that"):
+        load_model(tmp_path, one_device)
+    del info["sha256"]  # as an earlier release wrote it
+    path.write_text(json.dumps(info))
+    assert load_model(tmp_path, one_device).info["config"]["model"]["input_scale"] == 0.5
+
+
 def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
     broken = Weights(jax.tree.map(lambda x: x * np.float32(np.nan), weights.params), weights.batch_stats)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
