@@ -200,6 +200,8 @@ class TiffReader:
         """Refuse a file that was cut off, and one that holds a larger image than its first."""
         size = self._file.filehandle.size
         for page in pages:
+            if min(page.imagelength, page.imagewidth) < 1:
+                raise self._damaged(f"an image in it has {page.imagelength} × {page.imagewidth} pixels")
             end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
             rows, columns = _piece_size(page)
             planes = page.samplesperpixel if page.planarconfig == 2 else 1

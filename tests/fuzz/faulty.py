@@ -33,9 +33,9 @@ def _faulty(fault: Callable[[Path], Any]) -> Callable[[Path], Any]:
     return lambda path: "whole" if path.read_bytes() == b"whole" else fault(path)
 
 
-def _say(message: str) -> Callable[[Path], Any]:
+def _say(*lines: str) -> Callable[[Path], Any]:
     def read(path: Path) -> Any:
-        raise DataError(message.format(path=path))
+        raise DataError(*(line.format(path=path) for line in lines))
 
     return _faulty(read)
 
@@ -82,8 +82,8 @@ FAULTS = {
     "temporary": (_faulty(_leave_temporary), "files left behind or changed"),
     "changed": (_faulty(_change_input), "files left behind or changed"),
     "open": (_faulty(_keep_open), "files left open"),
-    "two lines": (_say("{path}: is damaged.\nCopy it again"), "message of several lines or odd signs"),
-    "odd signs": (_say("{path}: is \x1b[31mdamaged. Copy it again"), "message of several lines or odd signs"),
+    "two lines": (_say("{path}: is damaged.", "Copy it again"), "message of several lines or odd signs"),
+    "odd signs": (_say("{path}: is \u200bdamaged. Copy it again"), "message of several lines or odd signs"),
     "endless": (_say("{path}: is damaged. Copy it again" + "a" * 2000), "endless message"),
     "no name": (_say("is damaged. Copy it again"), "message without the file"),
     "no remedy": (_say("{path}: is damaged"), "message without a remedy"),

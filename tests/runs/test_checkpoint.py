@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from absl import logging
 from jax.sharding import Mesh
@@ -196,6 +197,43 @@ def test_a_changed_config_is_found(weights: Weights, one_device: Mesh, tmp_path:
     del info["sha256"]  # as an earlier release wrote it
     path.write_text(json.dumps(info))
     assert load_model(tmp_path, one_device).info["config"]["model"]["input_scale"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ValueError("PERMISSION_DENIED: Error opening file"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+        PermissionError(13, "Permission denied"),
+        MemoryError(),
+    ],
+)
+def test_what_says_nothing_of_the_file_is_not_called_damage(
+    said: Exception, weights: Weights, one_device: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise said
+
+    save(tmp_path, weights, "dice", steps=(1, 2))
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", refuse)
+    with pytest.raises(CheckpointError, match=r"checkpoints/2: cannot be read \(.*\)\. Mend that") as error:
+        load_model(tmp_path, one_device, 2)
+    assert "damaged" not in str(error.value)
+    monkeypatch.setattr(ocp.CheckpointManager, "__init__", refuse)
+    with pytest.raises(CheckpointError, match=r"checkpoints: cannot be read \(.*\)\. Mend that") as error:
+        load_model(tmp_path, one_device, 2)
+    assert "damaged" not in str(error.value)
+
+
+def test_a_network_of_another_release_is_not_called_damage(
+    weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    info = info_of("dice")
+    info["config"]["model"]["name"] = "of_tomorrow"
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(7, weights, info)
+    with pytest.raises(CheckpointError, match="checkpoints/7: does not fit this release .unknown network"):
+        load_model(tmp_path, one_device)
 
 
 def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.label_maps import read_label_map
-from nucseg_jax.slides import open_slide
+from nucseg_jax.slides import open_slide, read_image
 from tests.slides.pictures import opened, picture
 
 
@@ -145,6 +145,17 @@ def test_a_size_that_was_changed_is_found(tag: str, value: int, tmp_path: Path) 
         open_slide(path)
 
 
+@pytest.mark.parametrize("tag", ["ImageLength", "ImageWidth"])
+def test_an_image_without_pixels(tag: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(32, 32), metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(0)
+    for read in (open_slide, read_image):
+        with pytest.raises(DataError, match=r"a\.tif: cannot be read as a TIFF"):
+            read(path)
+
+
 def test_levels_that_cannot_show_the_same(tmp_path: Path) -> None:
     """As where the width of a slide is damaged: OpenSlide would read a million white columns."""
     path = tmp_path / "a.svs"
@@ -157,8 +168,9 @@ def test_levels_that_cannot_show_the_same(tmp_path: Path) -> None:
         assert slide.size == (512, 512)
     with tifffile.TiffFile(path, mode="r+b") as file:
         file.pages[0].tags["ImageWidth"].overwrite(2**20)
-    with pytest.raises(DataError, match="512×1048576 and 256×256 pixels, which cannot show the same"):
-        open_slide(path)
+    for read in (open_slide, read_image):
+        with pytest.raises(DataError, match="512×1048576 and 256×256 pixels, which cannot show the same"):
+            read(path)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
