@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := runs/demo
 
-.PHONY: setup demo test slow parity lint
+.PHONY: setup demo test slow parity fuzz nightly lint
 
 setup: .venv/setup
 
@@ -39,6 +39,15 @@ parity: .venv/torch
 # What takes minutes: the wheel in a fresh environment.
 slow: .venv/dev
 	$(PY) -m pytest -m slow
+
+# 10,000 damaged inputs for every reader, in hours; for less: make fuzz INPUTS=300 FUZZ="--reader png"
+INPUTS ?= 10000
+fuzz: .venv/torch
+	$(PY) -m tests.fuzz --inputs $(INPUTS) $(FUZZ)
+
+# What takes hours, not part of .ci/run: besides both, processes that are killed, and long work.
+nightly: slow fuzz
+	$(PY) -m pytest tests/nightly
 
 lint: .venv/dev
 	$(PY) -m ruff check .

@@ -1,6 +1,5 @@
 """Manifests: which images make up a dataset, in which split, with which pixels."""
 
-import json
 import os
 import re
 from collections import Counter
@@ -9,7 +8,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.json_files import read_json
 
 SPLITS_FOLDER = Path(__file__).parent / "splits"
 
@@ -68,15 +68,10 @@ def load(path: str | os.PathLike[str]) -> Manifest:
       DataError: the file is missing or no JSON; a key is unknown, missing or no string; an id appears
         twice; the stain target is no training image; there is no `train` split.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot read the manifest: {error.strerror}") from error
-    except ValueError as error:
-        raise DataError(f"{path}: not a JSON file ({error})") from error
+    content = read_json(Path(path), "A manifest is a JSON file: data_prep/splits has some to copy")
     images = _object(content, Manifest, str(path)).pop("images")
     if not isinstance(images, list) or not images:
-        raise DataError(f"{path}: images must be a list with at least one image")
+        raise DataError(f"{path}: images must be a list with at least one image. {_EXAMPLES}")
     entries = [_object(image, ImageEntry, f"{path}: images[{i}]") for i, image in enumerate(images)]
     header = {key: value for key, value in content.items() if key != "images"}
     manifest = Manifest(**header, images=tuple(ImageEntry(**entry) for entry in entries))
@@ -88,24 +83,32 @@ def check(manifest: Manifest, where: str) -> None:
     """Raise a DataError that starts with `where` unless the manifest makes sense."""
     repeated = _repeated(entry.id for entry in manifest.images)
     if repeated:
-        raise DataError(f"{where}: ids appear more than once: {', '.join(repeated)}. Keep one of each")
+        names = in_short(", ".join(repeated))
+        raise DataError(f"{where}: ids appear more than once: {names}. Keep one of each")
     for entry in manifest.images:
-        if not re.fullmatch(r"[^/\\\0]+", entry.id):
-            raise DataError(f"{where}: id {entry.id!r} is no file name. Use the image's, no suffix")
+        if not re.fullmatch(r"[^/\\]+", entry.id) or not entry.id.isprintable() or entry.id in (".", ".."):
+            raise DataError(
+                f"{where}: id {in_short(repr(entry.id))} is no file name. Use the image's, no suffix"
+            )
         if not re.fullmatch(r"[a-z][a-z0-9_]*", entry.split):
-            raise DataError(f"{where}: {entry.id}: split {entry.split!r} is no name like train or test_same")
+            raise DataError(
+                f"{where}: {entry.id}: split {in_short(repr(entry.split))} is no name. Use one like train or "
+                "test_same"
+            )
         if not re.fullmatch(r"([0-9a-f]{64})?", entry.sha256):
             raise DataError(
-                f"{where}: {entry.id}: sha256 {entry.sha256!r} is not 64 lower-case hex digits. "
-                "Leave it empty if you don't know it"
+                f"{where}: {entry.id}: sha256 {in_short(repr(entry.sha256))} is not 64 lower-case hex "
+                "digits. Leave it empty if you don't know it"
             )
     train = {entry.id for entry in manifest.in_split("train")}
     if not train:
-        raise DataError(f"{where}: no image has the split train; splits: {manifest.splits}")
+        raise DataError(
+            f"{where}: no image has the split train, but {in_short(', '.join(manifest.splits))}. Give some it"
+        )
     if manifest.stain_target and manifest.stain_target not in train:
         raise DataError(
-            f"{where}: stain_target {manifest.stain_target!r} is not one of the {len(train)} training "
-            "images. Choose one of them: a test image must not shape the training images"
+            f"{where}: stain_target {in_short(repr(manifest.stain_target))} is not one of the {len(train)} "
+            "training images. Choose one of them: a test image must not shape the training images"
         )
 
 
@@ -114,22 +117,27 @@ def committed() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SPLITS_FOLDER.glob("*.json"))}
 
 
+_EXAMPLES = "data_prep/splits has manifests to copy from"
+
+
 def _object(value: Any, kind: type, where: str) -> dict[str, Any]:
     """A copy of a JSON object that has the keys of a dataclass; all but `images` are strings.
 
     Keys whose field has a default may be missing.
     """
     if not isinstance(value, dict):
-        raise DataError(f"{where}: expected an object, found {type(value).__name__}")
+        raise DataError(f"{where}: must be an object, not a {type(value).__name__}. {_EXAMPLES}")
     known = {field.name for field in fields(kind)}
     needed = {field.name for field in fields(kind) if field.default is MISSING}
     problems = [f"unknown key {key!r}" for key in sorted(value.keys() - known)]
     problems += [f"missing key {key!r}" for key in sorted(needed - value.keys())]
     if problems:
-        raise DataError(f"{where}: {', '.join(problems)}. The keys are {', '.join(sorted(known))}")
+        raise DataError(
+            f"{where}: {in_short(', '.join(problems))}. The keys must be {', '.join(sorted(known))}"
+        )
     for key in value.keys() - {"images"}:
         if not isinstance(value[key], str):
-            raise DataError(f"{where}: {key} must be a string, not {value[key]!r}")
+            raise DataError(f"{where}: {key} must be a string, not {in_short(repr(value[key]))}")
     return dict(value)
 
 

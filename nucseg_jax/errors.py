@@ -13,7 +13,7 @@ def shown(value: object) -> str:
 
     Names of files may hold anything; their bytes that are no UTF-8 become \xNN.
     """
-    return _UNSAFE.sub(_escaped, str(value))
+    return _UNSAFE.sub(lambda match: _escaped(match.group()), str(value))
 
 
 def shown_lines(text: str) -> str:
@@ -27,8 +27,27 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
-def _escaped(match: re.Match[str]) -> str:
-    character = match.group()
+def in_short(said: object, most: int = 200) -> str:
+    """What a library said or a file holds, for a message: one line of letters that can be printed.
+
+    Args:
+      said: an exception, or a text.
+      most: letters; what is longer is cut.
+
+    Returns:
+      The text; of an exception that does not explain itself (a KeyError, one without a text) its type, too.
+    """
+    text = " ".join(str(said).split())
+    if isinstance(said, BaseException) and not (
+        text and isinstance(said, (OSError, ValueError, MemoryError))
+    ):
+        text = f"{type(said).__name__}: {text}" if text else type(said).__name__
+    if len(text) > most:
+        text = f"{text[:most]} …"
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # as Python keeps a byte that is no UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return ascii(character)[1:-1]

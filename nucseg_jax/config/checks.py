@@ -4,6 +4,7 @@ Rooms that need JAX or SciPy are imported in the functions: commands read a conf
 """
 
 import difflib
+import math
 
 from ml_collections import ConfigDict
 
@@ -16,7 +17,8 @@ from nucseg_jax.config.names import (
     SCORES,
     STAIN_WHERE,
 )
-from nucseg_jax.errors import UserError
+from nucseg_jax.config.overrides import flatten
+from nucseg_jax.errors import UserError, in_short
 
 
 def check_values(config: ConfigDict, devices: int) -> None:
@@ -26,6 +28,9 @@ def check_values(config: ConfigDict, devices: int) -> None:
       config: the experiment.
       devices: how many the batch is split over.
     """
+    for key, value in flatten(config.to_dict()).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{key} must be a finite number, got {value}")
     _check_pipeline(config)
     _check_stain(config.stain, config.data.stain)
     at_least_one = {
@@ -64,16 +69,20 @@ def check_values(config: ConfigDict, devices: int) -> None:
         )
 
 
+def _shown(value: str) -> str:
+    return in_short(repr(value))
+
+
 def _check_pipeline(config: ConfigDict) -> None:
     pipeline = config.data.pipeline
     if pipeline not in PIPELINES:
         near = difflib.get_close_matches(pipeline, PIPELINES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown data.pipeline {pipeline!r}: {hint}known are {', '.join(PIPELINES)}")
+        raise UserError(f"unknown data.pipeline {_shown(pipeline)}: {hint}known are {', '.join(PIPELINES)}")
     if config.steps_per_dispatch > 1 and pipeline != "resident":
         raise UserError(
             f"steps_per_dispatch = {config.steps_per_dispatch} needs data.pipeline = 'resident', got "
-            f"{pipeline!r}, whose batches come from the host one by one"
+            f"{_shown(pipeline)}, whose batches come from the host one by one"
         )
 
 
@@ -87,11 +96,11 @@ def _check_objective(config: ConfigDict) -> None:
         ("self_correction.average", chosen.average, AVERAGES),
     ):
         if value not in known:
-            raise UserError(f"{key} must be one of {', '.join(known)}, got {value!r}")
+            raise UserError(f"{key} must be one of {', '.join(known)}, got {_shown(value)}")
     if config.optim.loss == "ce2p" and config.model.name != "self_correction":
         raise UserError(
             "optim.loss = 'ce2p' is for the three branches of model.name = 'self_correction', got "
-            f"{config.model.name!r}: set optim.loss to cross_entropy"
+            f"{_shown(config.model.name)}: set optim.loss to cross_entropy"
         )
     ranges = {
         "cycles": (0, float("inf")),
@@ -165,7 +174,7 @@ def _check_nuclei(config: ConfigDict) -> None:
         raise UserError(instances.NEEDS_BOUNDARY)
     chosen = config.checkpoint.best_by
     if chosen is not None and chosen not in SCORES:
-        raise UserError(f"checkpoint.best_by must be one of {', '.join(SCORES)}, got {chosen!r}")
+        raise UserError(f"checkpoint.best_by must be one of {', '.join(SCORES)}, got {_shown(chosen)}")
 
 
 def _check_stain(config: ConfigDict, prepared: str) -> None:
@@ -176,15 +185,15 @@ def _check_stain(config: ConfigDict, prepared: str) -> None:
       prepared: `config.data.stain`.
     """
     if config.where not in STAIN_WHERE:
-        raise UserError(f"stain.where must be one of {', '.join(STAIN_WHERE)}, got {config.where!r}")
+        raise UserError(f"stain.where must be one of {', '.join(STAIN_WHERE)}, got {_shown(config.where)}")
     from nucseg_jax.stain.normalizers import NORMALIZERS
 
     if config.method not in NORMALIZERS:
-        raise UserError(f"stain.method must be one of {', '.join(NORMALIZERS)}, got {config.method!r}")
+        raise UserError(f"stain.method must be one of {', '.join(NORMALIZERS)}, got {_shown(config.method)}")
     if config.where == "model" and prepared != "none":
         raise UserError(
-            f"stain.where = 'model' normalises in the network, but data.stain = {prepared!r} names a dataset "
-            "that is normalised already. Set data.stain = 'none' (and prepare it with --stain none)"
+            f"stain.where = 'model' normalises in the network, but data.stain = {_shown(prepared)} names a "
+            "dataset that is normalised already. Set data.stain = 'none' (and prepare it with --stain none)"
         )
     for key, most in (("augment_scale", 1.0), ("augment_shift", float("inf")), ("augment_residual", 1.0)):
         if not 0 <= config[key] <= most:

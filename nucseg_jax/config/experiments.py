@@ -9,7 +9,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 
 
 def load(experiment: str) -> tuple[str, ConfigDict]:
@@ -60,20 +60,20 @@ def _read(path: Path) -> ConfigDict:
         module: ModuleType = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         config = module.get_config()
-    except Exception as error:  # whatever a person's own file does wrong
+    except (Exception, SystemExit) as error:  # whatever a person's own file does wrong
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         where = f", line {lines[-1]}" if lines else ""
-        raise UserError(f"{path}{where}: cannot be read: {_in_short(error)}") from error
+        raise UserError(f"{path}{where}: cannot be read: {_what_went_wrong(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() gives a {type(config).__name__}. It must give a ConfigDict")
     return config
 
 
-def _in_short(error: Exception) -> str:
+def _what_went_wrong(error: BaseException) -> str:
     """One line, without the whole config that ml_collections puts into its messages."""
     text = " ".join(str(error).split())
     if match := re.search(r'Did you mean "(.+?)" instead of "(.+?)"', text):
-        return f"there is no setting {match[2]!r}. Did you mean {match[1]!r}?"
+        return f"there is no setting {in_short(repr(match[2]))}. Did you mean {match[1]!r}?"
     if match := re.search(r"Could not override field '(.+?)'.*type <class '(.+?)'>$", text):
         return f"{match[1]} takes a value of type {match[2]}"
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {in_short(text)}. Correct the file"

@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nucseg_jax.config.defaults import get_config
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -36,9 +36,9 @@ def read_pairs(arguments: Sequence[str], usage: str) -> dict[str, str]:
     for argument in arguments:
         name, equals, text = argument.partition("=")
         if not (name and equals and text):
-            raise UserError(f"{argument!r} is not of the form {usage}")
+            raise UserError(f"{in_short(repr(argument))} is not of the form {usage}")
         if name in found:
-            raise UserError(f"{usage}: {name} is given twice")
+            raise UserError(f"{usage}: {in_short(name)} is given twice. Give it once")
         found[name] = text
     return found
 
@@ -79,8 +79,8 @@ def _read(config: ConfigDict | None, key: str, text: str, option: str) -> Any:
         return None
     try:
         return _READERS[kind](text)
-    except (ValueError, SyntaxError, KeyError, TypeError):
-        raise UserError(f"{option}{key}={text}: takes {_expected(kind, may_be_none)}") from None
+    except (ValueError, SyntaxError, KeyError, TypeError, RecursionError, MemoryError):
+        raise UserError(f"{option}{key}={in_short(text)}: takes {_expected(kind, may_be_none)}") from None
 
 
 def _checked(config: ConfigDict, key: str, value: Any, where: str) -> Any:
@@ -92,7 +92,7 @@ def _checked(config: ConfigDict, key: str, value: Any, where: str) -> Any:
     if kind is tuple and isinstance(value, list):
         return tuple(value)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{where}{key}={value!r}: takes {_expected(kind, may_be_none)}")
+        raise UserError(f"{where}{key}={in_short(repr(value))}: takes {_expected(kind, may_be_none)}")
     return value
 
 
@@ -103,7 +103,7 @@ def _setting(config: ConfigDict | None, key: str, where: str) -> tuple[type, boo
     # An experiment of a user's own may have settings of its own.
     known = usual if config is None else flatten(config.to_dict()) | usual
     if key not in known:
-        raise UserError(f"{where}{key}: there is no such setting.{_hint(key, list(known))}")
+        raise UserError(f"{where}{in_short(key)}: there is no such setting.{_hint(key[:200], list(known))}")
     section: Any = defaults if key in usual else config
     *sections, name = key.split(".")
     for step in sections:

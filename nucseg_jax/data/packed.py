@@ -24,12 +24,16 @@ import numpy as np
 from PIL import Image
 
 from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.names import MOST_BYTES
 
 INDEX = "packed.json"
 VERSION = 1
+
+DIGEST = "sha256"
+"""In the index: the digest of what else it holds."""
 
 SUFFIXES = {
     "image": ".webp",
@@ -100,6 +104,7 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
                 for split, examples in dataset.splits.items()
             }
         index = {"version": VERSION, "splits": splits, "metadata": dataset.metadata}
+        index[DIGEST] = _digest(index)
         write_text(temporary / INDEX, json.dumps(index, indent=1) + "\n")
 
 
@@ -177,8 +182,11 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {_REMEDY}") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
-    with Image.open(io.BytesIO(content)) as image:
-        return np.array(image)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.array(image)
+    except Exception as error:  # Pillow raises errors of many types on what is no image
+        raise DataError(f"{path}: cannot be read as an image ({in_short(error)}). {_REMEDY}") from error
 
 
 _REMEDY = "Pack the dataset again with `nucseg prepare pack --overwrite`, or copy the folder again"
@@ -186,23 +194,31 @@ _REMEDY = "Pack the dataset again with `nucseg prepare pack --overwrite`, or cop
 
 def _read_index(path: Path) -> dict[str, Any]:
     """The contents of packed.json, its keys checked."""
-    try:
-        index = json.loads(path.read_text())
-        version = index["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: damaged ({error!r}). {_REMEDY}") from error
-    if version != VERSION:
+    index = read_json(path, _REMEDY)
+    if not isinstance(index, dict) or "version" not in index:
+        raise DataError(f"{path}: damaged (it has no version). {_REMEDY}")
+    if index["version"] != VERSION:
         raise DataError(
-            f"{path}: is version {version!r} of the format, and this release of nucseg_jax reads {VERSION}. "
-            "Pack the dataset again with this release, or use the one that packed it"
+            f"{path}: is version {in_short(repr(index['version']))} of the format, and this release of "
+            f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that "
+            "packed it"
         )
+    if index.get(DIGEST, digest := _digest(index)) != digest:  # earlier releases wrote none
+        raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")
     try:
         entries = [e for split in index["splits"].values() for e in split]
-        whole = isinstance(index["metadata"], dict) and all(
-            all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
-            and REQUIRED <= e["sha256"].keys()
-            for e in entries
+        metadata = index["metadata"]
+        whole = (
+            isinstance(metadata, dict)
+            and _is_size(metadata.get("mpp", 1))
+            and all(
+                all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
+                and REQUIRED <= e["sha256"].keys()
+                for e in entries
+            )
         )
+        whole = whole and all(isinstance(text, str) for e in entries for text in e["sha256"].values())
+        whole = whole and all(set(e["sha256"]) <= set(SUFFIXES) for e in entries) and bool(entries)
     except (KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
@@ -210,6 +226,16 @@ def _read_index(path: Path) -> dict[str, Any]:
             f"{path}: damaged (splits, ids, organs, sources, SHA-256 or metadata miss). {_REMEDY}"
         )
     return index
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < np.inf
+
+
+def _digest(index: dict[str, Any]) -> str:
+    """SHA-256 of all else in packed.json; the SHA-256 of the files are part of it."""
+    content = {key: value for key, value in index.items() if key != DIGEST}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _path(folder: Path, kind: str, example_id: str) -> Path:

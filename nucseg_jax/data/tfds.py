@@ -7,6 +7,7 @@ from typing import Any
 
 from nucseg_jax.data.dataset import Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
+from nucseg_jax.errors import DataError, in_short
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -21,11 +22,23 @@ def versions(folder: Path) -> list[Path]:
 
 
 def read(folder: Path, name: str) -> Dataset:
-    """Read one of `versions` into host memory; MissingExtraError without the extra `data`."""
-    builder = import_tfds().builder_from_directory(folder)
-    metadata = json.loads(json.dumps(dict(builder.info.metadata or {})))
-    source = default_source(name, metadata)
-    splits = {split: _read_split(builder, split, source) for split in builder.info.splits}
+    """Read one of `versions` into host memory.
+
+    Raises:
+      MissingExtraError: the extra `data` is not installed.
+      DataError: the dataset is damaged.
+    """
+    tfds = import_tfds()
+    try:
+        builder = tfds.builder_from_directory(folder)
+        metadata = json.loads(json.dumps(dict(builder.info.metadata or {})))
+        source = default_source(name, metadata)
+        splits = {split: _read_split(builder, split, source) for split in builder.info.splits}
+    except Exception as error:  # TFDS and TensorFlow raise errors of many types on damaged files
+        raise DataError(
+            f"{folder}: cannot be read as a prepared dataset ({in_short(error)}). Prepare it again with "
+            "--overwrite, or copy the folder again"
+        ) from error
     return Dataset(name, splits, metadata)
 
 

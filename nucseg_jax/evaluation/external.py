@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nucseg_jax.errors import DataError
-from nucseg_jax.io import label_maps
+from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io import label_maps, mat_files
 from nucseg_jax.io.files import is_file_or_dangling
 
 SUFFIXES = (*label_maps.LABEL_SUFFIXES, ".mat")
@@ -66,14 +66,13 @@ def read(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
       int32 [height, width]; the numbers as they are, not necessarily contiguous.
 
     Raises:
-      DataError: the file is missing, damaged, of another kind, or holds no label map of this size. (SciPy's
-        reader of MAT files is not proof against files that were made to harm.)
+      DataError: the file is missing, damaged, of another kind, or holds no label map of this size.
     """
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(f"{path}: a label map must be one of {', '.join(SUFFIXES)}")
     if path.suffix.lower() == ".mat":
-        return label_maps.check(path, _read_mat(path), shape)
+        return label_maps.check(path, _read_mat(path, shape), shape)
     return label_maps.read_label_map(path, shape)
 
 
@@ -98,30 +97,34 @@ def _problem(image_id: str, paths: list[Path], strays: dict[str, list[Path]]) ->
     return f"{image_id}: none" + (f" (renamed? {names})" if names else "")
 
 
-def _read_mat(path: Path) -> np.ndarray:
+def _read_mat(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """The variable `inst_map`; MATLAB's own numbers are doubles, so whole ones pass."""
-    from scipy.io import loadmat, whosmat  # slow to import, and other formats do without
-
     try:
-        with path.open("rb") as file:
-            variables = loadmat(file, variable_names=[MAT_KEY])
-            file.seek(0)
-            names = [] if MAT_KEY in variables else [name for name, _, _ in whosmat(file)]
+        variables = {variable.name: variable for variable in mat_files.variables(path)}
+        if MAT_KEY not in variables:
+            raise DataError(
+                f"{path}: has no variable {MAT_KEY!r}, which HoVer-Net's label maps are in, but "
+                f"{in_short(', '.join(variables)) or 'none at all'}. Save the map under that name, or as NPY"
+            )
+        found = variables[MAT_KEY]
+        if found.dtype is None:
+            raise DataError(
+                f"{path}: its variable {MAT_KEY} is {found.kind}, but a label map is a matrix of numbers. "
+                "Save it as one"
+            )
+        label_maps.check_size(path, found.shape, shape)
+        labels = found.values()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except NotImplementedError as error:
+    except mat_files.NewerVersionError as error:
         raise DataError(
             f"{path}: is a MAT file of version 7.3 (HDF5), which is not read. Save it in MATLAB with "
             f"save(file, '{MAT_KEY}', '-v7'), or as NPY"
         ) from error
-    except Exception as error:  # SciPy raises errors of many types on damaged files
-        raise DataError(f"{path}: cannot be read as a MAT file ({error}). Export it again") from error
-    if MAT_KEY not in variables:
+    except (OSError, mat_files.MatError, MemoryError) as error:
         raise DataError(
-            f"{path}: has no variable {MAT_KEY!r}, which HoVer-Net's label maps are in, but "
-            f"{', '.join(names) or 'none at all'}. Save the map under that name, or as NPY"
-        )
-    labels = np.asarray(variables[MAT_KEY])
+            f"{path}: cannot be read as a MAT file ({in_short(error)}). Export it again"
+        ) from error
     exact = labels.dtype.kind == "f" and bool((np.abs(labels) <= 2**53).all())  # not of NaN
     if exact and (labels == np.rint(labels)).all():
         return labels.astype(np.int64)

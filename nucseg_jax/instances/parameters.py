@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 
 METHODS = ("components", "watershed", "boundary", "depth")
 """Values of `instances.method`; each has its parameters under its own name."""
@@ -40,7 +40,9 @@ def check(config: ConfigDict) -> None:
         config: `config.instances`.
     """
     if config.method not in METHODS:
-        raise UserError(f"instances.method must be one of {', '.join(METHODS)}, got {config.method!r}")
+        raise UserError(
+            f"instances.method must be one of {', '.join(METHODS)}, got {in_short(repr(config.method))}"
+        )
     for name, value in config[config.method].items():
         check_value(f"instances.{config.method}.{name}", value)
 

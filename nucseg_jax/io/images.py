@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.io.files import replacing
 
 ORIENTATION = 274
@@ -89,10 +89,10 @@ def open_image(path: Path) -> Image.Image:
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to be an image tile ({error}). Cut it first") from error
-    except OSError as error:
+        raise DataError(f"{path}: too large to be an image tile ({in_short(error)}). Cut it first") from error
+    except Exception as error:  # Pillow raises errors of many types on damaged files
         raise DataError(
-            f"{path}: cannot be read as an image ({error}). Download or export it again"
+            f"{path}: cannot be read as an image ({in_short(error)}). Download or export it again"
         ) from error
 
 
@@ -103,8 +103,16 @@ def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
             # libtiff reports a damaged strip as a warning before Pillow raises.
             warnings.simplefilter("ignore", UserWarning)
             return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: truncated or damaged ({error}). Download or export it again") from error
+    except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
+        raise _damaged(path, error) from error
+
+
+def count_frames(image: Image.Image, path: str | os.PathLike[str]) -> int:
+    """How many images an open file holds; Pillow may read it to its end for that. DataError as `decode`."""
+    try:
+        return getattr(image, "n_frames", 1)
+    except Exception as error:  # as in `decode`
+        raise _damaged(path, error) from error
 
 
 def orientation(image: Image.Image) -> int | None:
@@ -117,3 +125,7 @@ def orientation(image: Image.Image) -> int | None:
     except Exception:  # Pillow raises errors of many types on damaged metadata, which pixels do without
         return None
     return value if isinstance(value, int) else None
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> DataError:
+    return DataError(f"{path}: truncated or damaged ({in_short(error)}). Download or export it again")

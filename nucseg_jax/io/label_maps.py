@@ -1,13 +1,14 @@
 """Instance label maps in files, each checked on the way in."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from skimage import measure
 
-from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import MODES, ORIENTATION, decode, open_image, orientation
+from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.images import MODES, ORIENTATION, count_frames, decode, open_image, orientation
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
@@ -29,10 +30,15 @@ def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.n
       DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds.
     """
     path = Path(path)
-    readers = {".npy": _read_npy, ".tif": _read_tiff, ".tiff": _read_tiff, ".png": _read_png}
+    readers: dict[str, Callable[[Path, tuple[int, int]], np.ndarray]] = {
+        ".npy": _read_npy,
+        ".tif": _read_tiff,
+        ".tiff": _read_tiff,
+        ".png": _read_png,
+    }
     if path.suffix.lower() not in readers:
         raise DataError(f"{path}: a label map must be one of {', '.join(LABEL_SUFFIXES)}")
-    return check(path, readers[path.suffix.lower()](path), shape)
+    return check(path, readers[path.suffix.lower()](path, shape), shape)
 
 
 def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -46,17 +52,11 @@ def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     Raises:
       DataError: not 2-D, not integer, negative, above the int32 range or of another size than the image.
     """
-    if labels.ndim != 2:
-        raise DataError(
-            f"{path}: has shape {labels.shape}, but a label map is 2-D: one number a pixel. A picture "
-            "with a colour for each nucleus does not do, since colours can repeat: export the numbers"
-        )
+    check_size(path, labels.shape, shape)
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{path}: holds {labels.dtype}, but a label map holds integers (e.g. int32)")
-    if labels.shape != tuple(shape):
         raise DataError(
-            f"{path}: is {_size(labels.shape)} (height x width), but its image is {_size(shape)}. "
-            "Check that the two belong together; don't rescale labels"
+            f"{path}: holds {in_short(labels.dtype)}, but a label map holds integers (e.g. int32). Save the "
+            "numbers of the nuclei; of a mask, number its pieces with skimage.measure.label"
         )
     if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
         raise DataError(
@@ -66,6 +66,26 @@ def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     checked = labels.astype(np.int32)
     _check_is_no_mask(path, checked)
     return checked
+
+
+def check_size(path: Path, found: tuple[int, ...], shape: tuple[int, int]) -> None:
+    """Raise DataError unless an array is 2-D and as large as its image; readers look before they decode it.
+
+    Args:
+      path: of the file, for messages.
+      found: the shape of what it holds.
+      shape: (height, width) of the image.
+    """
+    if len(found) != 2:
+        raise DataError(
+            f"{path}: has shape {found}, but a label map is 2-D: one number a pixel. A picture "
+            "with a colour for each nucleus does not do, since colours can repeat: export the numbers"
+        )
+    if tuple(found) != tuple(shape):
+        raise DataError(
+            f"{path}: is {_size(found)} (height x width), but its image is {_size(shape)}. "
+            "Check that the two belong together; don't rescale labels"
+        )
 
 
 def _check_is_no_mask(path: Path, labels: np.ndarray) -> None:
@@ -107,9 +127,9 @@ def _check_alone(path: Path, count: int) -> None:
         raise DataError(f"{path}: holds {count} images, but a label map is one. Give one a file")
 
 
-def _read_png(path: Path) -> np.ndarray:
+def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
     with open_image(path) as image:
-        _check_alone(path, getattr(image, "n_frames", 1))
+        _check_alone(path, count_frames(image, path))
         # A palette's indices are the numbers that whoever saved the map wrote; "1" decodes to bool.
         if image.mode not in ("L", "I", "I;16", "I;16B", "P"):
             raise DataError(
@@ -117,41 +137,47 @@ def _read_png(path: Path) -> np.ndarray:
                 "channel (8 or 16 bits). A picture with a colour for each nucleus does not do, since "
                 "colours can repeat: export the numbers"
             )
+        check_size(path, (image.height, image.width), shape)
         labels = decode(image, path)
         _check_upright(path, orientation(image))
         return labels
 
 
-def _read_tiff(path: Path) -> np.ndarray:
+def _read_tiff(path: Path, shape: tuple[int, int]) -> np.ndarray:
     # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
-    import tifffile
+    from nucseg_jax.io.tiff_files import open_tiff
 
     try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series
-            pages = [len(one.pages) for one in series]
-            tag = series[0].keyframe.tags.valueof(ORIENTATION)
-            labels = series[0].asarray()
+        with open_tiff(path) as file:
+            _check_alone(path, sum(len(series.pages) for series in file.series))
+            labels = file.series[0]
+            check_size(path, labels.shape, shape)
+            _check_upright(path, labels.keyframe.tags.valueof(ORIENTATION))
+            return labels.asarray()
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # tifffile's codecs raise errors of many types on damaged files
         raise DataError(
-            f"{path}: cannot be read as a TIFF label map ({error}). Download or export it again"
+            f"{path}: cannot be read as a TIFF label map ({in_short(error)}). Download or export it again"
         ) from error
-    _check_alone(path, sum(pages))
-    _check_upright(path, tag)
-    return labels
 
 
-def _read_npy(path: Path) -> np.ndarray:
+def _read_npy(path: Path, shape: tuple[int, int]) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        # Mapped, so that a header cannot ask for more memory than the file has bytes.
+        labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_size(path, labels.shape, shape)
+        return np.array(labels)
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError) as error:
+    except Exception as error:  # NumPy reads the header as Python's text, which may fail in many ways
         raise DataError(
-            f"{path}: cannot be read as a NumPy array without pickles ({error}). Save it again with "
-            "np.save(path, labels.astype('int32'))"
+            f"{path}: cannot be read as a NumPy array without pickles ({in_short(error)}). Save it again "
+            "with np.save(path, labels.astype('int32'))"
         ) from error
 
 

@@ -30,16 +30,16 @@ class PixelCounts:
         Raises:
             ValueError: the shapes differ, or a map is of floats (a probability is no class).
         """
-        truth, prediction = _as_array("truth", truth), _as_array("prediction", prediction)
-        _check_same_shape(truth, prediction)
-        for name, pixels in (("truth", truth), ("prediction", prediction)):
+        true, found = _as_array("truth", truth), _as_array("prediction", prediction)
+        _check_same_shape(true, found)
+        for name, pixels in (("truth", true), ("prediction", found)):
             if pixels.dtype.kind not in "biu":
                 raise ValueError(f"{name} must be boolean or integer, got {pixels.dtype}")
-        truth, prediction = truth != 0, prediction != 0
-        tp = int(np.count_nonzero(truth & prediction))
-        fn = int(np.count_nonzero(truth)) - tp
-        fp = int(np.count_nonzero(prediction)) - tp
-        return cls(tp=tp, fp=fp, fn=fn, tn=truth.size - tp - fp - fn)
+        true, found = true != 0, found != 0
+        tp = int(np.count_nonzero(true & found))
+        fn = int(np.count_nonzero(true)) - tp
+        fp = int(np.count_nonzero(found)) - tp
+        return cls(tp=tp, fp=fp, fn=fn, tn=true.size - tp - fp - fn)
 
     def __add__(self, other: PixelCounts) -> PixelCounts:
         return PixelCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)

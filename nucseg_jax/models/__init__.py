@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.models.ce2p import CE2P
 from nucseg_jax.models.efficient_unet import EfficientUNet, EfficientUNetHalf
 from nucseg_jax.models.fc_densenet import FCDenseNet
@@ -74,7 +74,9 @@ def create_model(
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown network {name!r}: {hint}known are {', '.join(sorted(NETWORKS))}")
+        raise UserError(
+            f"unknown network {in_short(repr(name))}: {hint}known are {', '.join(sorted(NETWORKS))}"
+        )
     if num_classes < 2:
         raise UserError(f"num_classes must be at least 2 (class 0 is background), got {num_classes}")
     if not 0 < width < float("inf"):

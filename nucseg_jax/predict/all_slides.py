@@ -1,7 +1,6 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
 from collections.abc import Callable, Sequence
-from logging import getLogger
 from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
@@ -29,7 +28,6 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
     check_formats(request.formats)
-    getLogger("tifffile").setLevel("CRITICAL")  # damaged files have errors of their own
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))

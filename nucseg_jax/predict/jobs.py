@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.files import is_file_or_dangling, printable
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
@@ -66,9 +66,15 @@ def read_list(path: Path) -> list[Path]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()  # Notepad begins with a mark
     except (OSError, UnicodeDecodeError) as error:
-        slide = ". Name slides before --list" if path.suffix.lower() in SUFFIXES else ""
-        raise UserError(f"--list {path}: cannot be read ({error}){slide}") from error
+        remedy = "Name slides before --list" if path.suffix.lower() in SUFFIXES else _LIST
+        raise UserError(f"--list {path}: cannot be read ({in_short(error)}). {remedy}") from error
+    for number, line in enumerate(lines, 1):
+        if "\0" in line:
+            raise UserError(f"--list {path}, line {number}: no path has a NUL in it. {_LIST}")
     return [Path(line.strip()) for line in lines if line.strip() and not line.strip().startswith("#")]
+
+
+_LIST = "Give a text file in UTF-8 with a path a line"
 
 
 def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Finished folders: what is in one, and what it was asked for with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.io.json_files import read_json
 
 SUMMARY = "summary.json"
 """In the folder of a finished slide; its `config.request` says what was asked for."""
@@ -20,8 +20,8 @@ def request_of(folder: Path) -> dict[str, Any] | None:
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
-        request = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["config"]["request"]
-    except (OSError, ValueError, KeyError, TypeError):
+        request = read_json(folder / SUMMARY, "")["config"]["request"]
+    except (OSError, UserError, KeyError, TypeError):
         request = None
     if not isinstance(request, dict):
         raise UserError(

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.files import replacing
 
 SUFFIX = ".safetensors"
@@ -85,20 +85,22 @@ def read(path: Path) -> PretrainedModel:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             if _ENTRY not in metadata:
-                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax")
+                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax. {_OTHER}")
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
     except UserError:
         raise
-    except (OSError, SafetensorError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is no model's file, or is damaged ({error}). {_REMEDY}") from error
+    except Exception as error:  # its decoder raises errors of many types on damaged files
+        raise UserError(
+            f"{path}: is no model's file, or is damaged ({in_short(error)}). {_REMEDY}"
+        ) from error
     try:
         facts = json.loads(metadata[_ENTRY])
         version, sha256 = facts["version"], facts.pop("sha256")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: is damaged ({error!r}). {_REMEDY}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: is damaged ({in_short(error)}). {_REMEDY}") from error
     if version != VERSION:
         raise UserError(
-            f"{path}: is a model's file of version {version}, and this release of nucseg_jax reads "
+            f"{path}: is a model's file of version {in_short(version)}, and this release of nucseg_jax reads "
             f"{VERSION}. Take the release that wrote it"
         )
     if _digest(facts, tensors) != sha256:
@@ -106,6 +108,7 @@ def read(path: Path) -> PretrainedModel:
     return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
 
 
+_OTHER = "Give one that `nucseg models save` has made of a run"
 _REMEDY = "Install nucseg_jax again (pip install --force-reinstall), or copy the file again"
 
 

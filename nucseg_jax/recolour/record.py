@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 import nucseg_jax
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.files import write_text
+from nucseg_jax.io.json_files import read_json
 from nucseg_jax.slides import read_image
 from nucseg_jax.stain.normalization import Style
 from nucseg_jax.stain.normalizers import NORMALIZERS, Estimate, StainNormalizer, from_dict
@@ -93,21 +94,19 @@ def _numbers(style: Style) -> dict[str, Any]:
 
 
 def _recorded_target(path: Path, method: str | None) -> Target:
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from error
+    record = read_json(path, _REMEDY)
     if not isinstance(record, dict) or not isinstance(record.get("method"), str):
-        raise UserError(f"{path}: names no method, so this command did not write it")
+        raise UserError(f"{path}: names no method, so this command did not write it. {_REMEDY}")
     try:
         normalizer = from_dict(record)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {in_short(error, 400)}. {_REMEDY}") from error
     if method not in (None, normalizer.name):
         raise UserError(
             f"{path}: holds a target of {normalizer.name}, not of {method}. Leave --method out, or give the "
             "target's image with --target"
         )
-    return Target(normalizer, str(record.get("target", path.name)), None)
+    return Target(normalizer, in_short(record.get("target", path.name)), None)
+
+
+_REMEDY = "Give the target's image with --target, or the stain.json of another run"

@@ -13,12 +13,13 @@ alone, as `f1`.
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Mesh
@@ -38,7 +39,9 @@ from nucseg_jax.runs.restoring import (
     info_digest,
     parameter_digest,
     read_info,
+    readable,
     restore,
+    whole,
 )
 
 CLASSES = ("background", "nucleus", "boundary")
@@ -74,7 +77,7 @@ class Checkpoints:
                 workdir.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
             stack.enter_context(named_when_full(workdir))
-            self._manager = ocp.CheckpointManager(_directory(workdir), options=options)
+            self._manager = _open(_directory(workdir), options)
             stack.callback(self._manager.close)
             self._stack = stack.pop_all()
 
@@ -210,15 +213,15 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
         if not steps:
             raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
         if step is None:
-            scored = [s for s in steps if manager.metrics(s)]
-            step = manager.best_step() if scored else steps[-1]
+            step = _best(manager, steps)
         if step not in steps:
             raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
         info = read_info(manager, step)
-        network, template = network_of(info)
+        with whole(manager, step):
+            network, template = network_of(info)
+            before = stain_target.before_network(info.get("stain"))
         args = {"model": ocp.args.StandardRestore(_abstract(template._asdict(), mesh))}
         weights = restore(manager, step, args).model
-    before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
 
 
@@ -246,10 +249,24 @@ def _reader(directory: Path) -> ocp.CheckpointManager:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        options = ocp.CheckpointManagerOptions(best_fn=_score, read_only=True)
-        return ocp.CheckpointManager(directory, options=options)
+        return _open(directory, ocp.CheckpointManagerOptions(best_fn=_score, read_only=True))
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _open(directory: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+    with readable(directory):
+        return ocp.CheckpointManager(directory, options=options)
+
+
+def _best(manager: ocp.CheckpointManager, steps: Sequence[int]) -> int:
+    """The best step by its scores; the last where none has any."""
+    scored = False
+    for step in steps:
+        with whole(manager, step):
+            metrics = manager.metrics(step)
+            scored |= bool(metrics) and bool(np.isfinite(_score(metrics)))
+    return manager.best_step() if scored else steps[-1]
 
 
 def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:

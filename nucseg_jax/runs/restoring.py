@@ -1,19 +1,20 @@
-"""Items of checkpoints, read and held against their digests."""
+"""Items of checkpoints, read and held against their digests; and what is said of those that are damaged."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 
 SHA256 = "sha256"
-"""In `info`: by item the digest of what it holds."""
-
+"""In `info`: by item the digest of what it holds; that of `info` is of what else it holds."""
 
 _NO_DAMAGE = (
     "PERMISSION_DENIED",
@@ -24,9 +25,11 @@ _NO_DAMAGE = (
 )
 """What TensorStore and XLA say of files that may be sound."""
 
+_AGAIN = "Mend that, and start the command again"
+
 
 class CheckpointError(UserError):
-    """A checkpoint is missing or does not fit what is asked of it."""
+    """A checkpoint is missing, damaged, or does not fit what is asked of it."""
 
 
 def restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) -> Any:
@@ -36,16 +39,12 @@ def restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) 
       CheckpointError: an item cannot be read, is not what was written, or is not finite.
     """
     info = read_info(manager, step)
-    try:
+    with whole(manager, step):
         items = manager.restore(step, args=ocp.args.Composite(**args))
-    except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
-        raise _unreadable(manager, step, error) from error
-    for name in args:
-        written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
-        if written is not None and parameter_digest(items[name]) != written:
-            raise _damaged(manager, step, f"the SHA-256 of its item {name} is not the one that was written")
-        if name != "optimizer" and not _is_finite(items[name]):
-            raise _damaged(manager, step, f"its item {name} has values that are not finite")
+        for name in args:
+            _check_digest(info, name, parameter_digest(items[name]))
+            if name != "optimizer" and not _is_finite(items[name]):
+                raise ValueError(f"its item {name} has values that are not finite")
     return items
 
 
@@ -53,17 +52,44 @@ def read_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any
     """The item `info` of a checkpoint.
 
     Raises:
-      CheckpointError: it cannot be read.
+      CheckpointError: it cannot be read, or is not what was written.
     """
     assert step is not None
-    try:
+    with whole(manager, step):
         info = manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info
-    except Exception as error:  # as in `restore`
-        raise _unreadable(manager, step, error) from error
-    written = (info.get(SHA256) or {}).get("info")
-    if written is not None and info_digest(info) != written:
-        raise _damaged(manager, step, "the SHA-256 of its item info is not the one that was written")
+        _check_digest(info, "info", info_digest(info))
     return info
+
+
+@contextlib.contextmanager
+def whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
+    """Turns what goes wrong in the block into the error for the checkpoint of a step.
+
+    A right that is missing, or too little memory, is no damage; nor is what this release does not know.
+    """
+    path = manager.directory / str(step)
+    try:
+        yield
+    except UserError as error:
+        raise CheckpointError(
+            f"{path}: does not fit this release ({in_short(error)}). Take the release that wrote it"
+        ) from error
+    except Exception as error:  # Orbax and TensorStore raise errors of many types on damaged files
+        if _may_be_sound(error):
+            raise CheckpointError(f"{path}: cannot be read ({in_short(error)}). {_AGAIN}") from error
+        raise _damaged(manager, step, in_short(error)) from error
+
+
+@contextlib.contextmanager
+def readable(directory: Path) -> Iterator[None]:
+    """The same for what belongs to no checkpoint, or to several."""
+    try:
+        yield
+    except Exception as error:  # as in `whole`
+        remedy = "Take the folder of the damaged checkpoint away, or copy the run again"
+        raise CheckpointError(
+            f"{directory}: cannot be read ({in_short(error)}). {_AGAIN if _may_be_sound(error) else remedy}"
+        ) from error
 
 
 def info_digest(info: Mapping[str, Any]) -> str:
@@ -90,12 +116,15 @@ def _is_finite(tree: Any) -> bool:
     return all(np.isfinite(first_copy(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
-def _unreadable(manager: ocp.CheckpointManager, step: int, error: Exception) -> CheckpointError:
-    """What a failed read means. A right that is missing, or too little memory, is no damage."""
-    reason = _first_line(error)
-    if isinstance(error, (PermissionError, MemoryError)) or any(sign in str(error) for sign in _NO_DAMAGE):
-        return CheckpointError(f"{manager.directory / str(step)}: cannot be read ({reason})")
-    return _damaged(manager, step, reason)
+def _check_digest(info: Mapping[str, Any], name: str, found: str) -> None:
+    written = (info.get(SHA256) or {}).get(name)  # earlier releases wrote none
+    if written is not None and written != found:
+        raise ValueError(f"the SHA-256 of its item {name} is not the one that was written")
+
+
+def _may_be_sound(error: Exception) -> bool:
+    """Whether a failed read says nothing of the file."""
+    return isinstance(error, (PermissionError, MemoryError)) or any(sign in str(error) for sign in _NO_DAMAGE)
 
 
 def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointError:
@@ -107,8 +136,3 @@ def _damaged(manager: ocp.CheckpointManager, step: int, why: str) -> CheckpointE
         else "The run has no other: train again, or take a copy of it"
     )
     return CheckpointError(f"{manager.directory / str(step)}: is damaged ({why}). {instead}")
-
-
-def _first_line(error: Exception) -> str:
-    """An error's kind, and the first line of what it says, if it says anything."""
-    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])

@@ -12,14 +12,14 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import instances
 from nucseg_jax.config import apply, flatten, get_config
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
-from nucseg_jax.runs import checkpoint, earlier, tuned
+from nucseg_jax.runs import checkpoint, curves, earlier, tuned
 from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel
-from nucseg_jax.runs.restoring import parameter_digest
+from nucseg_jax.runs.restoring import parameter_digest, readable
 from nucseg_jax.runs.tuned import TUNING
 
 
@@ -79,11 +79,11 @@ class Run:
         """The records of metrics.jsonl; none where the file is not there.
 
         What earlier releases called `validation_f1` is `validation_dice` here, too.
+
+        Raises:
+          DataError: a line is no record.
         """
-        path = self.workdir / "metrics.jsonl"
-        if not path.exists():
-            return ()
-        return tuple(_record(line) for line in path.read_text().splitlines() if line.strip())
+        return curves.read(self.workdir / "metrics.jsonl")
 
     def validation_dice(self) -> float | None:
         """Mean Dice of the held-out images at this checkpoint, None without any."""
@@ -93,11 +93,6 @@ class Run:
             if c["step"] == self.model.step and "validation_dice" in c
         ]
         return scores[-1] if scores else None
-
-
-def _record(line: str) -> dict[str, float]:
-    """A line of metrics.jsonl, by today's names."""
-    return {"validation_dice" if k == "validation_f1" else k: v for k, v in json.loads(line).items()}
 
 
 def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
@@ -115,7 +110,8 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
     """
     _check_overridable(overrides)
     model = checkpoint.load_model(workdir, mesh, overrides.get("eval.step"))
-    config, converted = experiment_of(model.info)
+    with readable(workdir):
+        config, converted = experiment_of(model.info)
     return _with_choices(workdir, model, config, overrides, "--set ", converted, with_tuning=True)
 
 
@@ -216,7 +212,11 @@ def _with_choices(
     if tuning is not None and method in tuning.parameters:
         values, of_tuning = earlier.physical(tuning.parameters[method], mpp)
         converted = {**converted, **of_tuning}
-        apply(config, {"instances.method": method, **values}, f"{workdir / TUNING}: ")
+        try:
+            apply(config, {"instances.method": method, **values}, "")
+            instances.check(config.instances)
+        except UserError as error:
+            raise DataError(f"{workdir / TUNING}: {error}. {tuned.REMEDY}") from error
         source = TUNING
         if tuning.params_sha256 not in (None, parameter_digest(model.params)):
             notes.append(f"{workdir / TUNING}: was tuned on other weights ({tuning.model}) than those taken")

@@ -1,13 +1,16 @@
 """What `nucseg tune` found best on a run's held-out images: tuning.json in its folder."""
 
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.json_files import read_json
 
 TUNING = "tuning.json"
+
+REMEDY = "Delete it, or run nucseg tune again"
 
 
 class Tuning(NamedTuple):
@@ -26,15 +29,23 @@ class Tuning(NamedTuple):
 
 
 def read(path: Path) -> Tuning:
-    """Read it; UserError where it is damaged."""
+    """Read it; DataError where it is damaged."""
+    content = read_json(path, REMEDY)
     try:
-        content = json.loads(path.read_text())
         best = content["best"]
         parameters = {
             method: {f"instances.{method}.{key}": value for key, value in found["parameters"].items()}
             for method, found in best.items()
         }
         first = next(iter(best))  # the best comes first
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise UserError(f"{path}: cannot be read ({error!r}). Delete it, or run nucseg tune again") from error
-    return Tuning(first, parameters, content.get("model", ""), content.get("params_sha256"))
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise DataError(f"{path}: cannot be read ({in_short(error)}). {REMEDY}") from error
+    for values in parameters.values():
+        for key, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                shown = f"{in_short(key)} = {in_short(repr(value))}"
+                raise DataError(f"{path}: cannot be read ({shown} is no number). {REMEDY}")
+    about = content.get("model", ""), content.get("params_sha256")
+    if not (isinstance(about[0], str) and isinstance(about[1], (str, type(None)))):
+        raise DataError(f"{path}: cannot be read (model or params_sha256 is no text). {REMEDY}")
+    return Tuning(first, parameters, *about)

@@ -16,6 +16,7 @@ from nucseg_jax.slides.white import RANGE
 
 WHITE = 255
 ON_WHITE = "transparency is laid on white"
+_AT_ONCE = 2**22  # values that are laid on white together
 _UPRIGHT, _LAST_ORIENTATION = 1, 8
 
 
@@ -37,9 +38,14 @@ def on_white(pixels: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArr
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     if (alpha == 255).all():
         return np.ascontiguousarray(colour)
-    opacity = alpha.astype(np.float32) / 255
-    light = colour.astype(np.float32) * (1 if premultiplied else opacity)
-    return np.clip(light + WHITE * (1 - opacity) + 0.5, 0, 255).astype(np.uint8)
+    result = np.empty(colour.shape, np.uint8)
+    rows = max(1, _AT_ONCE // max(1, pixels[:1].size))  # floating point takes sixteen times the memory
+    for start in range(0, len(pixels), rows):
+        part = slice(start, start + rows)
+        opacity = alpha[part].astype(np.float32) / 255
+        light = colour[part].astype(np.float32) * (1 if premultiplied else opacity)
+        result[part] = np.clip(light + WHITE * (1 - opacity) + 0.5, 0, 255).astype(np.uint8)
+    return result
 
 
 def to_eight_bits(pixels: NDArray[np.generic], white: int = RANGE) -> NDArray[np.uint8]:

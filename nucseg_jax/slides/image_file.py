@@ -1,6 +1,5 @@
 """PNG, JPEG, BMP and whatever else Pillow reads: decoded whole."""
 
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,16 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.errors import DataError
-from nucseg_jax.io.images import MODES, decode, orientation
+from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.images import MODES, count_frames, decode, orientation
 from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error)
-"""What Pillow raises on files that it cannot read."""
-
 MOST_PIXELS = 500_000_000
 """That are decoded at once: 1.5 GB, and 3 GB more of 16 bits. Larger images must be tiled TIFFs or slides."""
+
+
+_MOST_PIXELS_A_BYTE = 8 * 1040
+"""Deflate packs at most 1032 bytes into one, and the smallest pixel has a bit; JPEG packs less."""
 
 
 class ArrayReader:
@@ -80,8 +80,21 @@ def reader_of_image(
             f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
             f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
         )
+    _check_claim(image, path)
     pixels, notes = _pixels(image, path, given_white)
     return ArrayReader(pixels, found, notes + colours.orientation_note(orientation(image)))
+
+
+def _check_claim(image: Image.Image, path: Path) -> None:
+    """Refuse a file whose header claims more pixels than its bytes can hold: Pillow makes them black."""
+    if image.format not in ("PNG", "JPEG") or not path.is_file():
+        return
+    size = path.stat().st_size
+    if image.width * image.height > _MOST_PIXELS_A_BYTE * size:
+        raise DataError(
+            f"{path}: claims {image.height}×{image.width} pixels, more than its {size:,} bytes can hold, "
+            "so it is damaged. Copy or export it again"
+        )
 
 
 def _open(path: Path) -> Image.Image:
@@ -89,10 +102,10 @@ def _open(path: Path) -> Image.Image:
     bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(path)
-    except _DAMAGED as error:
+    except Exception as error:  # Pillow raises errors of many types on files that it cannot read
         raise DataError(
-            f"{path}: is neither an image nor a slide that can be read here ({error}). Slides of a scanner "
-            "with several files need all of them side by side"
+            f"{path}: is neither an image nor a slide that can be read here ({in_short(error)}). Slides of a "
+            "scanner with several files need all of them side by side"
         ) from error
     finally:
         Image.MAX_IMAGE_PIXELS = bound
@@ -103,11 +116,7 @@ def _pixels(
 ) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
     """uint8 [H, W, 3] RGB and notes."""
     name = str(path)
-    try:
-        frames = getattr(image, "n_frames", 1)  # which reads the file to its end
-    except _DAMAGED as error:
-        raise DataError(f"{name}: is damaged ({error}). Copy or export it again") from error
-    if frames > 1:
+    if (frames := count_frames(image, path)) > 1:
         raise DataError(f"{name}: holds {frames} images. Give one image a file")
     if image.mode in ("RGB", "RGBA") and _is_deep(image):
         return _of_sixteen_bits(image, name, given_white)
@@ -163,7 +172,9 @@ def _of_sixteen_bits(
     try:
         deep = imagecodecs.png_decode(image.fp.read())
     except Exception as error:  # imagecodecs raises errors of many types on damaged files
-        raise DataError(f"{name}: truncated or damaged ({error}). Download or export it again") from error
+        raise DataError(
+            f"{name}: truncated or damaged ({in_short(error)}). Download or export it again"
+        ) from error
     colour, alpha = deep[..., :3], deep[..., 3:]
     sample = colour if not alpha.size else colour[alpha[..., 0] > white.RANGE // 2]
     sample = sample.reshape(-1, 3)

@@ -6,7 +6,7 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -82,5 +82,6 @@ class OpenSlideReader:
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
-            f"{self._name}: cannot be read ({error}). Copy it again, with the files that belong to it"
+            f"{self._name}: cannot be read ({in_short(error)}). Copy it again, with the files that "
+            "belong to it"
         )

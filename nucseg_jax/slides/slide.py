@@ -255,6 +255,16 @@ def series(path: Path) -> str | None:
 
 
 def _reader(path: Path, given_white: int | None) -> Reader:
+    reader = _reader_of_format(path, given_white)
+    try:
+        _check_levels(reader, path)
+    except DataError:
+        reader.close()
+        raise
+    return reader
+
+
+def _reader_of_format(path: Path, given_white: int | None) -> Reader:
     from nucseg_jax.slides import openslide_file, tiff_file
 
     if given_white is not None:
@@ -283,6 +293,19 @@ def _check_file(path: Path) -> None:
         path.open("rb").close()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Ask for the right to read it") from error
+
+
+def _check_levels(reader: Reader, path: Path) -> None:
+    """Refuse levels that are no pictures of one slide: one with a damaged size would be read for hours."""
+    base = reader.levels[0]
+    for level in reader.levels[1:]:
+        across, down = base.width / level.width, base.height / level.height
+        # Some writers fill their small levels up to whole tiles.
+        if min(level.width, level.height) >= 16 and max(across, down) > 2 * min(across, down):
+            raise DataError(
+                f"{path}: is damaged: its levels have {base.height}×{base.width} and {level.height}×"
+                f"{level.width} pixels, which cannot show the same. Copy or export it again"
+            )
 
 
 def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:

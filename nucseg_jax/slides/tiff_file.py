@@ -11,8 +11,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.io.images import ORIENTATION
+from nucseg_jax.io.tiff_files import open_tiff
 from nucseg_jax.slides import colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -55,7 +56,7 @@ class TiffReader:
         self._name = str(path)
         self._cache_bytes, self._most_piece_bytes = cache_bytes, most_piece_bytes
         try:
-            self._file = tifffile.TiffFile(path)
+            self._file = open_tiff(path)
             series = self._file.series[0]
             pages: list[Any] = [level.keyframe for level in series.levels]
         except Exception as error:  # tifffile raises errors of many types on damaged files
@@ -77,9 +78,12 @@ class TiffReader:
             self.resolution = self._resolution(base)
             self._white, self.notes = self._find_white(given_white)
             self.notes += self._other_notes(base)
-        except Exception:
+        except UserError:
             self._file.close()
             raise
+        except Exception as error:  # tags of other kinds than they must be
+            self._file.close()
+            raise self._damaged(error) from error
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         page = self._pages[level]
@@ -108,7 +112,12 @@ class TiffReader:
                 if key in self._cache:
                     self._cache.move_to_end(key)
                     return self._cache[key]
-            piece = self._decoded(self._pages[level], index)
+            try:
+                piece = self._decoded(self._pages[level], index)
+                if piece.shape != (*_piece_size(self._pages[level]), 3):
+                    raise tifffile.TiffFileError(f"a piece of it has the shape {piece.shape}")
+            except Exception as error:  # tifffile's codecs raise errors of many types on damaged pieces
+                raise self._damaged(error) from error
             with self._lock:
                 self._cache[key] = piece
                 self._cached_bytes += piece.nbytes
@@ -141,17 +150,14 @@ class TiffReader:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
         rows, columns = _piece_size(page)
         length = page.databytecounts[index]
-        try:
-            file = self._file.filehandle
-            with self._lock:
-                file.seek(page.dataoffsets[index])
-                stored = file.read(length)
-            if len(stored) != length:
-                raise tifffile.TiffFileError("the file ends too early")
-            options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-            data = page.decode(stored if length else None, index, **options)[0]
-        except Exception as error:
-            raise self._damaged(error) from error
+        file = self._file.filehandle
+        with self._lock:
+            file.seek(page.dataoffsets[index])
+            stored = file.read(length)
+        if len(stored) != length:
+            raise tifffile.TiffFileError("the file ends too early")
+        options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+        data = page.decode(stored if length else None, index, **options)[0]
         samples = 1 if page.planarconfig == 2 else page.samplesperpixel
         if data is None:  # a piece that was never written
             return np.full((rows, columns, samples), np.iinfo(page.dtype).max, page.dtype)
@@ -194,7 +200,14 @@ class TiffReader:
         """Refuse a file that was cut off, and one that holds a larger image than its first."""
         size = self._file.filehandle.size
         for page in pages:
+            if min(page.imagelength, page.imagewidth) < 1:
+                raise self._damaged(f"an image in it has {page.imagelength} × {page.imagewidth} pixels")
             end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+            rows, columns = _piece_size(page)
+            planes = page.samplesperpixel if page.planarconfig == 2 else 1
+            needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
+            if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
+                raise self._damaged(f"{needed:,} pieces make an image of its size, and it lists fewer")
             if end > size:
                 raise self._damaged(f"it ends at byte {size:,}, but its pixels at byte {end:,}")
         if self._next_directory():
@@ -257,7 +270,9 @@ class TiffReader:
         )
 
     def _damaged(self, error: Exception | str) -> DataError:
-        return DataError(f"{self._name}: cannot be read as a TIFF ({error}). Copy or export it again")
+        return DataError(
+            f"{self._name}: cannot be read as a TIFF ({in_short(error)}). Copy or export it again"
+        )
 
 
 def _piece_size(page: Any) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.stain import normalization
 from nucseg_jax.stain.normalization import (
     SAMPLE_PIXELS,
@@ -216,14 +216,16 @@ def from_dict(description: Mapping[str, Any]) -> StainNormalizer:
     """
     name = description.get("method")
     if not isinstance(name, str) or name not in NORMALIZERS:
-        raise UserError(f"unknown stain normalisation {name!r}: known are {', '.join(NORMALIZERS)}")
+        raise UserError(f"unknown stain normalisation {in_short(name)!r}: known are {', '.join(NORMALIZERS)}")
     normalizer = NORMALIZERS[name]()
     values: dict[str, np.ndarray] = {}
     for key, shape in _SHAPES[normalizer.method.style].items():
         try:
             value = np.array(description[key], np.float64)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"the fitted target of {name} lacks a valid {key!r} ({error!r})") from error
+            raise UserError(
+                f"the fitted target of {name} lacks a valid {key!r} ({in_short(error)})"
+            ) from error
         if value.shape != shape or not (np.abs(value) < 1e6).all():  # NaN is not below anything
             raise UserError(f"the fitted target of {name} has {key} = {value.tolist()}, not {shape} numbers")
         values[key] = value.astype(np.float32)

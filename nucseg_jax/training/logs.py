@@ -89,10 +89,10 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except json.JSONDecodeError:
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
     write_text(path, "".join(kept))

@@ -6,7 +6,6 @@ A label tree has for each image's id its arrays by name, float16[H,W,C] with C p
 
 import functools
 import shutil
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nucseg_jax.data.dataset import Example, Rasters
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.inference.class_probabilities import ClassProbabilities
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.io.files import replacing_folder
@@ -133,12 +132,23 @@ def _read(path: Path, example: Example, names: Sequence[str]) -> Mapping[str, np
         # Opened here: NumPy leaves a file that is no archive open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in names}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: these refined labels cannot be read ({error}). {remedy}") from error
+    except Exception as error:  # archives and NumPy's headers fail in many ways where they are damaged
+        raise DataError(
+            f"{path}: these refined labels cannot be read ({in_short(error)}). {remedy}"
+        ) from error
     for array in arrays.values():
+        if not _are_labels(array):
+            raise DataError(f"{path}: these refined labels cannot be read (they are no labels). {remedy}")
         if array.shape[:2] != example.label_map.shape:
             raise DataError(
                 f"{path}: is of an image of {array.shape[0]}×{array.shape[1]} pixels, {example.id} has "
                 f"{example.label_map.shape[0]}×{example.label_map.shape[1]}. {remedy}"
             )
     return arrays
+
+
+def _are_labels(array: object) -> bool:
+    """Whether it is float16 [H, W, classes], each from 0 to 1."""
+    if not (isinstance(array, np.ndarray) and array.dtype == np.float16 and array.ndim == 3 and array.size):
+        return False
+    return bool(array.min() >= 0 and array.max() <= 1)  # not of NaN

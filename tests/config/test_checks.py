@@ -14,6 +14,9 @@ RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
     ("changes", "message"),
     [
         ({"optim.method": "adam"}, "optim.method must be one of sgd, adamw, got 'adam'"),
+        ({"optim.learning_rate": float("inf")}, "optim.learning_rate must be a finite number, got inf"),
+        ({"stain.augment_shift": float("nan")}, "stain.augment_shift must be a finite number, got nan"),
+        ({"model.boundary": "a" * 999}, f"got '{'a' * 199} …"),
         ({"optim.learning_rate": 0.0}, "optim.learning_rate must be positive, got 0"),
         ({"optim.encoder_learning_rate": -1.0}, "optim.encoder_learning_rate must be 0 or more, got -1"),
         ({"optim.average_decay": 1.0}, "optim.average_decay must be at least 0 and below 1, got 1"),

@@ -1,6 +1,7 @@
 """tf.data cuts what the plan says; loading; messages."""
 
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -120,3 +121,19 @@ found = {"tensorflow", "tensorflow_datasets", "torch"} & set(sys.modules)
 assert not found, found
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "record"])
+def test_a_damaged_prepared_dataset_is_one_line(name: str, tiny_config: ConfigDict, tmp_path: Path) -> None:
+    shutil.copytree(tiny_config.data.dir, tmp_path / "data")
+    tiny_config.data.dir = str(tmp_path / "data")
+    folder = tmp_path / "data" / "folder" / "synthetic_none" / "1.0.0"
+    file = next(f for f in folder.iterdir() if name in f.name)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+    with pytest.raises(DataError) as error:
+        data.load(tiny_config.data)
+    message = str(error.value)
+    assert message.startswith(f"{folder}: cannot be read as a prepared dataset (") and "\n" not in message
+    assert message.endswith("Prepare it again with --overwrite, or copy the folder again")

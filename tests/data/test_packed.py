@@ -73,6 +73,7 @@ def test_every_id_and_name_survives(folder: Path) -> None:
 def test_folders_that_an_earlier_release_packed_name_no_sources(folder: Path) -> None:
     path = folder / packed.INDEX
     index = json.loads(path.read_text())
+    del index[packed.DIGEST]
     for entries in index["splits"].values():
         for entry in entries:
             del entry["source"]
@@ -166,10 +167,26 @@ def _with_a_number_for_source(index: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_a_bad_index_is_named(change: object, message: str, folder: Path) -> None:
+    """One without a digest, as earlier releases wrote it."""
     path = folder / packed.INDEX
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))  # type: ignore[operator]
+    index = json.loads(path.read_text())
+    del index[packed.DIGEST]
+    path.write_text(json.dumps(change(index)))  # type: ignore[operator]
     with pytest.raises(DataError, match=rf"packed.json: .*{message}"):
         packed.read(folder)
+
+
+def test_an_index_that_was_changed_is_refused(folder: Path) -> None:
+    """The digests of the files say nothing of ids, splits and resolution: the index has one of its own."""
+    path = folder / packed.INDEX
+    for old, new in (('"test"', '"tesu"'), ('"stain": "none"', '"stain": "nome"'), ('"b.c d"', '"b.d d"')):
+        whole = path.read_text()
+        assert old in whole
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(DataError, match=r"packed\.json: damaged: its SHA-256"):
+            packed.read(folder)
+        path.write_text(whole)
+    assert packed.read(folder).metadata == {"stain": "none"}
 
 
 def test_a_folder_with_both_forms_is_refused(folder: Path, tiny_config: ConfigDict) -> None:

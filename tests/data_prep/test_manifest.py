@@ -107,18 +107,21 @@ def with_first_image(**changes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not a JSON file"),
-        ([], "expected an object"),
+        ("{", "cannot be read as JSON"),
+        ([], "must be an object, not a list"),
         (broken(seed=1), "unknown key 'seed'"),
         ({key: VALID[key] for key in VALID if key != "name"}, "missing key 'name'"),
         (broken(name=3), "name must be a string"),
         (broken(images=[]), "at least one image"),
-        (broken(images=["a"]), r"images\[0\]: expected an object"),
+        (broken(images=["a"]), r"images\[0\]: must be an object, not a str"),
         (with_first_image(size=3), r"images\[0\]: unknown key 'size'"),
         (with_first_image(source=3), r"images\[0\]: source must be a string"),
         (with_first_image(id="b"), "more than once: b"),
         (with_first_image(id="../a"), "no file name"),
-        (with_first_image(split="Train set"), "no name like train"),
+        (with_first_image(id=".."), "no file name"),
+        (with_first_image(id="a\n"), r"id 'a\\n' is no file name"),
+        (with_first_image(split="A" * 999), r"split 'A{199} … is no name"),
+        (with_first_image(split="Train set"), "'Train set' is no name. Use one like train"),
         (with_first_image(sha256="123"), "64 lower-case hex digits"),
         (with_first_image(split="test"), "no image has the split train"),
         (broken(stain_target="b"), "not one of the 1 training images"),
@@ -133,5 +136,5 @@ def test_mistakes_are_named(write, content, message):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(DataError, match=r"absent\.json: cannot read"):
+    with pytest.raises(DataError, match=r"absent\.json: no such file"):
         manifest.load(tmp_path / "absent.json")

@@ -137,6 +137,19 @@ def test_several_label_maps_in_a_file(tmp_path):
             read_label_map(tmp_path / name, (4, 4))
 
 
+def test_a_cut_off_tiff_under_another_name(tmp_path):
+    """Pillow opens it, and finds at the second image that there is none."""
+    path = tmp_path / "a.png"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(2):
+            writer.write(squares(1, 2).astype(np.uint8), metadata=None)
+    with tifffile.TiffFile(path) as file:
+        second = file.pages[1].offset
+    path.write_bytes(path.read_bytes()[:second])
+    with pytest.raises(DataError, match=r"a\.png: truncated or damaged"):
+        read_label_map(path, squares(1, 2).shape)
+
+
 def test_a_label_map_with_a_pyramid(tmp_path):
     """As `nucseg predict` writes them: smaller copies are no maps of their own."""
     labels = np.repeat(np.repeat(np.arange(16, dtype=np.int32).reshape(4, 4), 16, 0), 16, 1)

@@ -186,5 +186,5 @@ def test_a_link_to_nothing_is_said_and_counted(tiles, target, out, capsys):
     (tiles / "gone.png").symlink_to(tiles / "nowhere.png")
     assert run(tiles, target=target, out=out) == 1
     said = capsys.readouterr().err
-    assert f"skipped: {tiles / 'gone.png'}: no such file" in said
+    assert f"skipped: {tiles / 'gone.png'}: is a link to {tiles / 'nowhere.png'}, which is not there" in said
     assert "error: 1 of 3 images could not be read" in said

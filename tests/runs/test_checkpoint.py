@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from absl import logging
 from jax.sharding import Mesh
@@ -169,6 +170,70 @@ def test_a_damaged_checkpoint_is_one_line_that_names_another(
     assert message.startswith(f"{newest}: is damaged (") and "\n" not in message
     assert "Take the one of step 1: eval.step=1" in message
     assert load_model(tmp_path, one_device, 1).step == 1
+
+
+@pytest.mark.parametrize("file", ["info/metadata", "metrics/metrics", "_CHECKPOINT_METADATA"])
+@pytest.mark.parametrize("content", ["[]", "5", '{"config": {}, "score": "x"}', "[" * 99999, "\xff"])
+def test_a_damaged_description_is_one_line(
+    file: str, content: str, weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    save(tmp_path, weights, "dice", steps=(1,))
+    (tmp_path / "checkpoints" / "1" / file).write_text(content, encoding="latin-1")
+    try:
+        assert load_model(tmp_path, one_device).step == 1  # Orbax does without what is not needed
+    except CheckpointError as error:
+        assert str(tmp_path) in str(error) and "\n" not in str(error) and len(str(error)) < 700
+
+
+def test_a_changed_config_is_found(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
+    """It is JSON, in which a changed number is a number still."""
+    save(tmp_path, weights, "dice", steps=(1,))
+    path = tmp_path / "checkpoints" / "1" / "info" / "metadata"
+    info = json.loads(path.read_text())
+    info["config"]["model"]["input_scale"] = 0.5
+    path.write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match="the SHA-256 of its item info is not the one that"):
+        load_model(tmp_path, one_device)
+    del info["sha256"]  # as an earlier release wrote it
+    path.write_text(json.dumps(info))
+    assert load_model(tmp_path, one_device).info["config"]["model"]["input_scale"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ValueError("PERMISSION_DENIED: Error opening file"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory"),
+        PermissionError(13, "Permission denied"),
+        MemoryError(),
+    ],
+)
+def test_what_says_nothing_of_the_file_is_not_called_damage(
+    said: Exception, weights: Weights, one_device: Mesh, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise said
+
+    save(tmp_path, weights, "dice", steps=(1, 2))
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", refuse)
+    with pytest.raises(CheckpointError, match=r"checkpoints/2: cannot be read \(.*\)\. Mend that") as error:
+        load_model(tmp_path, one_device, 2)
+    assert "damaged" not in str(error.value)
+    monkeypatch.setattr(ocp.CheckpointManager, "__init__", refuse)
+    with pytest.raises(CheckpointError, match=r"checkpoints: cannot be read \(.*\)\. Mend that") as error:
+        load_model(tmp_path, one_device, 2)
+    assert "damaged" not in str(error.value)
+
+
+def test_a_network_of_another_release_is_not_called_damage(
+    weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    info = info_of("dice")
+    info["config"]["model"]["name"] = "of_tomorrow"
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(7, weights, info)
+    with pytest.raises(CheckpointError, match="checkpoints/7: does not fit this release .unknown network"):
+        load_model(tmp_path, one_device)
 
 
 def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:

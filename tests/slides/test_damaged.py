@@ -2,6 +2,7 @@
 
 import os
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import tifffile
 from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import open_slide
+from nucseg_jax.io.label_maps import read_label_map
+from nucseg_jax.slides import open_slide, read_image
 from tests.slides.pictures import opened, picture
 
 
@@ -106,3 +108,81 @@ def test_a_slide_cut_off(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"a\.svs: "), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             open_slide(path)
+
+
+def directories(path: Path) -> tuple[bytearray, list[int]]:
+    """The content of a classic TIFF, and the places that say where the next image's directory is."""
+    with tifffile.TiffFile(path) as file:
+        places = [page.offset + 2 + 12 * len(page.tags) for page in file.pages]
+    return bytearray(path.read_bytes()), places
+
+
+@pytest.mark.parametrize("target", [0, 1])
+def test_a_list_of_images_that_goes_in_a_circle(target: int, tmp_path: Path) -> None:
+    """Followed, it would take hours: by prediction, and where it is a label map."""
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(2):
+            writer.write(picture(), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[target].offset
+    content, places = directories(path)
+    content[places[1] : places[1] + 4] = start.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.tif: .*its list of images goes in a circle"):
+        open_slide(path)
+    with pytest.raises(DataError, match=r"a\.tif: .*its list of images goes in a circle"):
+        read_label_map(path, (90, 130))
+
+
+@pytest.mark.parametrize(("tag", "value"), [("ImageLength", 900), ("ImageWidth", 1300)])
+def test_a_size_that_was_changed_is_found(tag: str, value: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(32, 32), metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(value)
+    with pytest.raises(DataError, match=r"pieces make an image of its size, and it lists fewer"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("tag", ["ImageLength", "ImageWidth"])
+def test_an_image_without_pixels(tag: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb", tile=(32, 32), metadata=None)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite(0)
+    for read in (open_slide, read_image):
+        with pytest.raises(DataError, match=r"a\.tif: cannot be read as a TIFF"):
+            read(path)
+
+
+def test_levels_that_cannot_show_the_same(tmp_path: Path) -> None:
+    """As where the width of a slide is damaged: OpenSlide would read a million white columns."""
+    path = tmp_path / "a.svs"
+    aperio = "Aperio Image Library v12.0\n512x512 [0,0 512x512] (64x64) JPEG/RGB|AppMag = 20|MPP = 0.5"
+    options = {"photometric": "rgb", "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path) as writer:
+        for image, kind in ((picture(512, 512), 0), (picture(256, 256), 1)):
+            writer.write(image, tile=(32, 32), description=aperio, subfiletype=kind, **options)
+    with open_slide(path) as slide:
+        assert slide.size == (512, 512)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["ImageWidth"].overwrite(2**20)
+    for read in (open_slide, read_image):
+        with pytest.raises(DataError, match="512×1048576 and 256×256 pixels, which cannot show the same"):
+            read(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_png_that_claims_more_pixels_than_it_holds(mode: str, tmp_path: Path) -> None:
+    """Pillow gives the missing ones as black, without a word."""
+    path = tmp_path / "a.png"
+    Image.fromarray(picture()).convert(mode).save(path)
+    content = bytearray(path.read_bytes())
+    content[20:24] = (3_000_000).to_bytes(4, "big")  # its height, with a right check sum
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    with pytest.raises(
+        DataError, match=r"a\.png: claims 3000000×130 pixels, more than its [0-9,]+ bytes can hold"
+    ):
+        open_slide(path)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NoReturn, TypeAlias
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 
 PAPER = "or(unet, and(psp_segnet, self_correction))"
 """The ensemble of Hassan et al., IJIMAI 6(6), 2021: AJI 0.7103 there; its best single network has 0.7080."""
@@ -70,6 +70,8 @@ def parse(text: str, names: Collection[str]) -> Expression:
 
 
 _NAME = r"[\w.-]+"
+_DEEPEST = 50  # operators within one another; Python's own limit is about a thousand calls
+_SHOWN = 80  # letters on each side of what is wrong
 _ARGUMENT = "a model or an operator"
 
 
@@ -83,6 +85,7 @@ class _Reader:
         self.tokens = [(match[0], match.start()) for match in re.finditer(rf"{_NAME}|\S", text)]
         self.tokens.append(("", len(text.rstrip())))
         self.at = 0
+        self.depth = 0
 
     @property
     def token(self) -> str:
@@ -110,10 +113,15 @@ class _Reader:
             self.fail_expecting("a model", ": weighted needs validation scores, which only models have")
         if outer and word == "vote":
             self.fail_expecting("another operator or a model", f": it gives nuclei, and {outer} takes pixels")
+        if self.depth == _DEEPEST:
+            self.fail(f"operators lie more than {_DEEPEST} deep within one another: write it with fewer")
         self.at += 1
         if not called:
             self.fail_expecting(f"'(' after the operator {word!r}")
-        return Operation(word, self.arguments(word))
+        self.depth += 1
+        arguments = self.arguments(word)
+        self.depth -= 1
+        return Operation(word, arguments)
 
     def arguments(self, operator: str) -> tuple[Expression, ...]:
         """From the "(" to the ")"."""
@@ -136,15 +144,19 @@ class _Reader:
         kind, known = ("operator", OPERATORS) if called else ("model", tuple(sorted(self.names)))
         # Without a "(" it may still have been meant as an operator: OR[…], in the paper.
         lower = {name.lower(): name for name in (*OPERATORS, *known)}
-        near = difflib.get_close_matches(word.lower(), lower, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(word.lower()[:_SHOWN], lower, n=1, cutoff=0.4)
         hint = f"did you mean {lower[near[0]]!r}? " if near else ""
-        self.fail(f"unknown {kind} {word!r}: {hint}expected one of {', '.join(known)}")
+        self.fail(f"unknown {kind} {in_short(repr(word), _SHOWN)}: {hint}expected one of {', '.join(known)}")
 
     def fail_expecting(self, what: str, why: str = "") -> NoReturn:
-        self.fail(f"expected {what}, found {repr(self.token) if self.token else 'the end'}{why}")
+        self.fail(
+            f"expected {what}, found {in_short(repr(self.token), _SHOWN) if self.token else 'the end'}{why}"
+        )
 
     def fail(self, problem: str) -> NoReturn:
         """The error, its pointer under the next token."""
-        # A line break or a tab in the text would move it from its pointer.
-        line = re.sub(r"\s", " ", self.text)
-        raise EnsembleError(f"ensemble: {problem}", f"  {line}", f"  {' ' * self.tokens[self.at][1]}^")
+        place = self.tokens[self.at][1]
+        first = max(0, place - _SHOWN)
+        # A line break, or what moves a terminal's cursor, would move the text from its pointer.
+        line = "".join(c if c.isprintable() else " " for c in self.text[first : place + _SHOWN])
+        raise EnsembleError(f"ensemble: {problem}", f"  {line}", f"  {' ' * (place - first)}^")

@@ -130,3 +130,18 @@ def test_any_text_is_read_or_shown_with_a_pointer_into_it(text):
         assert 2 <= pointer.index("^") <= 2 + len(text)
     else:
         assert str(expression).replace(" ", "") == text.replace(" ", "")
+
+
+def test_endless_texts_end_in_a_short_message():
+    """Deeper nesting than Python's own limit is refused, and what is shown is what lies around the fault."""
+    for text in ("or(a," * 5000, "or(a," * 60 + "b" + ")" * 60):
+        with pytest.raises(EnsembleError, match="operators lie more than 50 deep") as error:
+            parse(text, NAMES)
+        assert len(str(error.value)) < 500
+    with pytest.raises(EnsembleError, match="unknown model 'x{79} …: expected one of") as error:
+        parse("or(" + "a, " * 500 + "x" * 5000 + ")", NAMES)
+    assert len(str(error.value)) < 700
+    with pytest.raises(EnsembleError) as error:
+        parse("or(a, \x1b[31m\u202eb)", NAMES)
+    first, line, pointer = str(error.value).split("\n")
+    assert first.isprintable() and line == "  or(a,  [31m b)" and pointer.index("^") == 2 + 6

@@ -1,0 +1,47 @@
+"""TIFF files, opened where their list of images has an end."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import tifffile
+
+_MOST_IMAGES = 100_000
+
+# It tells of each tag that it does not understand; what matters is raised, and said once.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+def open_tiff(path: Path) -> tifffile.TiffFile:
+    """Open a TIFF.
+
+    Raises:
+      OSError, tifffile.TiffFileError: it is no TIFF, or its list of images goes in a circle, which tifffile
+        would follow for hours.
+      Exception: tifffile raises errors of many types on damaged files.
+    """
+    file = tifffile.TiffFile(path)
+    try:
+        _check_directories(file)
+    except Exception:
+        file.close()
+        raise
+    return file
+
+
+def _check_directories(file: tifffile.TiffFile) -> None:
+    layout, handle = file.tiff, file.filehandle
+    order: Literal["little", "big"] = "little" if file.byteorder == "<" else "big"
+
+    def number(place: int, size: int) -> int:
+        handle.seek(place)
+        return int.from_bytes(handle.read(size), order)
+
+    seen: set[int] = set()
+    place = number(layout.offsetsize, layout.offsetsize)
+    while 0 < place < handle.size:
+        if place in seen or len(seen) == _MOST_IMAGES:
+            raise tifffile.TiffFileError("its list of images goes in a circle, or is endless")
+        seen.add(place)
+        tags = number(place, layout.tagnosize)
+        place = number(place + layout.tagnosize + tags * layout.tagsize, layout.offsetsize)
