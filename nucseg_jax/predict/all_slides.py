@@ -18,7 +18,7 @@ from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.pretrained import DEFAULT
 
-_DECISIVE = ("params_sha256", "augment", "tile_px", "overlap_px")
+_DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
 
 _BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"

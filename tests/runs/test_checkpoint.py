@@ -169,7 +169,5 @@ def test_weights_that_are_not_finite_are_refused(weights: Weights, one_device: M
     broken = Weights(jax.tree.map(lambda x: x * np.float32(np.nan), weights.params), weights.batch_stats)
     with Checkpoints(tmp_path, keep=1) as checkpoints:
         checkpoints.save(7, broken, info_of("dice"))
-    with pytest.raises(
-        checkpoint.CheckpointError, match="item model has values that are not finite"
-    ):
+    with pytest.raises(checkpoint.CheckpointError, match="item model has values that are not finite"):
         load_model(tmp_path, one_device)
