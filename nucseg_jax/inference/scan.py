@@ -122,15 +122,13 @@ class Scan:
         """
         if self._masked is None:
             return planes
-        tiling = self.grid.tiling
         rows, columns = (
-            # Pixels that lie outside of the slide are not read.
-            np.clip(
-                (tiling.first_kept(index) + np.arange(tiling.kept) + 0.5) * of_mask / side, 0, of_mask - 1
+            _in_mask(self.grid.tiling.first_kept(index) + np.arange(length), side, of_mask)
+            for index, length, side, of_mask in zip(
+                place, planes.shape[1:], self.frame.network_size, self._masked.shape, strict=True
             )
-            for index, side, of_mask in zip(place, self.frame.network_size, self._masked.shape, strict=True)
         )
-        masked = self._masked[np.ix_(rows.astype(np.int64), columns.astype(np.int64))]
+        masked = self._masked[np.ix_(rows, columns)]
         return planes * ~masked if masked.any() else planes
 
     def at_once(self) -> NDArray[np.uint8]:
@@ -156,3 +154,14 @@ class Scan:
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:
         with self.times.measure("reading"):
             return self.grid.square(self.slide, *square)
+
+
+def _in_mask(pixels: NDArray[np.int64], side: int, of_mask: int) -> NDArray[np.int64]:
+    """The row (or column) of a mask of the whole slide that the centres of the network's pixels lie in.
+
+    Args:
+      pixels: those outside of the slide, as a tile may have them, get the nearest.
+      side: pixels of the slide.
+      of_mask: pixels of the mask.
+    """
+    return np.clip(np.floor((pixels + 0.5) * of_mask / side), 0, of_mask - 1).astype(np.int64)

@@ -95,8 +95,8 @@ class Segmentation(Scan):
         masked = [f"{kind} {shares[kind]:.2%}" for kind in chosen.masked if shares[kind]]
         if masked:
             notes.append(
-                f"no nuclei are looked for in parts that are no tissue by their colour: {', '.join(masked)} of "
-                "the slide (instances.masked)"
+                f"masked, since its colour is not that of tissue: {', '.join(masked)} of the slide; no "
+                "nuclei are looked for there (instances.masked)"
             )
         if count := self.left_out["too_large"]:
             limit = chosen[chosen.method].max_area_um2

@@ -44,7 +44,9 @@ _LEAST_DENSITY = 0.04
 # Of a glass pixel: how bright it is in its darkest colour, and how far its colours are apart.
 _DARKEST_GLASS, _MOST_COLOURED_GLASS = 200, 16
 _LEAST_GLASS = 0.01  # of the thumbnail without fill: fewer bright pixels are vessels and gaps, or noise
-_FLAT_GLASS = 3.0  # grey levels that glass differs by from one pixel to the next, if there is fill, too
+# Beside fill, glass is told from pale tissue with more care: the most grey levels from one pixel to the next,
+# and between its colours.
+_FLAT_GLASS, _MOST_COLOURED_BESIDE_FILL = 3.0, 10
 _LEAST_WHITE_FILL = 254
 _SMOOTHING_PX = 0.5  # no more: a nucleus alone among fat or mucus is one pixel
 _SMOOTHING_REACH_PX = 2  # that the smoothing looks at: SciPy's ends at 4 standard deviations
@@ -233,13 +235,15 @@ def _glass(strips: list[_Strip]) -> NDArray[np.float32]:
     candidates, others, size = [], [], 0
     for strip in strips:
         light, rows = strip.light, strip.rows
-        bright = (light.min(axis=2) >= _DARKEST_GLASS) & (np.ptp(light, axis=2) <= _MOST_COLOURED_GLASS)
+        colour = np.ptp(light, axis=2)
+        bright = (light.min(axis=2) >= _DARKEST_GLASS) & (colour <= _MOST_COLOURED_GLASS)
         white = _white_fill(strip.pixels)
         candidates.append(light[rows][bright[rows]])
         brightness = light.mean(axis=2)
         step = ndimage.maximum_filter(brightness, size=3) - ndimage.minimum_filter(brightness, size=3)
         far = ~ndimage.binary_dilation(white, _SQUARE, iterations=_SMOOTHING_REACH_PX)
-        others.append(light[rows][(bright & far & (step <= _FLAT_GLASS))[rows]])
+        even = (step <= _FLAT_GLASS) & (colour <= _MOST_COLOURED_BESIDE_FILL)
+        others.append(light[rows][(bright & far & even)[rows]])
         size += int((~white[rows]).sum())
     # White beside even, darker glass is no glass: a viewer or a scanner filled it in.
     beside_fill, all_bright = np.concatenate(others), np.concatenate(candidates)
