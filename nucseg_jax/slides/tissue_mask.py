@@ -190,8 +190,8 @@ def _ink(density: NDArray[np.float32]) -> NDArray[np.bool_]:
       density: [h, w, 3] over that of glass.
     """
     red, green, blue = (density[..., i] for i in range(3))
-    # Where red is above 0.25 it stays below both bounds by 0.11 and more in all tissue of the data. The second
-    # is for ink over tissue, which adds its green: tissue so dense takes far more green than red.
+    # Where red is above 0.25 it stays below both bounds by 0.11 and more in all tissue of the data. The
+    # second is for ink over tissue, which adds its green: tissue so dense takes far more green than red.
     blue_or_green = (red > 0.25) & (red > np.minimum(1.1 * green + 0.05, 0.9 * green + 0.2))
     # Red blood cells and eosin reach 0.7: only what passes red as glass does, and nothing else, is a pen.
     return blue_or_green | (np.minimum(green, blue) > red + 1.5)
