@@ -232,7 +232,7 @@ def shifted(dataset: Dataset) -> Dataset:
 
     def prepared(example: Example) -> Example:
         enlarge: Callable[[NDArray], NDArray] = lambda x: x.repeat(2, axis=0).repeat(2, axis=1)  # noqa: E731
-        image = enlarge(255 - example.image // 2)
+        image = enlarge(32 + example.image // 2)
         return replace(example, image=image, label_map=enlarge(example.label_map))
 
     splits = {split: [prepared(e) for e in examples] for split, examples in dataset.splits.items()}
