@@ -5,7 +5,7 @@ miss a pen. On all tissue of MoNuSeg, CoNSeP and OpenSlide's CMU-1-Small-Region,
 wide margin, which `_ink` and `_black` name.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -119,7 +119,7 @@ def slide_kinds(
     height, width = thumbnail.shape[:2]
     starts = range(0, height, strip_px)
     every = -(-height * width // glass_pixels)
-    glass = _glass([_Strip.of(thumbnail, start, strip_px) for start in starts[::every]])
+    glass = _glass(lambda: (_Strip.of(thumbnail, start, strip_px) for start in starts[::every]))
     kinds = np.empty((height, width), np.uint8)
     for start in starts:
         strip = _Strip.of(thumbnail, start, strip_px)
@@ -138,7 +138,7 @@ class _Strip(NamedTuple):
 
     Attributes:
       pixels: uint8 [h, w, 3] with the margin above and below that there is.
-      light: float32 [h, w, 3], the same, smoothed, at least 1.
+      light: float32 [3, h, w], the same, smoothed, at least 1.
       rows: of both that are the strip itself.
     """
 
@@ -150,28 +150,30 @@ class _Strip(NamedTuple):
     def of(cls, thumbnail: NDArray[np.uint8], start: int, length: int) -> "_Strip":
         first, stop = max(0, start - _MARGIN_PX), min(start + length, thumbnail.shape[0])
         pixels = thumbnail[first : stop + _MARGIN_PX]
-        light = np.maximum(pixels.astype(np.float32), 1.0)
-        light = ndimage.gaussian_filter(light, (_SMOOTHING_PX, _SMOOTHING_PX, 0), mode="nearest")
+        light = np.ascontiguousarray(np.moveaxis(pixels, -1, 0), np.float32)
+        np.maximum(light, 1.0, out=light)
+        light = ndimage.gaussian_filter(light, (0, _SMOOTHING_PX, _SMOOTHING_PX), mode="nearest")
         return cls(pixels, light, slice(start - first, stop - first))
 
 
 def _kinds(strip: _Strip, glass: NDArray[np.float32], wanted: Collection[Kind]) -> NDArray[np.uint8]:
     """uint8 [h, w] of `Kind`, of a strip with its margins."""
-    density = np.log(glass) - np.log(strip.light)
-    mean = density.mean(axis=2)
-    kinds = np.where(mean > _LEAST_DENSITY, Kind.TISSUE, Kind.GLASS).astype(np.uint8)
+    density = np.log(glass)[:, None, None] - np.log(strip.light)
+    mean = density.mean(axis=0)
+    is_tissue = mean > _LEAST_DENSITY
+    kinds = np.where(is_tissue, np.uint8(Kind.TISSUE), np.uint8(Kind.GLASS))
     found = np.zeros_like(kinds)
     if Kind.FILL in wanted:
-        found[_grey_fill(strip.pixels) & (kinds == Kind.TISSUE)] = Kind.FILL
-    for kind, rule in (
-        (Kind.FOLD, lambda: mean >= _FOLD),
-        (Kind.PEN, lambda: _ink(density)),
-        (Kind.BLACK, lambda: _black(strip.light, density, mean)),
-    ):
-        if kind in wanted:
-            found[_without_specks(rule())] = kind
-    around = ndimage.maximum_filter(found, size=3, mode="constant")
-    kinds = np.where(found, found, np.where(around, around, kinds))
+        found[_grey_fill(strip.pixels, is_tissue)] = Kind.FILL
+    if Kind.FOLD in wanted:
+        found[_without_specks(mean >= _FOLD)] = Kind.FOLD
+    if Kind.PEN in wanted:
+        found[_without_specks(_ink(density))] = Kind.PEN
+    if Kind.BLACK in wanted:
+        found[_without_specks(_black(strip.light, density, mean))] = Kind.BLACK
+    if found.any():
+        around = ndimage.maximum_filter(found, size=3, mode="constant")
+        kinds = np.where(found, found, np.where(around, around, kinds))
     if Kind.FILL in wanted and glass.max() < _LEAST_WHITE_FILL:
         kinds[_white_fill(strip.pixels) & (found == 0)] = Kind.FILL
     return kinds
@@ -179,6 +181,7 @@ def _kinds(strip: _Strip, glass: NDArray[np.float32], wanted: Collection[Kind]) 
 
 # The densest tissue in the data named above, keratin, has 1.8.
 _FOLD = 2.0
+_BLACK = 40.0
 
 
 def _ink(density: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -187,9 +190,9 @@ def _ink(density: NDArray[np.float32]) -> NDArray[np.bool_]:
     Hematoxylin takes more green than red, if little. A violet pen does so, too, and is not told from it.
 
     Args:
-      density: [h, w, 3] over that of glass.
+      density: [3, h, w] over that of glass.
     """
-    red, green, blue = (density[..., i] for i in range(3))
+    red, green, blue = density
     # Where red is above 0.25 it stays below both bounds by 0.11 and more in all tissue of the data. The
     # second is for ink over tissue, which adds its green: tissue so dense takes far more green than red.
     blue_or_green = (red > 0.25) & (red > np.minimum(1.1 * green + 0.05, 0.9 * green + 0.2))
@@ -205,60 +208,85 @@ def _black(
     The darkest tissue in the data has a grey level of 56 in its brightest colour. Where the mean density is
     above 0.9 the densities of its colours differ by 0.28 of the mean or more.
     """
-    coloured = np.ptp(density, axis=2) / np.maximum(mean, _LEAST_DENSITY)
-    grey = ((mean > 0.9) & (coloured < 0.12)) | ((mean > 1.2) & (coloured < 0.2))
-    return grey | (light.max(axis=2) <= 40)
+    coloured = np.ptp(density, axis=0)
+    grey = ((mean > 0.9) & (coloured < 0.12 * mean)) | ((mean > 1.2) & (coloured < 0.2 * mean))
+    return grey | (light.max(axis=0) <= _BLACK)
 
 
-def _grey_fill(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Squares of 3 × 3 pixels of one and the same grey, which no camera makes."""
-    darkest = ndimage.minimum_filter(pixels.min(axis=2), size=3, mode="nearest")
-    brightest = ndimage.maximum_filter(pixels.max(axis=2), size=3, mode="nearest")
-    return ndimage.binary_dilation(darkest == brightest, _SQUARE)
+def _grey_fill(pixels: NDArray[np.uint8], is_tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Squares of 3 × 3 pixels of one and the same grey, which no camera makes; those darker than glass."""
+    red, green, blue = (pixels[..., i] for i in range(3))
+    grey = (red == green) & (green == blue) & is_tissue
+    if not grey.any():
+        return grey
+    same = ndimage.maximum_filter(red, size=3) == ndimage.minimum_filter(red, size=3)
+    return _opened(grey, among=same) & is_tissue
 
 
 def _white_fill(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Squares of 3 × 3 pixels of pure white; on a slide with darker glass something filled them in."""
-    white = ndimage.minimum_filter(pixels.min(axis=2), size=3, mode="nearest") >= _LEAST_WHITE_FILL
-    return ndimage.binary_dilation(white, _SQUARE)
+    red, green, blue = (pixels[..., i] for i in range(3))
+    white = np.minimum(np.minimum(red, green), blue) >= _LEAST_WHITE_FILL
+    return _opened(white) if white.any() else white
+
+
+def _opened(mask: NDArray[np.bool_], among: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """The squares of 3 × 3 pixels that are wholly in a mask, and whose middle is among some pixels."""
+    middles = ndimage.binary_erosion(mask, _SQUARE, border_value=1)
+    if among is not None:
+        middles &= among
+    return ndimage.binary_dilation(middles, _SQUARE)
 
 
 def _without_specks(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A mask without pixels that are nearly alone."""
+    if not found.any():
+        return found
     count = ndimage.convolve(found.astype(np.uint8), _SQUARE.astype(np.uint8), mode="constant")
     return found & (count >= _FEWEST_NEIGHBOURS)
 
 
-def _glass(strips: list[_Strip]) -> NDArray[np.float32]:
+def _glass(strips: Callable[[], Iterable[_Strip]]) -> NDArray[np.float32]:
     """float32 [3]: the colour of empty glass; white where the picture shows none.
 
     Args:
-      strips: evenly spaced, of a large picture.
+      strips: makes them, evenly spaced if the picture is large.
     """
-    candidates, others, size = [], [], 0
-    for strip in strips:
-        light, rows = strip.light, strip.rows
-        colour = np.ptp(light, axis=2)
-        bright = (light.min(axis=2) >= _DARKEST_GLASS) & (colour <= _MOST_COLOURED_GLASS)
-        white = _white_fill(strip.pixels)
-        candidates.append(light[rows][bright[rows]])
-        brightness = light.mean(axis=2)
-        step = ndimage.maximum_filter(brightness, size=3) - ndimage.minimum_filter(brightness, size=3)
-        far = ~ndimage.binary_dilation(white, _SQUARE, iterations=_SMOOTHING_REACH_PX)
-        even = (step <= _FLAT_GLASS) & (colour <= _MOST_COLOURED_BESIDE_FILL)
-        others.append(light[rows][(bright & far & even)[rows]])
-        size += int((~white[rows]).sum())
+    bright, white, seen = [], 0, 0
+    for strip in strips():
+        light = strip.light[:, strip.rows]
+        bright.append(light[:, _may_be_glass(light)])
+        white += int(_white_fill(strip.pixels)[strip.rows].sum())
+        seen += int((light.max(axis=0) > _BLACK).sum())
     # White beside even, darker glass is no glass: a viewer or a scanner filled it in.
-    beside_fill, all_bright = np.concatenate(others), np.concatenate(candidates)
-    whole = sum(strip.light[strip.rows].shape[0] * strip.light.shape[1] for strip in strips)
-    if size < whole and len(beside_fill) >= max(1, _LEAST_GLASS * size):
-        return _brightest(beside_fill)
-    if len(all_bright) < _LEAST_GLASS * whole:
+    if white:
+        beside = np.concatenate([_beside_fill(strip) for strip in strips()], axis=1)
+        if beside.shape[1] >= max(1, _LEAST_GLASS * (seen - white)):
+            return _brightest(beside)
+    all_bright = np.concatenate(bright, axis=1)
+    if all_bright.shape[1] < max(1, _LEAST_GLASS * seen):
         return np.full(3, 255.0, np.float32)
     return _brightest(all_bright)
 
 
+def _may_be_glass(
+    light: NDArray[np.float32], most_coloured: float = _MOST_COLOURED_GLASS
+) -> NDArray[np.bool_]:
+    """Bright pixels without much colour: bool [h, w] of light [3, h, w]."""
+    return (light.min(axis=0) >= _DARKEST_GLASS) & (np.ptp(light, axis=0) <= most_coloured)
+
+
+def _beside_fill(strip: _Strip) -> NDArray[np.float32]:
+    """float32 [3, N]: the light of a strip's pixels that are glass if there is white fill, too."""
+    brightness = strip.light.mean(axis=0)
+    step = ndimage.maximum_filter(brightness, size=3) - ndimage.minimum_filter(brightness, size=3)
+    fill = _white_fill(strip.pixels)
+    near = ndimage.binary_dilation(fill, _SQUARE, iterations=_SMOOTHING_REACH_PX) if fill.any() else fill
+    is_glass = _may_be_glass(strip.light, _MOST_COLOURED_BESIDE_FILL) & (step <= _FLAT_GLASS) & ~near
+    return strip.light[:, strip.rows][:, is_glass[strip.rows]]
+
+
 def _brightest(light: NDArray[np.float32]) -> NDArray[np.float32]:
     """Of glass among pale tissue: glass is brighter, so its colour is that of the upper part."""
-    brightness = light.mean(axis=1)
-    return np.median(light[brightness >= np.quantile(brightness, 0.75)], axis=0).astype(np.float32)
+    brightness = light.mean(axis=0)
+    return np.median(light[:, brightness >= np.quantile(brightness, 0.75)], axis=1).astype(np.float32)
