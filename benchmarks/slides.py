@@ -87,6 +87,7 @@ def colour_segmenter(workers: int) -> Segmenter:
     """Nuclei by their colour, then cut by a watershed."""
     config = get_config().instances
     config.method = "watershed"
+    config.masked = ()  # no tissue has these colours
     network = RedIsNucleus(tile=256, margin=32, batch_size=16)
     return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers, small_px=0)
 

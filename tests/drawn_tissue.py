@@ -18,6 +18,7 @@ def config_of(method: str) -> ConfigDict:
     config = get_config().instances
     config.method = method
     config[method].min_area_um2 = 4 * MPP**2
+    config.masked = ()  # no tissue has these colours
     return config
 
 

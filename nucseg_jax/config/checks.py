@@ -168,8 +168,10 @@ def _check_recipe(config: ConfigDict) -> None:
 def _check_nuclei(config: ConfigDict) -> None:
     """What the held-out images are scored by."""
     from nucseg_jax import instances
+    from nucseg_jax.slides import tissue_mask
 
     instances.check(config.instances)
+    tissue_mask.check_masked(config.instances.masked)
     if config.instances.method in instances.WITH_BOUNDARY and config.model.num_classes < 3:
         raise UserError(instances.NEEDS_BOUNDARY)
     chosen = config.checkpoint.best_by

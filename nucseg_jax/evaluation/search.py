@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import instances, metrics
+from nucseg_jax.config import get_config
 from nucseg_jax.data.distances import relative_depth
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.models.targets import class_probabilities
@@ -81,7 +82,7 @@ class Setting:
     @property
     def config(self) -> ConfigDict:
         """As `instances.split` takes it."""
-        return ConfigDict({"method": self.method, self.method: self.parameters})
+        return _config(self.method, self.parameters)
 
     @property
     def overrides(self) -> list[str]:
@@ -95,7 +96,7 @@ def search(scenes: Sequence[Scene], grids: Mapping[str, Grid] = GRIDS) -> list[S
 
     Args:
       scenes: the images.
-      grids: by method; a grid has all parameters of its method, `min_area_um2` among them.
+      grids: by method; a grid has `min_area_um2`. Parameters that it lacks have their defaults.
 
     Returns:
       The settings in the order of the grids; without those that need boundaries where the maps have none.
@@ -116,7 +117,7 @@ def _try(
     scenes: Sequence[Scene], method: str, parameters: dict[str, float], areas_um2: Sequence[float]
 ) -> list[Setting]:
     """A setting for each minimum area; every method drops small nuclei last, so that one split serves all."""
-    config = ConfigDict({"method": method, method: parameters | {"min_area_um2": 0.0}})
+    config = _config(method, parameters | {"min_area_um2": 0.0})
     started = time.perf_counter()
     nuclei = [instances.split(scene.nucleus_map, config, scene.frame.network_mpp) for scene in scenes]
     seconds = (time.perf_counter() - started) / len(scenes)
@@ -130,6 +131,14 @@ def _try(
         pq = float(np.mean([metrics.panoptic_quality(t)[0] for t in tables]))
         settings.append(Setting(method, parameters | {"min_area_um2": area}, aji, pq, seconds))
     return settings
+
+
+def _config(method: str, parameters: Mapping[str, float]) -> ConfigDict:
+    """`config.instances` with a method's parameters; those that no grid has are the defaults."""
+    config = get_config().instances
+    config.method = method
+    config[method].update(parameters)
+    return config
 
 
 def _without_small(nuclei: NDArray[np.int32], area_um2: float, frame: Frame) -> NDArray[np.int32]:

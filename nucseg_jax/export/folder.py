@@ -43,6 +43,8 @@ class Exports(Sink):
         source: the slide's file, for the summary, and by its name for QuPath's ids.
         thumbnail: uint8 `[h, w, 3]` RGB, the whole slide; the overlay is drawn on it.
         tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
+        masked: the share of the slide by kind of what was masked, for the summary.
+        left_out: nuclei that were left out, by reason, for the summary; read at the end.
         config: of the run, for the summary; what JSON can hold.
         seconds: by stage, for the summary; read at the end, so that the run can still fill it.
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
@@ -64,6 +66,8 @@ class Exports(Sink):
         source: Path,
         thumbnail: NDArray[np.uint8],
         tissue: NDArray[np.bool_] | None = None,
+        masked: Mapping[str, float] | None = None,
+        left_out: Mapping[str, int] | None = None,
         config: Mapping[str, Any],
         seconds: Mapping[str, float],
         labels: str = "labels.ome.tif",
@@ -77,6 +81,7 @@ class Exports(Sink):
         self._source = source
         self._thumbnail = thumbnail
         self._tissue = tissue
+        self._masked, self._left_out = masked, left_out
         self._config = config
         self._seconds = seconds
         self._labels = labels
@@ -102,6 +107,8 @@ class Exports(Sink):
                 frame,
                 source=self._source,
                 area_mm2=slide_mm2 * (1.0 if tissue is None else float(tissue.mean())),
+                masked=self._masked,
+                left_out=self._left_out,
                 config=self._config,
                 seconds=self._seconds,
             )

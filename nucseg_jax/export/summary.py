@@ -29,14 +29,17 @@ class Summary(Sink):
 
     `format_version`; `created` (UTC, ISO 8601); `source` (path, bytes, modified: seconds since 1970);
     `slide` (size in base pixels, mpp, network_mpp); `nuclei` (count, area_mm2: of tissue that was analysed,
-    per_mm2: null without tissue, mean_area_um2: null without nuclei); `seconds` by stage; `config`;
-    `versions`.
+    per_mm2: null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
+    looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `seconds` by stage;
+    `config`; `versions`.
 
     Args:
         path: of the file.
         frame: the slide.
         source: the file that the nuclei were found in.
         area_mm2: of the tissue that was analysed; None: all of the slide.
+        masked: the share of the slide by kind of what was masked.
+        left_out: nuclei that were left out, by reason; read at the end, so that it can still change.
         config: what the run was told, as JSON can hold it.
         seconds: by stage; read at the end, so that it can still change.
 
@@ -52,6 +55,8 @@ class Summary(Sink):
         *,
         source: Path,
         area_mm2: float | None = None,
+        masked: Mapping[str, float] | None = None,
+        left_out: Mapping[str, int] | None = None,
         config: Mapping[str, Any],
         seconds: Mapping[str, float],
     ) -> None:
@@ -62,7 +67,12 @@ class Summary(Sink):
         self._path = path
         self._temporary: Path
         self._source = {"path": printable(source), "bytes": state.st_size, "modified": state.st_mtime}
-        self._area_mm2 = height * width * (frame.mpp / 1000) ** 2 if area_mm2 is None else area_mm2
+        slide_mm2 = height * width * (frame.mpp / 1000) ** 2
+        self._area_mm2 = slide_mm2 if area_mm2 is None else area_mm2
+        self._masked = {
+            kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
+        }
+        self._left_out = left_out or {}
         self._config = config
         self._seconds = seconds
         self._count = 0
@@ -93,6 +103,8 @@ class Summary(Sink):
                 "per_mm2": self._count / self._area_mm2 if self._area_mm2 else None,
                 "mean_area_um2": area_um2 / self._count if self._count else None,
             },
+            "masked": self._masked,
+            "left_out": dict(self._left_out),
             "seconds": dict(self._seconds),
             "config": dict(self._config),
             "versions": _versions(),

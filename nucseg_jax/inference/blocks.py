@@ -53,7 +53,7 @@ class CutSizes:
 
 @dataclass(frozen=True)
 class BlockCutter:
-    """Cuts nuclei out of what a store holds.
+    """Cuts nuclei of any size out of what a store holds.
 
     Attributes:
       store: planes: probability of nucleus, of boundary where `has_boundary`, density of hematoxylin.
@@ -209,7 +209,7 @@ class BlockCutter:
         nucleus_map = map_of_planes(planes, self.has_boundary)
         if among is not None:
             nucleus_map = nucleus_map._replace(nucleus=nucleus_map.nucleus * among)
-        label_map = instances.split(nucleus_map, self.config, self.mpp)
+        label_map = instances.cut(nucleus_map, self.config, self.mpp)
         if cut_to is not None:
             label_map = self._cut_down(label_map, window, cut_to)
         return measured(label_map, nucleus_map, planes[-1], (window.top, window.left))
@@ -218,7 +218,8 @@ class BlockCutter:
         """A window's nuclei, of which those that are cut have nothing outside of a smaller rectangle.
 
         Cut are those that the window's border cuts and, so that all windows agree, all that are so long that
-        some window's border may cut them.
+        some window's border may cut them. Those of more than `max_area_um2` are not: they are left out later,
+        and their pieces would pass.
         """
         height, width = self.store.shape
         ends = np.zeros(label_map.shape, bool)  # where the window ends but the slide goes on
@@ -230,6 +231,9 @@ class BlockCutter:
         reach = self.sizes.window_reach_px
         for i, (rows, columns) in enumerate(ndimage.find_objects(label_map), start=1):
             is_cut[i] |= max(rows.stop - rows.start, columns.stop - columns.start) > reach
+        is_cut &= np.bincount(label_map.ravel(), minlength=len(is_cut)) <= instances.max_area_px(
+            self.config, self.mpp
+        )
         outside = np.ones(label_map.shape, bool)
         outside[to.common(window).within(window).slices] = False
         left = np.where(outside & is_cut[label_map], 0, label_map)

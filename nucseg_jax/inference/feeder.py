@@ -137,7 +137,7 @@ class Feeder:
 
     def _put(self, places: list[TilePlace], values: Future[NDArray[np.uint8]]) -> None:
         for place, planes in zip(places, values.result(), strict=False):  # the last batch is padded
-            self._store.tiles.put(*place, planes)
+            self._store.tiles.put(*place, self._scan.unmasked(place, planes))
 
     def _hand_out(self, complete: int) -> None:
         """Have all blocks cut that need nothing from pixel row `complete` on."""

@@ -27,7 +27,7 @@ class Found(NamedTuple):
 
 
 def whole(planes: NDArray[np.uint8], config: ConfigDict, mpp: float, has_boundary: bool) -> list[Found]:
-    """The nuclei of a whole image at once.
+    """The nuclei of a whole image at once, of any size.
 
     Args:
       planes: uint8 [planes, H, W] of the image.
@@ -36,7 +36,7 @@ def whole(planes: NDArray[np.uint8], config: ConfigDict, mpp: float, has_boundar
       has_boundary: the network has a class for boundaries.
     """
     nucleus_map = map_of_planes(planes, has_boundary)
-    label_map = instances.split(nucleus_map, config, mpp)
+    label_map = instances.cut(nucleus_map, config, mpp)
     return [found for found, _ in measured(label_map, nucleus_map, planes[-1], (0, 0))]
 
 

@@ -1,6 +1,6 @@
 """A network passed over a slide: which tiles, how it is stained, and what comes of a batch of tiles."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -13,7 +13,7 @@ from nucseg_jax.inference.tiles import TISSUE_PX, TilePlace, Tiling, cheapest_gr
 from nucseg_jax.inference.timing import StageTimes
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import Slide
-from nucseg_jax.slides.tissue_mask import MASK_MPP, tissue_mask
+from nucseg_jax.slides.tissue_mask import MASK_MPP, MASKABLE, slide_kinds
 
 # Squares of tissue, evenly spaced, that a slide's stain is estimated from: with 16 concentrations vary by a
 # tenth, with these by 3 %.
@@ -47,26 +47,29 @@ class Scan:
       slide: open, with a resolution; it stays the caller's.
       frame: its frame.
       network: on the device.
+      masked: kinds of places where no nucleus is looked for, of `tissue_mask.MASKABLE`.
 
     Attributes:
       slide, frame, network: as given.
       times: seconds by stage.
       grid: the network's tiles.
       batch_size: tiles a batch.
-      tissue: bool [h, w], the whole slide: where there is tissue.
-      squares: bool [rows, columns], the squares of TISSUE_PX pixels that have some: these are looked at.
+      kinds: what the slide shows where.
+      squares: bool [rows, columns], the squares of TISSUE_PX pixels with tissue, or near it: these are looked
+        at.
       places: the tiles that they need.
       stain: how the slide is stained; None before `estimate`, and where there is no tissue.
     """
 
-    def __init__(self, slide: Slide, frame: Frame, network: Network):
+    def __init__(self, slide: Slide, frame: Frame, network: Network, masked: Collection[str] = MASKABLE):
         self.slide, self.frame, self.network = slide, frame, network
         self.times = StageTimes()
         self.stain: SlideStain | None = None
         with self.times.measure("tissue"):
             longest_um = max(frame.size) * frame.mpp
-            self.tissue = tissue_mask(slide.thumbnail(max(1, round(longest_um / MASK_MPP))))
-            self.squares = squares_with_tissue(self.tissue, frame.network_size)
+            self.kinds = slide_kinds(slide.thumbnail(max(1, round(longest_um / MASK_MPP))), masked)
+            self.squares = squares_with_tissue(self.kinds.searched, frame.network_size)
+            self._masked = self.kinds.masked if self.kinds.masked.any() else None
             self.grid, self.places = cheapest_grid(frame, network.tilings, self.squares, network.batch_size)
             self.batch_size = network.batch_size(self.grid.tiling)
 
@@ -110,6 +113,24 @@ class Scan:
         normalized, hematoxylin = self.network.normalize(batch, self.stain)
         return normalized, self.network.kept(normalized, hematoxylin, self.grid.tiling)
 
+    def unmasked(self, place: TilePlace, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What is kept of a tile, with 0 where the slide is masked: no nucleus can be made there.
+
+        Args:
+          place: of the tile.
+          planes: [planes, kept, kept].
+        """
+        if self._masked is None:
+            return planes
+        rows, columns = (
+            _in_mask(self.grid.tiling.first_kept(index) + np.arange(length), side, of_mask)
+            for index, length, side, of_mask in zip(
+                place, planes.shape[1:], self.frame.network_size, self._masked.shape, strict=True
+            )
+        )
+        masked = self._masked[np.ix_(rows, columns)]
+        return planes * ~masked if masked.any() else planes
+
     def at_once(self) -> NDArray[np.uint8]:
         """The planes of the whole slide: uint8 [planes, h, w]; no threads, nothing on disk."""
         if not self.places:
@@ -127,9 +148,20 @@ class Scan:
             with self.times.measure("network"):
                 values = np.asarray(kept)
             for place, planes in zip(places, values, strict=False):  # the last batch is padded
-                store.tiles.put(*place, planes)
+                store.tiles.put(*place, self.unmasked(place, planes))
         return store.read(0, 0, *self.frame.network_size)
 
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:
         with self.times.measure("reading"):
             return self.grid.square(self.slide, *square)
+
+
+def _in_mask(pixels: NDArray[np.int64], side: int, of_mask: int) -> NDArray[np.int64]:
+    """The row (or column) of a mask of the whole slide that the centres of the network's pixels lie in.
+
+    Args:
+      pixels: those outside of the slide, as a tile may have them, get the nearest.
+      side: pixels of the slide.
+      of_mask: pixels of the mask.
+    """
+    return np.clip(np.floor((pixels + 0.5) * of_mask / side), 0, of_mask - 1).astype(np.int64)

@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 from nucseg_jax.inference.blocks import BlockCutter, CutSizes
 from nucseg_jax.inference.box import Box
 from nucseg_jax.inference.feeder import Feeder
-from nucseg_jax.inference.planes import whole
+from nucseg_jax.inference.planes import Found, whole
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.tile_store import TilesOnDisk, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX
+from nucseg_jax.instances import max_area_px
 from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.slides import Slide
 
@@ -51,6 +52,8 @@ class Setup:
 class Segmentation(Scan):
     """The nuclei of one slide: iterate once. They come row by row of blocks; ids are the same each time.
 
+    Nuclei of more than `max_area_um2` of the method are left out.
+
     Args:
       slide: open, with a resolution; it stays the caller's.
       frame: its frame.
@@ -62,6 +65,7 @@ class Segmentation(Scan):
     Attributes:
       setup: as given; for the others see `Scan`.
       scratch: as given; another may be set before the first nucleus is taken.
+      left_out: how many nuclei were left out so far, by reason: "too_large".
     """
 
     def __init__(
@@ -72,8 +76,9 @@ class Segmentation(Scan):
         scratch: Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ):
-        super().__init__(slide, frame, setup.network)
-        self.setup = setup
+        super().__init__(slide, frame, setup.network, setup.instances.masked)
+        self.setup, self.left_out = setup, {"too_large": 0}
+        self._max_area_px = max_area_px(setup.instances, frame.network_mpp)
         self.scratch, self._on_progress = scratch, on_progress
 
     @property
@@ -94,13 +99,39 @@ class Segmentation(Scan):
         else:
             yield from self._side_by_side()
 
+    def notes(self) -> list[str]:
+        """What a user should be told when all nuclei have been taken: what was masked, and left out."""
+        notes, chosen = [], self.setup.instances
+        shares = self.kinds.shares()
+        masked = [f"{kind} {shares[kind]:.2%}" for kind in chosen.masked if shares[kind]]
+        if masked:
+            notes.append(
+                f"masked, since its colour is not that of tissue: {', '.join(masked)} of the slide; no "
+                "nuclei are looked for there (instances.masked)"
+            )
+        if count := self.left_out["too_large"]:
+            limit = chosen[chosen.method].max_area_um2
+            notes.append(
+                f"{count:,} of more than {limit:g} µm² {'is' if count == 1 else 'are'} left out, which no "
+                f"nucleus has (instances.{chosen.method}.max_area_um2)"
+            )
+        return notes
+
     def _at_once(self) -> Iterator[Nucleus]:
         planes = self.at_once()
         with self.times.measure("instances"):
             found = whole(planes, self.setup.instances, self.frame.network_mpp, self.network.has_boundary)
-        for number, nucleus in enumerate(found, start=1):
-            yield Nucleus(number, *nucleus)
+        yield from self._numbered(found, 0)
         self._report(1.0)
+
+    def _numbered(self, found: list[Found], before: int) -> Iterator[Nucleus]:
+        """Those of plausible size, numbered after those that came before."""
+        for nucleus in found:
+            if nucleus.mask.sum() > self._max_area_px:
+                self.left_out["too_large"] += 1
+            else:
+                before += 1
+                yield Nucleus(before, *nucleus)
 
     def _side_by_side(self) -> Iterator[Nucleus]:
         with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self.scratch) as folder:
@@ -126,16 +157,16 @@ class Segmentation(Scan):
                 readers=self.setup.readers,
             )
             try:
-                yield from self._numbered(feeder, tiles, cutter.reach)
+                yield from self._of_blocks(feeder, tiles, cutter.reach)
             finally:
                 feeder.stop()
 
-    def _numbered(self, feeder: Feeder, tiles: TilesOnDisk, reach: int) -> Iterator[Nucleus]:
+    def _of_blocks(self, feeder: Feeder, tiles: TilesOnDisk, reach: int) -> Iterator[Nucleus]:
         count, done, stride = 0, 0, self.grid.tiling.stride
         for block, found in feeder.results():
-            for nucleus in found:
-                count += 1
-                yield Nucleus(count, *nucleus)
+            for nucleus in self._numbered(found, count):
+                count = nucleus.id
+                yield nucleus
             # A row of tiles ends before the second one after it begins.
             tiles.drop_rows((block.top - reach) // stride - 1)
             done += 1

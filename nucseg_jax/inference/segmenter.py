@@ -204,7 +204,8 @@ class Segmenter:
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
-          a nucleus of a few pixels may have none left, and its number be missing.
+          a nucleus of a few pixels may have none left, and its number be missing. A warning says what was
+          masked (`instances.masked`), and how many were left out because they are too large.
 
         Raises:
           TypeError: it is nothing of these.
@@ -221,7 +222,11 @@ class Segmenter:
                     "the images of training. Give it with mpp=",
                     stacklevel=2,
                 )
-            return self.label_map(slide, self.frame(slide))
+            nuclei = self.stream(slide)
+            label_map = _painted(nuclei, nuclei.frame)
+            for note in nuclei.notes():
+                warnings.warn(f"{slide.path}: {note}", stacklevel=2)
+            return label_map
 
     def label_map(self, slide: Slide, onto: Frame) -> NDArray[np.int32]:
         """The nuclei of a slide that fits into memory: int32 [H, W] of a frame of the same field.
@@ -230,18 +235,14 @@ class Segmenter:
           slide: open, with a resolution.
           onto: the slide's own frame, or that of the image that it was prepared from.
         """
-        frame = self.frame(slide)
-        if frame.network_size[0] * frame.network_size[1] <= self._small:
-            return onto.label_map(self.cut(self.nucleus_map(slide)))
-        label_map = np.zeros(onto.size, np.int32)
-        for nucleus in self.stream(slide):
-            top, left, mask = onto.on_slide(nucleus)
-            label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
-        return label_map
+        return _painted(self.stream(slide), onto)
 
     def nucleus_map(self, slide: Slide) -> NucleusMap:
-        """What the network says of all pixels of a slide that fits into memory, at the network's level."""
-        planes = Scan(slide, self.frame(slide), self._network).at_once()
+        """What the network says of all pixels of a slide that fits into memory, at the network's level.
+
+        Of what shows no tissue, or is masked, that there is no nucleus.
+        """
+        planes = Scan(slide, self.frame(slide), self._network, self._instances.masked).at_once()
         return map_of_planes(planes, self._network.has_boundary)
 
     def cut(self, nucleus_map: NucleusMap) -> NDArray[np.int32]:
@@ -309,6 +310,15 @@ class Segmenter:
             else:
                 self._pool = ThreadPoolExecutor(1, "cutter")
         return self._pool
+
+
+def _painted(nuclei: Segmentation, onto: Frame) -> NDArray[np.int32]:
+    """A label map int32 [H, W] of a frame."""
+    label_map = np.zeros(onto.size, np.int32)
+    for nucleus in nuclei:
+        top, left, mask = onto.on_slide(nucleus)
+        label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
+    return label_map
 
 
 def _check_overrides(overrides: Mapping[str, Any]) -> None:

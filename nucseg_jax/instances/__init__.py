@@ -3,7 +3,7 @@
 `methods` has all four; nuclei that touch are parted there.
 """
 
-from nucseg_jax.instances.methods import by_boundary, by_depth, components, split, watershed
+from nucseg_jax.instances.methods import by_boundary, by_depth, components, cut, split, watershed
 from nucseg_jax.instances.nucleus_map import NucleusMap
 from nucseg_jax.instances.parameters import (
     METHODS,
@@ -11,6 +11,7 @@ from nucseg_jax.instances.parameters import (
     WITH_BOUNDARY,
     area_px,
     check,
+    max_area_px,
     parameters_px,
 )
 
@@ -24,6 +25,8 @@ __all__ = [
     "by_depth",
     "check",
     "components",
+    "cut",
+    "max_area_px",
     "parameters_px",
     "split",
     "watershed",

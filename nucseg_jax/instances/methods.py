@@ -22,12 +22,12 @@ from scipy import ndimage
 from nucseg_jax.errors import UserError
 from nucseg_jax.instances.flooding import flood
 from nucseg_jax.instances.nucleus_map import NucleusMap
-from nucseg_jax.instances.parameters import NEEDS_BOUNDARY, check, check_values, parameters_px
+from nucseg_jax.instances.parameters import NEEDS_BOUNDARY, check, check_values, max_area_px, parameters_px
 from nucseg_jax.instances.summits import EIGHT_NEIGHBOURS, Place, distance_inside, extended_maxima
 
 
 def split(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.int32]:
-    """The nuclei of an image, by the method of a config.
+    """The nuclei of an image, by the method of a config; those of more than `max_area_um2` are left out.
 
     Args:
         nucleus_map: what a network, or several, say of the image [H, W].
@@ -41,6 +41,11 @@ def split(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np
     Raises:
         UserError: as `check`; or the method needs boundaries and the map has none.
     """
+    return _without_large(cut(nucleus_map, config, mpp), max_area_px(config, mpp))
+
+
+def cut(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.int32]:
+    """As `split`, with nuclei of any size."""
     check(config)
     parameters = parameters_px(config, mpp)
     if config.method == "boundary":
@@ -214,6 +219,15 @@ def _without_small(labels: NDArray[np.int32], min_area_px: float) -> NDArray[np.
     """The label map without nuclei of fewer pixels, renumbered without gaps in the same order."""
     stays = np.bincount(labels.ravel(), minlength=1) >= min_area_px
     stays[0] = False
+    return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[labels]
+
+
+def _without_large(labels: NDArray[np.int32], max_area_px: float) -> NDArray[np.int32]:
+    """The label map without nuclei of more pixels, renumbered without gaps in the same order."""
+    stays = np.bincount(labels.ravel(), minlength=1) <= max_area_px
+    stays[0] = False
+    if stays[1:].all():
+        return labels
     return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[labels]
 
 

@@ -19,6 +19,8 @@ NEEDS_BOUNDARY = (
     "model.num_classes = 3, or set instances.method to components or watershed"
 )
 
+_MAX_AREA = "max_area_um2"
+
 _PROBABILITY: tuple[Callable[[float], bool], str] = (lambda value: 0 < value < 1, "between 0 and 1")
 _NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
     lambda value: 0 <= value < math.inf,
@@ -30,11 +32,12 @@ _ALLOWED = {
     "h": _PROBABILITY,
     **dict.fromkeys(("h_um", "smoothing_um", "min_marker_um2", "min_area_um2"), _NOT_NEGATIVE),
     **dict.fromkeys(("h_px", "smoothing_px", "min_marker_px", "min_area_px"), _NOT_NEGATIVE),
+    _MAX_AREA: _NOT_NEGATIVE,
 }
 
 
 def check(config: ConfigDict) -> None:
-    """Raise UserError for an unknown method, or for one with a value out of its range.
+    """Raise UserError for an unknown method, or a value out of its range.
 
     Args:
         config: `config.instances`.
@@ -48,7 +51,7 @@ def check(config: ConfigDict) -> None:
 
 
 def parameters_px(config: ConfigDict, mpp: float) -> dict[str, Any]:
-    """The parameters of a config's method as its function takes them.
+    """The parameters of a config's method as its function takes them; those of `split` itself are left out.
 
     Args:
         config: `config.instances`, where lengths end with _um and areas with _um2.
@@ -60,6 +63,8 @@ def parameters_px(config: ConfigDict, mpp: float) -> dict[str, Any]:
     units = {"_um2": mpp**2, "_um": mpp}
     parameters: dict[str, Any] = {}
     for name, value in config[config.method].items():
+        if name == _MAX_AREA:
+            continue
         unit = next((unit for unit in units if name.endswith(unit)), None)
         if unit is None:
             parameters[name] = value
@@ -76,6 +81,17 @@ def area_px(area_um2: float, mpp: float) -> float:
         mpp: µm a pixel.
     """
     return _px(area_um2, mpp**2)
+
+
+def max_area_px(config: ConfigDict, mpp: float) -> float:
+    """Pixels of the largest nucleus that is not left out; infinite where there is no limit (0).
+
+    Args:
+        config: `config.instances`.
+        mpp: µm a pixel.
+    """
+    limit = config[config.method].get(_MAX_AREA, 0.0)
+    return area_px(limit, mpp) if limit else math.inf
 
 
 def _px(value: float, unit: float) -> float:

@@ -11,7 +11,7 @@ from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.rounds import Rounds
 from nucseg_jax.predict.space import check_writable
 
-_DECISIVE = ("params_sha256", "augment", "tile_px", "overlap_px")
+_DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
 
 

@@ -102,6 +102,8 @@ def segment(
             count = write(stream, job.folder, source=job.source, config=config, formats=formats)
         if stream.stain is not None and not stream.stain.found:
             say(f"{shown(job.source)}: shows no hematoxylin and eosin; its stain is left as it is")
+        for note in stream.notes():
+            say(f"{shown(job.source)}: {note}")
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
 
 
@@ -122,7 +124,7 @@ def write(
       config: for the summary.
       formats: of `export.FORMATS`; None: all.
     """
-    slide, frame, times = nuclei.slide, nuclei.frame, nuclei.times
+    slide, frame, times, shares = nuclei.slide, nuclei.frame, nuclei.times, nuclei.kinds.shares()
     simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
     with times.measure("export"):
         exports = Exports(
@@ -130,7 +132,9 @@ def write(
             frame,
             source=source,
             thumbnail=slide.thumbnail(_THUMBNAIL_PX),
-            tissue=nuclei.tissue,
+            tissue=nuclei.kinds.tissue,
+            masked={kind: shares[kind] for kind in nuclei.setup.instances.masked},
+            left_out=nuclei.left_out,
             config=config,
             seconds=times,
             labels="labels.tif" if simple else "labels.ome.tif",

@@ -21,6 +21,7 @@ from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel
 from nucseg_jax.runs.restoring import parameter_digest, readable
 from nucseg_jax.runs.tuned import TUNING
+from nucseg_jax.slides import tissue_mask
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Run:
                 **chosen[chosen.method].to_dict(),
                 "from": self.instances_from,
             },
+            "masked": list(chosen.masked),
             "augment": how.augment,
             "tile_px": how.tile_px,
             "overlap_px": how.overlap_px,
@@ -273,6 +275,7 @@ def _check_choices(workdir: Path, config: ConfigDict) -> None:
     """Raise UserError unless the choices of evaluation can be met."""
     chosen = config.instances
     instances.check(chosen)
+    tissue_mask.check_masked(chosen.masked)
     if chosen.method in instances.WITH_BOUNDARY and config.model.num_classes < 3:
         raise UserError(f"{workdir}: {instances.NEEDS_BOUNDARY}")
     if config.eval.batch_size < 1:

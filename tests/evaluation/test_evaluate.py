@@ -104,8 +104,10 @@ def test_the_score_is_of_what_a_user_gets(
         "method": "components",
         "threshold": given["instances.components.threshold"],
         "min_area_um2": 0.0,
+        "max_area_um2": 0.0,
         "from": "the command line",
     }
+    assert saved["settings"]["masked"] == ["pen", "black", "fill", "fold"]
     assert saved["settings"]["pixels"] == "original images"
     assert saved["settings"]["mpp"] == pytest.approx(0.25)
     rows = list(csv.DictReader((folder / "scores.csv").read_text().splitlines()))
@@ -116,7 +118,7 @@ def test_the_score_is_of_what_a_user_gets(
     assert (folder / "panels" / f"{rows[0]['id']}.png").exists()
     printed = capsys.readouterr().out
     assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
-    assert "nuclei were made by components (min_area_um2 0, threshold" in printed
+    assert "nuclei were made by components (max_area_um2 0, min_area_um2 0, threshold" in printed
 
 
 def test_the_papers_protocol(config: ConfigDict, workdir: Path, test_image: Example) -> None:
@@ -148,6 +150,7 @@ def test_tuned_parameters_are_taken_and_said(config: ConfigDict, workdir: Path) 
     assert evaluate.evaluate(config, workdir)["test"]["settings"]["instances"] == {
         "method": "watershed",
         **best["watershed"]["parameters"],
+        "max_area_um2": 800.0,
         "from": "tuning.json",
     }
     given = {"instances.watershed.h_um": 1.0}
@@ -229,7 +232,7 @@ def shifted(dataset: Dataset) -> Dataset:
 
     def prepared(example: Example) -> Example:
         enlarge: Callable[[NDArray], NDArray] = lambda x: x.repeat(2, axis=0).repeat(2, axis=1)  # noqa: E731
-        image = enlarge(255 - example.image // 2)
+        image = enlarge(32 + example.image // 2)
         return replace(example, image=image, label_map=enlarge(example.label_map))
 
     splits = {split: [prepared(e) for e in examples] for split, examples in dataset.splits.items()}

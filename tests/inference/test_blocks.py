@@ -131,10 +131,21 @@ def test_no_pixel_of_a_huge_component_is_lost(method: str) -> None:
     for nucleus in (np.full((400, 300), 255, np.uint8), mesh):
         image = np.stack([255 - nucleus, np.full_like(nucleus, 255), nucleus], axis=-1)
         expected: list[NDArray[np.int32]] = []
+        config = config_of(method)
+        config[method].max_area_um2 = 0.0
         for block_px in (50, 333):
-            covered = coverage_of(with_small_reach(image, config_of(method), block_px), image.shape[:2])
+            covered = coverage_of(with_small_reach(image, config, block_px), image.shape[:2])
             if method == "components":
                 np.testing.assert_array_equal(covered > 0, nucleus > 0)
             assert (covered[nucleus > 0] > 0).mean() > 0.98 and not covered[nucleus == 0].any()
             expected.append(covered)
         np.testing.assert_array_equal(*expected)
+
+
+def test_pieces_of_a_huge_component_do_not_pass_for_nuclei() -> None:
+    """Where the whole of it is larger than any nucleus, it is left out as a whole."""
+    image = np.tile(np.array((0, 255, 255), np.uint8), (400, 300, 1))
+    config = config_of("watershed")
+    config.watershed.max_area_um2 = 300.0  # 4,800 pixels: more than a window holds, less than it looks at
+    for block_px in (50, 333):
+        assert with_small_reach(image, config, block_px) == []

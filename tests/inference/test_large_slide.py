@@ -79,6 +79,7 @@ def segment(path: str) -> None:
 
     config = get_config().instances
     config.method = "watershed"
+    config.masked = ()  # no tissue has these colours
     network = RedIsNucleus(tile=256, margin=16, batch_size=8)
     segmenter = Segmenter(network, config, Magnification(MPP, MPP, "test"))
     before = held_bytes("VmHWM")

@@ -114,6 +114,29 @@ def test_what_is_done_about_pixels_is_said_and_stands_in_the_summary(
     assert "white 40632 and not 45000" in capsys.readouterr().err
 
 
+def test_what_is_masked_is_said_and_stands_in_the_summary(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half of the picture is a black border; the density is that of the tissue itself."""
+    image = np.zeros((512, 512, 3), np.uint8)
+    image[:, :256] = tissue(512, 256)
+    write_tiff(tmp_path / "a.tif", image)
+    everywhere = ("--set", "instances.components.threshold=0.01", "--formats", "csv", "labels")
+    assert predict(run, tmp_path / "out", tmp_path / "a.tif", *everywhere) == 0
+    printed = capsys.readouterr().out
+    assert f"{tmp_path / 'a.tif'}: masked" in printed and "black 56.25% of the slide" in printed
+    summary = json.loads((tmp_path / "out" / "a" / "summary.json").read_text())
+    assert summary["masked"].keys() == {"pen", "black", "fill", "fold"}
+    assert summary["masked"]["black"] == pytest.approx({"share": 0.5625, "area_mm2": 0.5625 * 0.128**2})
+    assert summary["masked"]["pen"] == {"share": 0.0, "area_mm2": 0.0}
+    assert summary["left_out"] == {"too_large": 0}
+    nuclei = summary["nuclei"]
+    assert nuclei["area_mm2"] == pytest.approx(0.4375 * 0.128**2)
+    assert nuclei["per_mm2"] == pytest.approx(nuclei["count"] / nuclei["area_mm2"])
+    labels = tifffile.imread(tmp_path / "out" / "a" / "labels.tif")
+    assert labels[:, :200].any() and not labels[:, 256:].any()
+
+
 def test_a_failure_that_nobody_foresaw(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -166,6 +189,7 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--set", "eval.overlap_px=-1"], "eval.overlap_px must be 0 or more"),
         (["a.tif", "--set", "eval.tile_px=100"], "must be a multiple of 32"),
         (["a.tif", "--set", "eval.tile_px=256"], "sees 128 px around a pixel"),
+        (["a.tif", "--set", "instances.masked=pens"], "instances.masked has pens, but can have pen, black"),
         (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
         (["a.tif", "--set", "instances.components.threshold=5"], "threshold must be between 0 and 1, got 5"),
         (
