@@ -192,7 +192,7 @@ def _is_at(descriptor: int, lock: Path) -> bool:
 
 
 def _is_ours(opened: _Opened, lock: Path) -> bool:
-    """Whether a locked file can be kept; another user's, of a killed process, is deleted if that is allowed."""
+    """Whether a locked file stays; one of another user's killed process is deleted, if that is allowed."""
     if opened.writable:
         return True
     try:
