@@ -47,7 +47,8 @@ class Sink(ABC):
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._stack.__exit__(kind, error, traceback)
+            with named_when_full(self._path):  # what files still hold in memory is written now
+                self._stack.__exit__(kind, error, traceback)
             return
         with named_when_full(self._path), self._stack:
             if self._gathering is not None:

@@ -36,9 +36,10 @@ def named_when_full(path: Path) -> Iterator[None]:
     except Exception as error:
         if not is_full(error):
             raise
+        name = final(_named_by(error) or path)
         raise DiskFullError(
-            f"{final(_named_by(error) or path)}: cannot be written, because the disk (or your quota on it) is "
-            "full. Make room, and start the command again"
+            f"{name}: cannot be written, because the disk (or your quota on it) is full. Make room, and "
+            "start the command again"
         ) from error
 
 

@@ -71,8 +71,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def appearing_folder(path: Path) -> Iterator[Path]:
     """`replacing_folder`, for a block that does more than write the folder: it names no full disk.
 
-    Killed between the two renames, it leaves the older folder, whole, as NAME.….old. `remove_leftovers` renames
-    that back.
+    Killed between the two renames, it leaves the older folder, whole, as NAME.….old. `remove_leftovers`
+    renames that back.
 
     Raises:
       InUseError: another process is writing it.
