@@ -77,7 +77,7 @@ class Rounds:
                     time.sleep(_WAIT_S)
 
     def _say_waiting(self) -> None:
-        _say(f"waiting for what other processes work on, of {len(self._elsewhere)} slides or images:")
+        _say("waiting for other processes, which work on")
         for job, owner in self._elsewhere:
             _say(shown(f"  {job.source}: {owner}"))
 

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.files import is_file_or_dangling
-from nucseg_jax.slides.openslide_file import series
-from nucseg_jax.slides.slide import SUFFIXES
+from nucseg_jax.slides.slide import SUFFIXES, series
 
 
 def files_of(arguments: Iterable[Path]) -> list[Path]:

@@ -288,7 +288,7 @@ def test_files_of_a_dicom_series_are_one_slide(tmp_path: Path, monkeypatch: pyte
     for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
         (tmp_path / name).touch()
     of = {"1.dcm": "a", "2.dcm": "b", "3.dcm": "a", "4.dcm": None}
-    monkeypatch.setattr(predict_jobs, "series", lambda path: of[path.name])
+    monkeypatch.setattr(listing, "series", lambda path: of[path.name])
     found = plan([tmp_path, tmp_path / "3.dcm"], tmp_path / "out")
     assert [job.source.name for job in found] == ["1.dcm", "2.dcm", "4.dcm"]
 
