@@ -82,7 +82,8 @@ def remove_abandoned(parent: Path) -> None:
             with hold(lock_inside(folder), folder) as locked:
                 if locked:
                     _delete(folder)
-            folder.rmdir()  # Windows has kept the lock; where someone works in it, it is not empty
+            if locked:
+                folder.rmdir()  # Windows has kept the lock; where someone works in it, it is not empty
 
 
 def _held_folder(parent: Path, stack: contextlib.ExitStack) -> Path:
