@@ -10,7 +10,7 @@ from nucseg_jax.recolour import plan
 from nucseg_jax.slides import files_of, listing
 
 
-def test_files_of_a_dicom_series_are_one_slide_under_the_name_of_the_first(
+def test_a_dicom_series_is_one_slide_under_the_name_of_its_first(
     tmp_path: Path, monkeypatch
 ) -> None:
     for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
