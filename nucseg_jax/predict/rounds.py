@@ -12,6 +12,7 @@ from tqdm import tqdm
 from nucseg_jax.errors import DiskFullError, InUseError, UserError, shown
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io import disk
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import hold, lock_beside, without_locks
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, differences, request_for
@@ -39,6 +40,7 @@ class Rounds:
     def __init__(self, segmenter: Segmenter, asked: Mapping[str, Any], request: PredictionRequest):
         self.failed: list[tuple[SlideJob, str]] = []
         self._elsewhere: list[tuple[SlideJob, str]] = []
+        self._tried: set[SlideJob] = set()
         self._segmenter, self._asked, self._request = segmenter, asked, request
         self._space = Space(request.scratch, request.out, _say)
         self._without_locks = False
@@ -86,7 +88,10 @@ class Rounds:
         try:
             with ExitStack() as stack:
                 if not self._lock(job, stack):
+                    self._tried.add(job)
                     return False
+                if job in self._tried:  # another process worked on it, and may have been killed
+                    remove_leftovers(job.folder)
                 is_new = not self._request.overwrite or state_of(job.folder) != before
                 if is_new and self._is_done(job):
                     _say(f"{shown(job.source)}: another process has finished it")

@@ -58,7 +58,7 @@ def test_a_slide_that_another_process_gives_up_is_done_at_the_end(
     printed = capsys.readouterr().out
     waiting = "waiting for other processes, which work on\n"
     assert f"{waiting}  {slides / 'a.tif'}: process {holder.process.pid} on " in printed
-    assert (out / "a" / "nuclei.csv").exists()
+    assert (out / "a" / "nuclei.csv").exists() and names_in(out) == ["a", "b"]
 
 
 def test_a_slide_that_another_process_finishes_during_the_wait(
