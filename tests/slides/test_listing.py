@@ -10,9 +10,7 @@ from nucseg_jax.recolour import plan
 from nucseg_jax.slides import files_of, listing
 
 
-def test_a_dicom_series_is_one_slide_under_the_name_of_its_first(
-    tmp_path: Path, monkeypatch
-) -> None:
+def test_a_dicom_series_is_one_slide_under_the_name_of_its_first(tmp_path: Path, monkeypatch) -> None:
     for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
         (tmp_path / name).touch()
     of = {"1.dcm": "a", "2.dcm": "b", "3.dcm": "a", "4.dcm": None}
