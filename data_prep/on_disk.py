@@ -38,24 +38,33 @@ def build(
       DataError: see `prepare.plan`; or the dataset is there, but made from another recipe.
       InUseError: another process prepares it.
     """
-    builder = make_builder(None)
-    final = Path(builder.data_path)
-    if builder.data_path.exists() and not overwrite:
-        _check_recipe(builder)
-        print(shown(f"{final}: already prepared, nothing to do (--overwrite prepares it again)"))
-        if "mpp" not in builder.info.metadata:
-            print(
-                f"{shown(final)}: an earlier release prepared it and recorded no µm a pixel, so "
-                f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
-            )
+    final = Path(make_builder(None).data_path)
+    remove_leftovers(final)
+    builder = make_builder(None)  # it reads what is there, and that may have been renamed back
+    if final.exists() and not overwrite:
+        _tell_prepared(builder)
         return
     # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
     final.parent.mkdir(parents=True, exist_ok=True)
     with alone(lock_beside(final), final, print):
+        if final.exists() and not overwrite:  # another process has just prepared it
+            _tell_prepared(make_builder(None))
+            return
         remove_leftovers(final)
         _replace(final, builder, make_builder, folders)
     print("\n".join(map(shown, _summary(make_builder(None)))))
+
+
+def _tell_prepared(builder: NucleiBuilder) -> None:
+    """Print that a dataset is there; raises DataError where it was made from another recipe."""
+    _check_recipe(builder)
+    print(shown(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)"))
+    if "mpp" not in builder.info.metadata:
+        print(
+            f"{shown(builder.data_path)}: an earlier release prepared it and recorded no µm a pixel, so "
+            f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
+        )
 
 
 def _replace(

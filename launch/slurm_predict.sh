@@ -4,10 +4,11 @@
 #   sbatch --array=0-7 --gpus=1 launch/slurm_predict.sh RUN slides.txt OUT [--mpp 0.25 ...]
 #
 # The list has one slide a line; it, the run, the slides and OUT are on a file system that all machines share.
-# A slide's folder in OUT appears when complete. Submitted again, with any size of array, even while other tasks
-# run, the job does what is missing and nobody else works on. The array is a range, as 0-7, and no list. What a
-# killed task has left is deleted by the next one that works on its slide; on another machine, after a day. A task
-# ends with an error if slides of its share have failed.
+# A slide's folder in OUT appears when complete. The job may be submitted again, with any size of array, even while
+# other tasks run: it does the slides that are missing. A slide that another task works on is not done twice: a task
+# waits for it at the end, and does it itself if the other gives up. The array is a range, as 0-7, and no list. What
+# a killed task has left is deleted by the next one that works on its slide; on another machine, after a day. A task
+# ends without an error when all slides of its share are done, and with one if any of them has failed.
 #SBATCH --job-name=nucseg_predict
 #SBATCH --requeue
 #SBATCH --output=%x-%A_%a.log

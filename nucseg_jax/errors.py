@@ -1,8 +1,9 @@
 """What a user can mend: commands print the message alone, without a traceback."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, marks that turn the direction of writing, line breaks, and bytes that are no text."""
@@ -76,16 +77,18 @@ class DiskFullError(FailedError):
 
 
 class InUseError(UserError):
-    """Another process works on a file or a folder; `owner` says which.
+    """Another process works on a file or a folder.
 
     Args:
       what: the file or folder.
-      owner: who works on it.
+      owner: who works on it, such as "process 12 on node3 (since 2026-01-31 08:00 UTC)".
+      task: what that process makes there, as it says itself; None where it does not.
     """
 
-    def __init__(self, what: object, owner: str):
+    def __init__(self, what: object, owner: str = "another process", task: Mapping[str, Any] | None = None):
         super().__init__(what, owner)
         self.owner = owner
+        self.task = task
 
     def __str__(self) -> str:
         what, owner = self.args

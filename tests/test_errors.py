@@ -29,7 +29,7 @@ def test_lines_of_a_message_are_its_own() -> None:
     assert str(DataError("one\ntwo")) == r"one\ntwo"
 
 
-@pytest.mark.parametrize("error", [UserError("a", "b\nc"), InUseError("out/a", "process 1 on x,")])
+@pytest.mark.parametrize("error", [UserError("a", "b\nc"), InUseError("out/a", "process 1 on x")])
 def test_errors_of_other_processes_stay_as_they_are(error: UserError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error) and str(copy) == str(error)

@@ -101,7 +101,8 @@ def predict(
 ) -> None:
     """Find the nuclei of slides and images. Each gets a folder; started again, finished ones are kept.
 
-    The same command on several machines over one --out: each takes slides that no other works on.
+    The same command on several machines over one --out: each takes slides that no other works on. At the end
+    it waits for those that others still work on: without an error, all slides are done.
 
     \b
     nucseg predict slide.svs --out nuclei

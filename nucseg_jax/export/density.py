@@ -15,7 +15,8 @@ from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.label_map import resolution
 from nucseg_jax.export.measurements import centroids
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.disk import named_when_full
+from nucseg_jax.io.files import appearing
 from nucseg_jax.nuclei import Frame
 
 CELL_UM = 50.0
@@ -49,7 +50,7 @@ class DensityMap(Sink):
         self, tiff: Path, png: Path, frame: Frame, *, tissue: NDArray[np.bool_] | None = None
     ) -> None:
         super().__init__(frame)
-        self._paths = tiff, png
+        self._path, self._png = tiff, png
         self._temporary: tuple[Path, Path]
         height, width = frame.network_size
         self._cell_px = CELL_UM / frame.network_mpp
@@ -59,8 +60,8 @@ class DensityMap(Sink):
         self._counts = np.zeros(cells, dtype=np.int64)
 
     def _open(self, stack: ExitStack) -> None:
-        tiff, png = self._paths
-        self._temporary = stack.enter_context(replacing(tiff)), stack.enter_context(replacing(png))
+        tiff, png = (stack.enter_context(appearing(path)) for path in (self._path, self._png))
+        self._temporary = tiff, png
 
     def _write(self, batch: Batch) -> None:
         x, y = centroids(batch.canvas)
@@ -83,7 +84,9 @@ class DensityMap(Sink):
         )
         height, width = self._frame.network_size
         extent = height / self._cell_px, width / self._cell_px  # the last squares may reach over the edge
-        draw(density, extent=extent).save(png, format="PNG")
+        picture = draw(density, extent=extent)
+        with named_when_full(self._png):
+            picture.save(png, format="PNG")
 
 
 def _areas_px(

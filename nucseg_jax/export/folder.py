@@ -20,7 +20,7 @@ from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
-from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.io.files import appearing_folder
 from nucseg_jax.nuclei import Frame
 
 FORMATS = {
@@ -76,7 +76,7 @@ class Exports(Sink):
         scratch: Path | None = None,
     ) -> None:
         super().__init__(frame, limits)
-        self._folder = folder
+        self._path = folder
         self._scratch = scratch
         self._source = source
         self._thumbnail = thumbnail
@@ -89,7 +89,7 @@ class Exports(Sink):
         self._sinks: list[Sink] = []
 
     def _open(self, stack: ExitStack) -> None:
-        folder = stack.enter_context(replacing_folder(self._folder))
+        folder = stack.enter_context(appearing_folder(self._path))
         self._sinks = [stack.enter_context(sink) for sink in self._make_sinks(folder)]
 
     def _write(self, batch: Batch) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.files import appearing
 from nucseg_jax.nuclei import Frame
 
 CLASSIFICATION = {"name": "Nucleus", "color": [0, 229, 255]}
@@ -70,7 +70,7 @@ class GeoJson(Sink):
         self._separator = ""
 
     def _open(self, stack: ExitStack) -> None:
-        temporary = stack.enter_context(replacing(self._path))
+        temporary = stack.enter_context(appearing(self._path))
         self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
         self._file.write('{"type":"FeatureCollection","features":[')
 

@@ -21,7 +21,7 @@ from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.disk import named_when_full
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.files import appearing
 from nucseg_jax.nuclei import Frame
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class PyramidLabelMap(Sink):
         self._pyramid: LabelPyramid
 
     def _open(self, stack: ExitStack) -> None:
-        self._temporary = stack.enter_context(replacing(self._path))
+        self._temporary = stack.enter_context(appearing(self._path))
         # Unnamed where the system can do that, so that nothing is left of it.
         scratch = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
         self._pyramid = LabelPyramid(self._frame.size, scratch, self._limits.label_bytes)
@@ -140,7 +140,7 @@ class ImageLabelMap(Sink):
         self._labels: NDArray[np.int32]
 
     def _open(self, stack: ExitStack) -> None:
-        self._temporary = stack.enter_context(replacing(self._path))
+        self._temporary = stack.enter_context(appearing(self._path))
         self._labels = np.zeros(self._frame.size, dtype=np.int32)
 
     def _write(self, batch: Batch) -> None:

@@ -13,7 +13,7 @@ from nucseg_jax.drawing import PREDICTION
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.canvas import Runs
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.files import appearing
 from nucseg_jax.io.images import check_image
 from nucseg_jax.nuclei import Frame
 
@@ -50,7 +50,7 @@ class Overlay(Sink):
         self._thickness_px = max(1, round(max(height / shape[0], width / shape[1])))
 
     def _open(self, stack: ExitStack) -> None:
-        self._temporary = stack.enter_context(replacing(self._path))
+        self._temporary = stack.enter_context(appearing(self._path))
 
     def _write(self, batch: Batch) -> None:
         pixels = batch.canvas.pixels

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from nucseg_jax.export.batches import Batch, Gathering
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
+from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.nuclei import Frame, Nucleus
 
 
@@ -18,10 +20,14 @@ class Sink(ABC):
     A block that raises, or a process that is killed, leaves what was there before. Memory does not grow with
     the number of nuclei.
 
+    What has no room on the disk is named: a DiskFullError with `_path`, the file or folder that it makes.
+
     Args:
         frame: the slide that the nuclei are of.
         limits: how much it holds in memory.
     """
+
+    _path: Path
 
     def __init__(self, frame: Frame, limits: Limits = USUAL_LIMITS) -> None:
         self._frame, self._limits = frame, limits
@@ -29,7 +35,7 @@ class Sink(ABC):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
+        with named_when_full(self._path), ExitStack() as stack:
             self._open(stack)
             self._stack = stack.pop_all()
         return self
@@ -41,9 +47,10 @@ class Sink(ABC):
         traceback: TracebackType | None,
     ) -> None:
         if kind is not None:
-            self._stack.__exit__(kind, error, traceback)
+            with named_when_full(self._path):  # what files still hold in memory is written now
+                self._stack.__exit__(kind, error, traceback)
             return
-        with self._stack:
+        with named_when_full(self._path), self._stack:
             if self._gathering is not None:
                 self._write_if_any(self._gathering.rest())
             self._finish()
@@ -61,11 +68,12 @@ class Sink(ABC):
 
     def add_batch(self, batch: Batch) -> None:
         """Take many nuclei at once, which other sinks may share; not together with `add`."""
-        self._write(batch)
+        with named_when_full(self._path):
+            self._write(batch)
 
     def _write_if_any(self, batch: Batch | None) -> None:
         if batch is not None:
-            self._write(batch)
+            self.add_batch(batch)
 
     @abstractmethod
     def _open(self, stack: ExitStack) -> None:

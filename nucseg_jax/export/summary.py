@@ -15,7 +15,7 @@ from typing import Any
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.io.files import printable, replacing
+from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
 
 FORMAT_VERSION = 1
@@ -79,7 +79,7 @@ class Summary(Sink):
         self._pixels = 0
 
     def _open(self, stack: ExitStack) -> None:
-        self._temporary = stack.enter_context(replacing(self._path))
+        self._temporary = stack.enter_context(appearing(self._path))
 
     def _write(self, batch: Batch) -> None:
         self._count += len(batch)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements
 from nucseg_jax.export.sinks import Sink
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.files import appearing
 from nucseg_jax.nuclei import Frame
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class CsvTable(Sink):
         self._file: TextIO
 
     def _open(self, stack: ExitStack) -> None:
-        temporary = stack.enter_context(replacing(self._path))
+        temporary = stack.enter_context(appearing(self._path))
         self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
         self._file.write(",".join(COLUMNS) + "\n")
 
@@ -80,7 +80,7 @@ class ParquetTable(Sink):
     def _open(self, stack: ExitStack) -> None:
         import pyarrow.parquet
 
-        temporary = stack.enter_context(replacing(self._path))
+        temporary = stack.enter_context(appearing(self._path))
         file = stack.enter_context(temporary.open("wb"))  # pyarrow takes no names that are not UTF-8
         self._writer = stack.enter_context(
             pyarrow.parquet.ParquetWriter(file, self._schema, compression="zstd")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nucseg_jax.errors import DiskFullError
-from nucseg_jax.io.names import final
+from nucseg_jax.io.names import final, is_marked
 
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # of libraries that hide the number
@@ -16,21 +16,19 @@ _IN_MEMORY = ("tmpfs", "ramfs")
 
 
 def is_full(error: BaseException | None) -> bool:
-    """Whether an error, or one that it came of, says that a disk or a quota is full."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        if isinstance(error, OSError) and error.errno in _FULL:
-            return True
-        if any(text in str(error).lower() for text in _FULL_TEXTS):
-            return True
-        seen.add(id(error))
-        error = error.__cause__ or error.__context__
-    return False
+    """Whether an error, or one that it was raised from, says that a disk or a quota is full."""
+    return any(map(_says_full, _causes(error)))
 
 
 @contextlib.contextmanager
 def named_when_full(path: Path) -> Iterator[None]:
-    """Raise DiskFullError, which names `path`, where the block finds the disk full."""
+    """Raise DiskFullError where the block finds the disk full.
+
+    Put it round what writes `path`, and round nothing else.
+
+    Args:
+      path: is named, unless the system's error names a file.
+    """
     try:
         yield
     except DiskFullError:
@@ -38,10 +36,35 @@ def named_when_full(path: Path) -> Iterator[None]:
     except Exception as error:
         if not is_full(error):
             raise
+        name = final(_named_by(error) or path)
         raise DiskFullError(
-            f"{final(path)}: cannot be written, because the disk (or your quota on it) is full. Make room, "
-            "and start the command again"
+            f"{name}: cannot be written, because the disk (or your quota on it) is full. Make room, and "
+            "start the command again"
         ) from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        yield error
+        seen.add(id(error))
+        error = error.__cause__
+
+
+def _says_full(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(text in str(error).lower() for text in _FULL_TEXTS)
+
+
+def _named_by(error: BaseException) -> Path | None:
+    """The file that the system's error is about; None where it names none, or a temporary one."""
+    for cause in filter(_says_full, _causes(error)):
+        if isinstance(cause, OSError) and isinstance(cause.filename, str | bytes) and cause.filename:
+            path = Path(os.fsdecode(cause.filename))
+            return None if any(is_marked(part) and part.endswith(".tmp") for part in path.parts) else path
+    return None
 
 
 def check_room(folder: Path, needed: int) -> None:

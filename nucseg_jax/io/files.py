@@ -25,16 +25,23 @@ def is_file_or_dangling(path: Path) -> bool:
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it at the end; deleted if the block raises.
 
-    Nobody ever reads half a file, and a failure leaves an older file as it was.
+    Nobody ever reads half a file, and a failure leaves an older file as it was. The block does nothing but
+    write the file: see `appearing` for other blocks.
 
     Raises:
       DiskFullError: the disk is full; it names the file.
     """
+    with named_when_full(path), appearing(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """`replacing`, for a block that does more than write the file: it names no full disk."""
     temporary = beside(path, "tmp")
     try:
-        with named_when_full(path):
-            yield temporary
-            os.replace(temporary, path)
+        yield temporary
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -49,15 +56,30 @@ def write_text(path: Path, text: str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, renamed to it at the end; deleted if the block raises.
 
-    An older folder is deleted last: killed between the two renames, this leaves it as NAME.….old.
+    The block does nothing but write the folder: see `appearing_folder` for other blocks, and for what a kill
+    leaves.
 
     Raises:
       InUseError: another process is writing it.
       DiskFullError: the disk is full; it names the folder.
     """
+    with named_when_full(path), appearing_folder(path) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def appearing_folder(path: Path) -> Iterator[Path]:
+    """`replacing_folder`, for a block that does more than write the folder: it names no full disk.
+
+    Killed between the two renames, it leaves the older folder, whole, as NAME.….old. `remove_leftovers`
+    renames that back.
+
+    Raises:
+      InUseError: another process is writing it.
+    """
     path = Path(os.path.realpath(path))  # a link stays one
     path.parent.mkdir(parents=True, exist_ok=True)
-    with hold(lock_beside(path), path), named_when_full(path):
+    with hold(lock_beside(path), path):
         temporary, old = beside(path, "tmp"), beside(path, "old")
         temporary.mkdir()
         try:
@@ -65,6 +87,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if path.exists():
                 os.replace(path, old)
             os.replace(temporary, path)
-            shutil.rmtree(old, ignore_errors=True)
+            if old.exists():
+                os.replace(old, temporary)  # so that no .old is ever half deleted
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

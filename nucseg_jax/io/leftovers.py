@@ -1,4 +1,4 @@
-"""What killed processes have left: found by its name, and deleted where nobody can still need it."""
+"""What killed processes have left: found by its name, and deleted or renamed back where nobody uses it."""
 
 import contextlib
 import os
@@ -36,6 +36,9 @@ def has_leftovers(path: Path, among: Iterable[Path]) -> bool:
 def remove_leftovers(path: Path) -> None:
     """Delete what a killed process has left of the work on `path`; nothing while someone works on it.
 
+    Where `path` itself is missing, because the kill came between two renames of `replacing_folder`, the older
+    folder gets its name again.
+
     It goes where the lock of `path` is free, or this process holds it, and it is of this machine, or nothing
     in it has changed for a day. On a file system without locks all stays. Call it before `names.beside`: what
     this process has begun counts as left, too.
@@ -45,12 +48,11 @@ def remove_leftovers(path: Path) -> None:
     found = [entry for parent in parents for entry in marked_in(parent)]
     if not any(has_leftovers(name, found) for name in names):
         return
-    with contextlib.suppress(InUseError), hold(lock_beside(path), path) as locked:
-        for entry in found if locked else ():
-            machines = {host_of(name, entry.name) for name in names if name.parent == entry.parent}
-            for machine in machines - {None}:
-                if machine == host() or _is_old(entry):
-                    _delete(entry)
+    with contextlib.suppress(InUseError, OSError), hold(lock_beside(path), path) as locked:
+        free = [entry for entry in found if locked and _is_free(entry, names)]
+        _rename_back(Path(os.path.realpath(path)), free)
+        for entry in free:
+            _delete(entry)
 
 
 @contextlib.contextmanager
@@ -81,7 +83,7 @@ def remove_abandoned(parent: Path) -> None:
                 if locked:
                     _delete(folder)
             if locked:
-                _delete(folder)
+                folder.rmdir()  # Windows has kept the lock; where someone works in it, it is not empty
 
 
 def _held_folder(parent: Path, stack: contextlib.ExitStack) -> Path:
@@ -95,6 +97,24 @@ def _held_folder(parent: Path, stack: contextlib.ExitStack) -> Path:
             continue
         return folder
     raise OSError(f"{parent}: scratch folders are deleted as soon as they are made")
+
+
+def _is_free(entry: Path, names: Iterable[Path]) -> bool:
+    """Whether something was left of one of these names, by this machine, or more than a day ago."""
+    machines = {host_of(name, entry.name) for name in names if name.parent == entry.parent} - {None}
+    return any(machine == host() or _is_old(entry) for machine in machines)
+
+
+def _rename_back(path: Path, free: Iterable[Path]) -> None:
+    """Give a missing folder its name again, where the kill came after it was moved away.
+
+    Args:
+      path: of the folder, not a link.
+      free: what was left, and nobody needs.
+    """
+    older = [entry for entry in free if entry.suffix == ".old" and entry.parent == path.parent]
+    if older and not os.path.lexists(path):
+        os.replace(max(older, key=lambda entry: entry.lstat().st_mtime), path)
 
 
 def _is_old(path: Path) -> bool:

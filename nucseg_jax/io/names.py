@@ -5,7 +5,6 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 
 MOST_BYTES = 255
@@ -61,10 +60,11 @@ def host_of(path: Path, name: str) -> str | None:
 
 
 def final(path: Path) -> Path:
-    """What a file is for that lies in a folder which `beside` has named: its later path."""
-    return Path(*_without_endings(path.parts))
-
-
-def _without_endings(parts: Iterable[str]) -> Iterable[str]:
-    for part in parts:
-        yield re.sub(f"{_ENDING}$", "", part)
+    """The path that a user knows: of what is being written the later one, of a scratch folder its parent."""
+    parts: list[str] = []
+    for part in path.parts:
+        marked = re.search(f"{_ENDING}$", part)
+        if marked and part.endswith(".scratch"):
+            break
+        parts.append(part[: marked.start()] if marked and part.endswith(".tmp") else part)
+    return Path(*parts)

@@ -16,7 +16,7 @@ _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 
 
 def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
-    """Segment all slides that are not finished, and that no other process works on.
+    """Segment all slides that are not finished. Of those that other processes work on it waits for the end.
 
     Args:
       jobs: the slides.
@@ -24,7 +24,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
 
     Raises:
       UserError: the run cannot be used, the folder cannot be written, or has results of another request.
-      FailedError: some slides failed; the message names them. The others are done.
+      FailedError: some slides failed; the message names them. The others are done, here or by others.
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
     check_formats(request.formats)
@@ -41,10 +41,6 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
         rounds = Rounds(segmenter, asked, request)
         rounds.run(missing)
-    if rounds.elsewhere:
-        print(f"{len(rounds.elsewhere)} left to other processes, which work on them:")
-        for job, owner in rounds.elsewhere:
-            print(shown(f"  {job.source}: {owner.rstrip(',')}"))
     if rounds.failed:
         lines = [f"  {job.source}: {message}" for job, message in rounds.failed]
         raise FailedError(f"{len(lines)} failed:", *lines)

@@ -1,17 +1,16 @@
 """Which slides are segmented into which folders, and which have been already."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError, in_short
-from nucseg_jax.io.files import is_file_or_dangling, printable
+from nucseg_jax.io.files import printable
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
 from nucseg_jax.predict.results import request_of
-from nucseg_jax.slides import SUFFIXES, series
+from nucseg_jax.slides import SUFFIXES, files_of
 
 
 class SlideJob(NamedTuple):
@@ -25,9 +24,8 @@ def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
     """What is to be done for the slides that were asked for, in order.
 
     Args:
-      arguments: slides and images, and folders, which stand for those directly in them, by name. What is
-        named twice counts once, and so do the files of a DICOM series, under the name of its first. A file
-        that does not exist stays: it fails alone, later.
+      arguments: slides and images, and folders of them, as `files_of` takes them. A file that does not exist
+        stays: it fails alone, later.
       out: each slide gets a folder in it, of its name without ending (`folders`).
 
     Raises:
@@ -35,11 +33,7 @@ def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file. Name a folder with --out")
-    paths: dict[str, Path] = {}
-    for argument in arguments:
-        for path in _slides(argument):
-            paths.setdefault(series(path) or os.path.abspath(path), path)
-    sources = list(paths.values())
+    sources = files_of(arguments)
     return [
         SlideJob(path, out / name) for path, name in zip(sources, folder_names(sources, out), strict=True)
     ]
@@ -94,7 +88,7 @@ def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
 def unfinished(
     jobs: Sequence[SlideJob], request: Mapping[str, Any], *, overwrite: bool = False
 ) -> list[SlideJob]:
-    """The jobs without a finished folder. What a killed process left of them is deleted.
+    """The jobs without a finished folder. What a killed process left of them is deleted or renamed back.
 
     Args:
       jobs: all.
@@ -105,6 +99,10 @@ def unfinished(
       UserError: a folder is there that is no result; or, unless `overwrite`, it is one of another slide, run
         or request.
     """
+    there = {folder: marked_in(folder) for folder in {job.folder.parent for job in jobs}}
+    for job in jobs:
+        if job.folder.is_symlink() or has_leftovers(job.folder, there[job.folder.parent]):
+            remove_leftovers(job.folder)
     missing, others = [], []
     for job in jobs:
         done = request_of(job.folder)
@@ -118,24 +116,7 @@ def unfinished(
             *others[:5],
             "Give --overwrite to replace them, or another --out",
         )
-    there = {folder: marked_in(folder) for folder in {job.folder.parent for job in jobs}}
-    for job in jobs:
-        if job.folder.is_symlink() or has_leftovers(job.folder, there[job.folder.parent]):
-            remove_leftovers(job.folder)
     return missing
-
-
-def _slides(argument: Path) -> list[Path]:
-    if not argument.is_dir():
-        return [argument]
-    found = [
-        path
-        for path in sorted(argument.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file_or_dangling(path)
-    ]
-    if not found:
-        raise UserError(f"{argument}: no slide or image ({', '.join(SUFFIXES)}) directly in this folder")
-    return found
 
 
 def differences(done: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -6,11 +6,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import shown
+from nucseg_jax.errors import DiskFullError, shown
 from nucseg_jax.export import FORMATS, Exports
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.timing import StageTimes
+from nucseg_jax.io.files import write_text
 from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.io.names import shortened
 from nucseg_jax.predict.jobs import SlideJob, request_for
@@ -158,8 +159,8 @@ def remember_failure(job: SlideJob, traceback: str) -> Path | None:
     path = error_file(job)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(traceback, encoding="utf-8", errors="backslashreplace")
-    except OSError:
+        write_text(path, traceback.encode("utf-8", "backslashreplace").decode("utf-8"))
+    except (OSError, DiskFullError):
         return None
     return path
 

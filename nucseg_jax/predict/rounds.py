@@ -1,8 +1,10 @@
-"""Slides one after the other: those that nobody else works on; a bad one does not stop the rest."""
+"""Slides one after the other, those that nobody else works on first; a bad one does not stop the rest."""
 
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from typing import Any
 
 from tqdm import tqdm
@@ -10,6 +12,7 @@ from tqdm import tqdm
 from nucseg_jax.errors import DiskFullError, InUseError, UserError, shown
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io import disk
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import hold, lock_beside, without_locks
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, differences, request_for
@@ -19,9 +22,11 @@ from nucseg_jax.predict.space import Space
 
 _BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
 
+_WAIT_S = 5.0  # between looks at slides that other processes work on
+
 
 class Rounds:
-    """Goes through slides until each is done, has failed, or is another process's.
+    """Goes through slides until each is done, by this process or by another, or has failed.
 
     Args:
       segmenter: finds nuclei.
@@ -30,18 +35,21 @@ class Rounds:
 
     Attributes:
       failed: slides, and what was wrong.
-      elsewhere: slides that other processes worked on at the end, and which.
     """
 
     def __init__(self, segmenter: Segmenter, asked: Mapping[str, Any], request: PredictionRequest):
         self.failed: list[tuple[SlideJob, str]] = []
-        self.elsewhere: list[tuple[SlideJob, str]] = []
+        self._elsewhere: list[tuple[SlideJob, str]] = []
+        self._tried: set[SlideJob] = set()
         self._segmenter, self._asked, self._request = segmenter, asked, request
         self._space = Space(request.scratch, request.out, _say)
         self._without_locks = False
 
     def run(self, jobs: Sequence[SlideJob]) -> None:
-        """Do slides that no other process works on, round by round, as long as a round gets any done.
+        """Do slides that no other process works on, round by round, until none is left.
+
+        Where others work on all that are left, it waits: what they finish is done, and what they give up, or
+        are killed at, this process takes over.
 
         Args:
           jobs: those without a result, or that are to be done again.
@@ -55,23 +63,35 @@ class Rounds:
         before = {job: state_of(job.folder) for job in jobs}
         left = list(jobs)
         with tqdm(total=len(jobs), unit="slide", disable=None, bar_format=_BAR) as bar:
+            waiting: set[SlideJob] = set()
             while left:
-                first_round = len(left) == len(jobs)
-                self.elsewhere = []
+                self._elsewhere = []
                 for job in left:
-                    bar.n = int(bar.n) + self._take(job, before[job], bar, tell=first_round)
+                    bar.n = int(bar.n) + self._take(job, before[job], bar)
                     bar.refresh()
-                if len(self.elsewhere) == len(left):
-                    break
-                left = [job for job, _ in self.elsewhere]
+                idle = len(self._elsewhere) == len(left)
+                left = [job for job, _ in self._elsewhere]
+                if idle:
+                    if not waiting.issuperset(left):
+                        waiting.update(left)
+                        self._say_waiting()
+                    bar.set_description("waiting")
+                    time.sleep(_WAIT_S)
 
-    def _take(self, job: SlideJob, before: tuple[int, int] | None, bar: Any, *, tell: bool) -> bool:
+    def _say_waiting(self) -> None:
+        _say("waiting for other processes, which work on")
+        for job, owner in self._elsewhere:
+            _say(shown(f"  {job.source}: {owner}"))
+
+    def _take(self, job: SlideJob, before: tuple[int, int] | None, bar: Any) -> bool:
         """Do a slide, unless another process has done it since this one started; False where one is at it."""
         try:
-            with hold(lock_beside(job.folder), job.folder) as locked:
-                if not locked and not self._without_locks:
-                    self._without_locks = True
-                    _say(without_locks(self._request.out))
+            with ExitStack() as stack:
+                if not self._lock(job, stack):
+                    self._tried.add(job)
+                    return False
+                if job in self._tried:  # another process worked on it, and may have been killed
+                    remove_leftovers(job.folder)
                 is_new = not self._request.overwrite or state_of(job.folder) != before
                 if is_new and self._is_done(job):
                     _say(f"{shown(job.source)}: another process has finished it")
@@ -79,13 +99,38 @@ class Rounds:
                     self._do(job, bar)
         except DiskFullError:
             raise
-        except InUseError as error:
-            self.elsewhere.append((job, error.owner))
-            if tell:
-                _say(f"{shown(job.source)}: {shown(error.owner)} works on it; left to that")
-            return False
         except UserError as error:
             self._fail(job, str(error).removeprefix(f"{shown(job.source)}: "))
+        return True
+
+    def _lock(self, job: SlideJob, stack: ExitStack) -> bool:
+        """Keep other processes from a slide until the stack ends; False where one is at it.
+
+        Raises:
+          UserError: that one writes results of another slide, run or setting there; or the slide cannot be
+            locked.
+        """
+        lock, wanted = lock_beside(job.folder), request_for(job, self._asked)
+        try:
+            locked = stack.enter_context(hold(lock, job.folder, wanted))
+        except InUseError as error:
+            if error.task is not None and (different := differences(error.task, wanted)):
+                raise UserError(
+                    f"{job.folder}: {error.owner} writes results of another slide, run or setting there "
+                    f"({', '.join(different)}). Give another --out"
+                ) from error
+            self._elsewhere.append((job, error.owner))
+            return False
+        except OSError as error:
+            if disk.is_full(error):
+                raise _disk_full(job) from error
+            raise UserError(
+                f"{lock}: cannot be locked ({error.strerror or error}). Start the command again, or delete "
+                "this file where no process works on the slide"
+            ) from error
+        if not locked and not self._without_locks:
+            self._without_locks = True
+            _say(without_locks(self._request.out))
         return True
 
     def _is_done(self, job: SlideJob) -> bool:
@@ -131,10 +176,7 @@ class Rounds:
             raise
         except Exception as error:
             if disk.is_full(error):
-                raise DiskFullError(
-                    f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make "
-                    "room, and start the command again"
-                ) from error
+                raise _disk_full(job) from error
             # One bad slide of a thousand must not end the night's work.
             path = one_slide.remember_failure(job, traceback.format_exc())
             self._fail(job, f"{type(error).__name__}: {error}", f" (see {path})" if path else "")
@@ -147,6 +189,13 @@ class Rounds:
         line = message.replace("\n", " ")
         self.failed.append((job, f"{line}{where}"))
         _say(shown(f"{job.source}: failed: {line}"))
+
+
+def _disk_full(job: SlideJob) -> DiskFullError:
+    return DiskFullError(
+        f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make room, and "
+        "start the command again"
+    )
 
 
 def _say(line: str) -> None:

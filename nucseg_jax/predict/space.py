@@ -1,7 +1,7 @@
 """Where a slide's temporary files go, and whether there is room for them and for its results."""
 
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from nucseg_jax.errors import DiskFullError, UserError
@@ -45,19 +45,25 @@ class Space:
         """
         scratch, results = slide.scratch_bytes, _result_bytes(slide, formats)
         folder = self._choose(scratch) if scratch else None
-        needs = {self._out: results}
-        if folder is not None:
-            shared = disk.same_disk(folder, self._out)
-            needs = {folder: scratch + results} if shared else {folder: scratch, self._out: results}
-        for place, needed in needs.items():
-            if (free := disk.free_bytes(place)) < needed:
-                kind = "results" if place == self._out and place != folder else "temporary files"
-                raise DiskFullError(
-                    f"{slide.slide.path}: needs about {disk.size(needed)} in {place} for its {kind}, and "
-                    f"{disk.size(free)} are free. Make room, or name another folder with "
-                    + ("--out" if kind == "results" else "--scratch")
-                )
+        if folder is None:
+            self._check(slide, self._out, {"results": results})
+        elif disk.same_disk(folder, self._out):
+            self._check(slide, folder, {"temporary files": scratch, "results": results})
+        else:
+            self._check(slide, folder, {"temporary files": scratch})
+            self._check(slide, self._out, {"results": results})
         return folder
+
+    @staticmethod
+    def _check(slide: Segmentation, place: Path, needs: Mapping[str, int]) -> None:
+        """Raise DiskFullError unless a folder has room for all that a slide needs there, in bytes."""
+        if (free := disk.free_bytes(place)) < sum(needs.values()):
+            what = " and ".join(f"{disk.size(count)} for its {kind}" for kind, count in needs.items())
+            option = "--scratch" if "temporary files" in needs else "--out"
+            raise DiskFullError(
+                f"{slide.slide.path}: needs about {what} in {place}, and {disk.size(free)} are free. Make "
+                f"room, or name another folder with {option}"
+            )
 
     def _choose(self, needed: int) -> Path:
         if self._given is not None:

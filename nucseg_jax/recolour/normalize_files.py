@@ -11,7 +11,6 @@ import numpy as np
 from tqdm import tqdm
 
 from nucseg_jax.errors import DataError, FailedError, shown
-from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.images import write_image
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.recolour import figure
@@ -56,7 +55,7 @@ def normalize_files(
     for note in chosen.notes:
         _report(f"{target}: {note}")
     out.mkdir(parents=True, exist_ok=True)
-    with alone(lock_inside(out), out, _report), named_when_full(out):
+    with alone(lock_inside(out), out, _report):
         _normalize_all(jobs, chosen, _Source(white), out, together=together)
 
 

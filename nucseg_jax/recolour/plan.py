@@ -1,14 +1,12 @@
 """Which files the command reads and writes; nothing is decoded here."""
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.io.files import is_file_or_dangling
-from nucseg_jax.slides import SUFFIXES, series
+from nucseg_jax.slides import SUFFIXES, files_of, has_suffix
 
 RECORD = "stain.json"
 FIGURE = "before_after.png"
@@ -29,7 +27,7 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
 
     Args:
       arguments: image files, and folders, which stand for the images directly in them. A file that is named
-        twice counts once.
+        twice counts once; see `files_of`.
       target: the target's file, which must not be overwritten either.
       out: the output folder; it need not exist.
 
@@ -39,39 +37,19 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file. Name a folder with --out")
-    # The same file by two paths is no mistake: `tiles tiles/a.png`.
-    sources = list(
-        {
-            series(path) or os.path.abspath(path): path
-            for argument in arguments
-            for path in _images(argument)
-        }.values()
-    )
-    jobs = [ImageJob(path, out / f"{path.stem}{_ending(path)}") for path in sources]
+    for argument in arguments:
+        _check_argument(argument)
+    jobs = [ImageJob(path, out / f"{path.stem}{_ending(path)}") for path in files_of(arguments)]
     _check_names(jobs)
     _check_overwritten(jobs, target, out)
     return jobs
 
 
-def _images(argument: Path) -> list[Path]:
-    if argument.is_dir():
-        found = [path for path in sorted(argument.iterdir()) if _is_image(path) and is_file_or_dangling(path)]
-        if not found:
-            raise UserError(
-                f"{argument}: no image ({', '.join(SUFFIXES)}) directly in this folder. "
-                "Name the folder or the files that are meant"
-            )
-        return found
+def _check_argument(argument: Path) -> None:
     if not argument.exists():
         raise UserError(f"{argument}: no such file or folder")
-    if not _is_image(argument):
+    if not argument.is_dir() and not has_suffix(argument):
         raise UserError(f"{argument}: is not one of {', '.join(SUFFIXES)}. Leave it out, or convert it first")
-    return [argument]
-
-
-def _is_image(path: Path) -> bool:
-    # Hidden files are no images: macOS leaves ._a.png beside a.png.
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def _ending(path: Path) -> str:

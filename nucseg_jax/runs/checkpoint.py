@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
+from nucseg_jax.errors import UserError
 from nucseg_jax.io.disk import check_room, named_when_full
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
@@ -58,6 +59,7 @@ class Checkpoints:
 
     Raises:
       InUseError: another process does.
+      UserError: the first of several processes cannot train there; that one says why.
       DiskFullError: at the end: the disk became full.
     """
 
@@ -73,12 +75,10 @@ class Checkpoints:
             cleanup_tmp_directories=True,
         )
         with contextlib.ExitStack() as stack:
-            if devices.is_first_process():
-                workdir.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
-            stack.enter_context(named_when_full(workdir))
-            self._manager = _open(_directory(workdir), options)
-            stack.callback(self._manager.close)
+            _enter_alone(workdir, stack)
+            with named_when_full(workdir):
+                self._manager = _open(_directory(workdir), options)
+            stack.callback(self._close)
             self._stack = stack.pop_all()
 
     @property
@@ -123,7 +123,8 @@ class Checkpoints:
         metrics = None
         if scores is not None:
             metrics = {**scores, "score": scores[info["config"]["checkpoint"]["best_by"]]}
-        self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+        with named_when_full(self._workdir):  # of this one, or the one before, whose writing has ended
+            self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
     def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
         """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments.
@@ -143,7 +144,8 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return when the checkpoints that were asked for are complete."""
-        self._manager.wait_until_finished()
+        with named_when_full(self._workdir):
+            self._manager.wait_until_finished()
 
     def info(self) -> dict[str, Any]:
         """The newest checkpoint's `info`."""
@@ -159,6 +161,10 @@ class Checkpoints:
         traceback: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
+
+    def _close(self) -> None:
+        with named_when_full(self._workdir):
+            self._manager.close()
 
 
 def describe(
@@ -238,6 +244,23 @@ def training_weights(workdir: Path, model: LoadedModel) -> Weights:
         template = _abstract(Weights(model.params, model.batch_stats)._asdict())
         args = {"training": ocp.args.StandardRestore(template)}
         return Weights(**restore(manager, model.step, args).training)
+
+
+def _enter_alone(workdir: Path, stack: contextlib.ExitStack) -> None:
+    """Keep other trainings out of a folder until the stack ends.
+
+    The first process does it, and all learn whether it could: Orbax waits for every process, and one that is
+    missing would stop the others for ever.
+    """
+    failure: Exception | None = None
+    if devices.is_first_process():
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
+        except (UserError, OSError) as error:
+            failure = error
+    if devices.any_process(failure is not None):
+        raise failure or UserError(f"{workdir}: cannot be trained in; the first process says why")
 
 
 def _directory(workdir: Path) -> Path:

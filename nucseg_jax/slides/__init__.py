@@ -1,12 +1,13 @@
 """Slides and images of any format, read as rectangles at any resolution (µm a pixel).
 
 ``with open_slide("a.svs") as slide: slide.region(0, 0, 512, 512, mpp=0.25)``; ``read_image("a.png").pixels``
-reads a file whole. Formats: everything OpenSlide reads (SVS, NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF,
-PNG, JPEG, BMP; no other room knows them. `slide` chooses the reader of a file, a module a kind of file.
-`colours` converts kinds of pixels to RGB, `white` finds what is white in 16 bits, `resolution` finds µm a
-pixel, `tissue_mask` tells tissue from glass.
+reads a file whole; `files_of` says which files folders stand for. Formats: everything OpenSlide reads (SVS,
+NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `slide` chooses the
+reader of a file, a module a kind of file. `colours` converts kinds of pixels to RGB, `white` finds what is
+white in 16 bits, `resolution` finds µm a pixel, `tissue_mask` tells tissue from glass.
 """
 
+from nucseg_jax.slides.listing import files_of, has_suffix
 from nucseg_jax.slides.slide import (
     SUFFIXES,
     THUMBNAIL_BLOCK_PX,
@@ -14,7 +15,6 @@ from nucseg_jax.slides.slide import (
     WholeImage,
     open_slide,
     read_image,
-    series,
     slide_of_array,
     slide_of_image,
 )
@@ -24,9 +24,10 @@ __all__ = [
     "THUMBNAIL_BLOCK_PX",
     "Slide",
     "WholeImage",
+    "files_of",
+    "has_suffix",
     "open_slide",
     "read_image",
-    "series",
     "slide_of_array",
     "slide_of_image",
 ]

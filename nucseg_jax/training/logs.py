@@ -9,6 +9,7 @@ from typing import Self
 from tqdm import tqdm
 
 from nucseg_jax import devices
+from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import write_text
 
 
@@ -29,7 +30,7 @@ class RunLog:
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
         _keep_until(path, first)
-        self._file = path.open("a")
+        self._path, self._file = path, path.open("a")
         # purge_step hides the same steps in TensorBoard.
         from tensorboardX import SummaryWriter  # imports PyTorch where it finds it
 
@@ -69,8 +70,9 @@ class RunLog:
         self._time = time.perf_counter()
 
     def _write(self, step: int, **values: float) -> None:
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with named_when_full(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
         for key, value in values.items():
             self._board.add_scalar(key, value, step)
 

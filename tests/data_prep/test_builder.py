@@ -11,9 +11,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from data_prep import folder, manifest, monuseg
+from data_prep import folder, manifest, monuseg, on_disk
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.locks import lock_beside
+from nucseg_jax.io.names import host
 from tests.io.test_locks import Holder
 from tests.small_disk import run_on_small_disk
 
@@ -229,6 +230,32 @@ def test_two_preparations_of_one_dataset(source, tmp_path, capsys):
         assert not final.exists()
     prepare(source, tmp_path, "--test", "a")
     assert [path.name for path in final.parent.iterdir()] == [final.name]
+
+
+def test_a_dataset_that_another_process_prepares_meanwhile(source, tmp_path, monkeypatch, capsys):
+    """It is looked at again once this process has the lock: it is not done twice, and its recipe counts."""
+    original = on_disk.alone
+
+    def alone(*arguments):
+        monkeypatch.setattr(on_disk, "alone", original)
+        prepare(source, tmp_path, "--test", "a")
+        monkeypatch.setattr(on_disk, "alone", alone)
+        return original(*arguments)
+
+    monkeypatch.setattr(on_disk, "alone", alone)
+    options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "a")
+    folder.main(list(map(str, options)))
+    assert capsys.readouterr().out.count("already prepared, nothing to do") == 1
+
+
+def test_a_dataset_that_was_moved_away_is_found_again(source, tmp_path, capsys):
+    """A process was killed while it replaced the dataset, between its two renames."""
+    prepare(source, tmp_path, "--test", "a")
+    (final,) = (tmp_path / "folder" / "mine_none").iterdir()
+    final.rename(final.with_name(f"{final.name}.{host()}-999999999-0123abcd.old"))
+    prepare(source, tmp_path, "--test", "a")
+    assert "already prepared, nothing to do" in capsys.readouterr().out
+    assert list(final.parent.iterdir()) == [final]
 
 
 def test_a_full_disk_leaves_no_dataset(source, tmp_path):

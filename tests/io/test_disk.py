@@ -8,7 +8,7 @@ import pytest
 
 from nucseg_jax.errors import DiskFullError
 from nucseg_jax.io.disk import in_memory, is_full, named_when_full
-from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.io.files import replacing, replacing_folder
 from tests.small_disk import run_on_small_disk
 
 WRITE = """
@@ -58,6 +58,14 @@ def test_how_libraries_say_that_a_disk_is_full() -> None:
             raise RuntimeError("writing failed") from error
     except RuntimeError as error:
         assert is_full(error)
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "no")
+        except OSError:
+            raise RuntimeError("another thing")  # noqa: B904
+    except RuntimeError as error:
+        assert not is_full(error)
+    assert not is_full(OSError(errno.EACCES, "no", "no space left on device.svs"))
 
 
 def test_other_errors_stay(tmp_path: Path) -> None:
@@ -70,6 +78,14 @@ def test_the_name_is_the_final_one(tmp_path: Path) -> None:
         with replacing_folder(tmp_path / "a") as temporary, named_when_full(temporary / "nuclei.csv"):
             raise OSError(errno.ENOSPC, "no")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_is_that_of_the_error_if_it_has_one(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError, match=r"^/cache/b: cannot be written"), named_when_full(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, "no", "/cache/b")
+    long = tmp_path / ("n" * 250)
+    with pytest.raises(DiskFullError, match=f"^{long}: cannot be written"), replacing(long) as temporary:
+        raise OSError(errno.ENOSPC, "no", str(temporary))
 
 
 def test_folders_in_memory(tmp_path: Path) -> None:

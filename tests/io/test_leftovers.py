@@ -1,5 +1,6 @@
 """What killed processes have left: of this machine and of others; nothing that someone still needs."""
 
+import contextlib
 import os
 import socket
 import time
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nucseg_jax.io import locks
+from nucseg_jax.io import leftovers, locks
 from nucseg_jax.io.leftovers import SCRATCH, has_leftovers, marked_in, remove_abandoned, remove_leftovers
 from nucseg_jax.io.leftovers import scratch_folder as scratch
 from nucseg_jax.io.locks import lock_beside, lock_inside
@@ -100,3 +101,34 @@ def test_a_scratch_folder_goes_when_the_block_raises(tmp_path: Path) -> None:
         1 / 0  # noqa: B018
     assert list(tmp_path.iterdir()) == []
     assert socket.gethostname()[:3] in folder.name or host()[:3] in folder.name
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_older_folder_gets_its_name_again(tmp_path: Path, there: bool) -> None:
+    """The process was killed between the two renames of `replacing_folder`."""
+    ending = f"{host()}-999999999-0123abcd"
+    for name, content in ((f"a.{ending}.old", "old"), (f"a.{ending}.tmp", "half"), ("a", "new")):
+        if name != "a" or there:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").write_text(content)
+    remove_leftovers(tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a" / "file").read_text() == ("new" if there else "old")
+
+
+def test_a_scratch_folder_that_someone_takes_at_that_moment_stays(tmp_path: Path, monkeypatch) -> None:
+    """`remove_abandoned` has let go of its lock, and looks at the folder once more."""
+    folder = tmp_path / f"{SCRATCH}.{host()}-999999999-0123abcd.scratch"
+    folder.mkdir()
+    original = leftovers.hold
+
+    @contextlib.contextmanager
+    def hold(lock: Path, what: Path):
+        with original(lock, what) as locked:
+            yield locked
+        folder.mkdir(exist_ok=True)
+        (folder / "0.planes").touch()
+
+    monkeypatch.setattr(leftovers, "hold", hold)
+    remove_abandoned(tmp_path)
+    assert (folder / "0.planes").exists()

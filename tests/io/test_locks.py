@@ -1,6 +1,7 @@
 """Locks: who holds one, what is left of it, and file systems that have none."""
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -16,10 +17,11 @@ from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.locks import alone, hold, lock_beside, lock_inside
 
 HOLD = """
+import json
 import sys
 from pathlib import Path
 from nucseg_jax.io.locks import hold
-with hold(Path(sys.argv[1]), Path("a")):
+with hold(Path(sys.argv[1]), Path("a"), json.loads(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -28,9 +30,12 @@ with hold(Path(sys.argv[1]), Path("a")):
 class Holder:
     """Another process that holds a lock, until it is told to end or is killed."""
 
-    def __init__(self, lock: Path):
+    def __init__(self, lock: Path, task: dict | None = None):
         self.process = subprocess.Popen(
-            [sys.executable, "-c", HOLD, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", HOLD, str(lock), json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout is not None and self.process.stdout.readline() == "held\n"
 
@@ -45,7 +50,7 @@ def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:
     lock = lock_beside(tmp_path / "a")
     with Holder(lock) as holder:
         message = (
-            rf"a: process {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC, works on it\. Wait "
+            rf"a: process {holder.pid} on \S+ \(since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC\) works on it\. Wait "
             r"until that ends, or give another folder"
         )
         with pytest.raises(InUseError, match=message), hold(lock, tmp_path / "a"):
@@ -92,7 +97,9 @@ def test_a_lock_that_is_deleted_while_it_is_taken(tmp_path: Path, monkeypatch) -
     with hold(lock, tmp_path):
         assert len(calls) == 2 and lock.exists()
         script = HOLD.replace('print("held", flush=True)', "pass")
-        other = subprocess.run([sys.executable, "-c", script, str(lock)], capture_output=True, text=True)
+        other = subprocess.run(
+            [sys.executable, "-c", script, str(lock), "null"], capture_output=True, text=True
+        )
         assert other.returncode != 0 and "InUseError" in other.stderr
 
 
@@ -106,6 +113,49 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch, number: int) -
     with alone(lock_inside(tmp_path), tmp_path, said.append):
         assert list(tmp_path.iterdir()) == []
     assert len(said) == 1 and re.match(r"note: .*: this file system has no locks", said[0])
+
+
+def test_a_lock_of_another_machine_stays_where_this_one_has_none(tmp_path: Path, monkeypatch) -> None:
+    def none(descriptor: int, *, blocking: bool) -> bool:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(locks, "lock_descriptor", none)
+    lock_inside(tmp_path).write_text("that machine's")
+    with hold(lock_inside(tmp_path), tmp_path) as locked:
+        assert not locked
+    assert lock_inside(tmp_path).read_text() == "that machine's"
+
+
+def test_the_task_of_the_holder_is_known(tmp_path: Path) -> None:
+    task = {"source": "/slides/" + "µ" * 5000, "mpp": 0.25}
+    with Holder(lock_inside(tmp_path), task):
+        with pytest.raises(InUseError) as caught, hold(lock_inside(tmp_path), tmp_path):
+            pass
+    assert caught.value.task == task
+
+
+@pytest.mark.parametrize("function", ["open", "stat", "lock_descriptor"])
+@pytest.mark.parametrize("always", [False, True])
+def test_a_file_that_has_vanished_on_a_network_file_system(
+    tmp_path: Path, monkeypatch, function: str, always: bool
+) -> None:
+    module = locks if function == "lock_descriptor" else os
+    original, calls = getattr(module, function), []
+
+    def stale(path, *arguments, **options):
+        if function == "lock_descriptor" or path == lock_inside(tmp_path):
+            calls.append(path)
+            if len(calls) == 1 or (always and function != "stat"):
+                raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return original(path, *arguments, **options)
+
+    monkeypatch.setattr(module, function, stale)
+    if always and function != "stat":
+        with pytest.raises(OSError, match="Stale"), hold(lock_inside(tmp_path), tmp_path):
+            pass
+    else:
+        with hold(lock_inside(tmp_path), tmp_path) as locked:
+            assert locked and len(calls) >= 2
 
 
 def test_many_processes_one_at_a_time(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from nucseg_jax import Segmenter
 from nucseg_jax.cli import main as nucseg
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.names import host
-from nucseg_jax.predict import jobs as predict_jobs
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, plan, read_list, share, unfinished
 from tests.untrained import write_run
@@ -306,15 +305,6 @@ def test_shares() -> None:
     for wrong in ("0/3", "4/3", "3", "a/b", "1/0", "-1/3"):
         with pytest.raises(UserError, match=f"--share {wrong}: must be K/N"):
             share(jobs, wrong)
-
-
-def test_files_of_a_dicom_series_are_one_slide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
-        (tmp_path / name).touch()
-    of = {"1.dcm": "a", "2.dcm": "b", "3.dcm": "a", "4.dcm": None}
-    monkeypatch.setattr(predict_jobs, "series", lambda path: of[path.name])
-    found = plan([tmp_path, tmp_path / "3.dcm"], tmp_path / "out")
-    assert [job.source.name for job in found] == ["1.dcm", "2.dcm", "4.dcm"]
 
 
 def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

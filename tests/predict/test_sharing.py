@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nucseg_jax.io import disk, locks
 from nucseg_jax.io.leftovers import SCRATCH
 from nucseg_jax.io.locks import lock_beside
 from nucseg_jax.io.names import host
-from nucseg_jax.predict import one_slide, space
+from nucseg_jax.predict import one_slide, rounds, space
 from tests.io.test_locks import Holder
 from tests.predict.test_command import predict, tissue, write_tiff
 from tests.small_disk import run_on_small_disk
@@ -38,23 +39,89 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_slide_that_another_process_works_on_is_left_to_it(
-    run: Path, slides: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_slide_that_another_process_gives_up_is_done_at_the_end(
+    run: Path, slides: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Success is never reported for a slide that nobody did."""
     out = tmp_path / "out"
     out.mkdir()
     (out / f"a.{host()}-1-0123abcd.tmp").mkdir()  # that process's
-    with Holder(lock_beside(out / "a")) as holder:
-        assert predict(run, out, slides, "--formats", "csv") == 0
-        printed = capsys.readouterr().out
-        assert f"{slides / 'a.tif'}: process {holder.pid} on " in printed
-        assert "1 left to other processes, which work on them:\n" in printed
-        assert printed.rstrip().splitlines()[-1].startswith(f"  {slides / 'a.tif'}: process {holder.pid} on ")
+    holder = Holder(lock_beside(out / "a"))
+
+    def wait(seconds: float) -> None:
         assert (out / "b" / "summary.json").exists() and not (out / "a").exists()
         assert (out / f"a.{host()}-1-0123abcd.tmp").exists()
+        holder.__exit__()  # it ends without a result
+
+    monkeypatch.setattr(rounds.time, "sleep", wait)
     assert predict(run, out, slides, "--formats", "csv") == 0
-    assert "1 of 2 finished already" in capsys.readouterr().out
-    assert names_in(out) == ["a", "b"]
+    printed = capsys.readouterr().out
+    waiting = "waiting for other processes, which work on\n"
+    assert f"{waiting}  {slides / 'a.tif'}: process {holder.process.pid} on " in printed
+    assert (out / "a" / "nuclei.csv").exists() and names_in(out) == ["a", "b"]
+
+
+def test_a_slide_that_another_process_finishes_during_the_wait(
+    run: Path, slides: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    holder = Holder(lock_beside(out / "a"))
+
+    def wait(seconds: float) -> None:
+        holder.__exit__()
+        monkeypatch.setattr(rounds.time, "sleep", sleep)
+        assert predict(run, out, slides / "a.tif", "--formats", "csv") == 0
+
+    sleep = rounds.time.sleep
+    monkeypatch.setattr(rounds.time, "sleep", wait)
+    assert predict(run, out, slides / "a.tif", "--formats", "csv") == 0
+    assert f"{slides / 'a.tif'}: another process has finished it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_another_slide_for_the_folder_that_another_process_fills(
+    run: Path, slides: Path, tmp_path: Path, capsys, overwrite: bool
+) -> None:
+    """Of P1/HE and P2/HE over one --out, started at once, the second is refused, and not left undone."""
+    out = tmp_path / "out"
+    out.mkdir()
+    options = ["--formats", "csv", *(["--overwrite"] if overwrite else [])]
+    with Holder(lock_beside(out / "a"), {"source": "/P1/a.tif"}) as holder:
+        assert predict(run, out, slides / "a.tif", *options) == 1
+    said = capsys.readouterr().err
+    assert f"{out / 'a'}: process {holder.pid} on " in said
+    assert "writes results of another slide, run or setting there" in said
+    assert f"source '/P1/a.tif' and not '{slides / 'a.tif'}'" in said and "Give another --out" in said
+    assert names_in(out) == []
+
+
+def test_a_lock_that_cannot_be_taken_fails_its_slide_only(
+    run: Path, slides: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    original = rounds.hold
+
+    def broken(lock: Path, *arguments):
+        if lock == lock_beside(tmp_path / "out" / "a"):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        return original(lock, *arguments)
+
+    monkeypatch.setattr(rounds, "hold", broken)
+    assert predict(run, tmp_path / "out", slides, "--formats", "csv") == 1
+    said = capsys.readouterr().err
+    assert f"  {slides / 'a.tif'}: {tmp_path / 'out' / '.a.lock'}: cannot be locked (Bad file" in said
+    assert names_in(tmp_path / "out") == ["b"]
+
+
+def test_a_result_that_was_moved_away_is_found_again(run: Path, slides: Path, tmp_path: Path, capsys) -> None:
+    """A process was killed while it replaced the result, between its two renames."""
+    out = tmp_path / "out"
+    assert predict(run, out, slides / "a.tif", "--formats", "csv") == 0
+    (out / "a").rename(out / f"a.{host()}-999999999-0123abcd.old")
+    (out / f"a.{host()}-999999999-0123abcd.tmp").mkdir()
+    assert predict(run, out, slides / "a.tif", "--formats", "csv") == 0
+    assert "1 of 1 finished already" in capsys.readouterr().out
+    assert names_in(out) == ["a"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -170,11 +237,6 @@ class TestTemporaryFiles:
     def test_they_go_to_the_folder_that_is_named(self, run, slides, tmp_path, monkeypatch) -> None:
         scratch, seen = tmp_path / "scratch", []
         original = one_slide.scratch_folder
-
-        def note(folder: Path):
-            seen.append(folder)
-            return original(folder)
-
         killed = scratch / f"{SCRATCH}.{host()}-999999999-0123abcd.scratch"
         killed.mkdir(parents=True)
         monkeypatch.setattr(
@@ -214,7 +276,8 @@ class TestTemporaryFiles:
         printed = capsys.readouterr()
         assert printed.err.count("error: ") == 1 and "b.tif" not in printed.out + printed.err
         assert f"error: {slides / 'a.tif'}: needs about " in printed.err
-        assert f" in {scratch} for its temporary files, and 0.0 MB are free. Make room, or" in printed.err
+        needed = " for its temporary files" + (r" and [\d.]+ MB for its results" if shared else "")
+        assert re.search(f"{needed} in {scratch}, and 0.0 MB are free. Make room, or name", printed.err)
         assert names_in(out) == [] and names_in(scratch) == []
 
     def test_a_full_disk_of_temporary_files_stops_the_command(

@@ -295,6 +295,19 @@ def test_a_disk_that_becomes_full_while_a_checkpoint_is_written(tmp_path, monkey
     assert not (tmp_path / ".lock").exists()
 
 
+def test_all_processes_stop_where_the_first_may_not_train(tmp_path, monkeypatch):
+    """None of them may wait for the others in Orbax, for ever."""
+    told: list[bool] = []
+    monkeypatch.setattr(checkpoint.devices, "any_process", lambda flag: told.append(flag) or True)
+    monkeypatch.setattr(checkpoint.ocp, "CheckpointManager", None)
+    with Holder(lock_inside(tmp_path)), pytest.raises(InUseError):
+        Checkpoints(tmp_path, keep=1)
+    monkeypatch.setattr(checkpoint.devices, "is_first_process", lambda: False)
+    with pytest.raises(UserError, match=f"{tmp_path}: cannot be trained in; the first process says why"):
+        Checkpoints(tmp_path, keep=1)
+    assert told == [True, False]
+
+
 def test_two_trainings_in_one_folder(tmp_path):
     with Holder(lock_inside(tmp_path)) as holder:
         with pytest.raises(InUseError, match=f"{tmp_path}: process {holder.pid} on .* works on it"):
