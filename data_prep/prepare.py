@@ -11,7 +11,7 @@ from PIL import Image
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from nucseg_jax.io.label_maps import read_label_map
+from nucseg_jax.io.label_maps import check_for_training, pieces_of, read_label_map
 from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
 
@@ -96,7 +96,8 @@ def plan(
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
-        no stain target; images of different resolutions, or, where a size is asked for, of different sides.
+        no stain target; a label map that is none, or a mask; images of different resolutions, or, where a
+        size is asked for, of different sides.
       UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:
@@ -110,6 +111,13 @@ def plan(
     pairs = found.pairs(entry.id for entry in manifest.images)
     shared, said = (white, ()) if white else shared_white.find(pair.image for pair in pairs.values())
     facts = _verify(manifest, pairs, size, shared)
+    check_for_training(
+        {
+            pairs[i].label: pieces_of(read_label_map(pairs[i].label, image.shape))
+            for i, image in facts.items()
+            if not _is_outlines(pairs[i].label)
+        }
+    )
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
     normalizer = None
     if stain != "none":
@@ -132,9 +140,13 @@ def plan(
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """int32 [height, width] from polygons (.xml) or a label map; see `rasterize`, `read_label_map`."""
-    if path.suffix.lower() == ".xml":
+    if _is_outlines(path):
         return rasterize(path, shape)
     return read_label_map(path, shape)
+
+
+def _is_outlines(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -155,6 +167,7 @@ def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
 class _ImageFacts(NamedTuple):
     """What is kept of an image that was read."""
 
+    shape: tuple[int, int]
     sha256: str
     resolution: Resolution
     notes: tuple[str, ...]
@@ -176,7 +189,7 @@ def _verify(
             problems.append(str(error))
             continue
         computed[entry.id] = pixel_sha256(image)
-        facts[entry.id] = _ImageFacts(computed[entry.id], resolution, notes)
+        facts[entry.id] = _ImageFacts(image.shape[:2], computed[entry.id], resolution, notes)
         sides[path] = image.shape[0]
         if entry.sha256 and computed[entry.id] != entry.sha256:
             problems.append(

@@ -28,8 +28,8 @@ def check(sample: NDArray[np.uint8] | NDArray[np.uint16], name: str) -> None:
       name: of the file.
 
     Raises:
-      DataError: red, green and blue are equal nearly everywhere; or, of 16 bits, half of the pixels are nearly
-        black.
+      DataError: red, green and blue are equal nearly everywhere; or, of 16 bits, half of the pixels are
+        nearly black.
     """
     full = np.iinfo(sample.dtype).max
     seen = sample[(sample > 0).any(axis=1) & (sample < full).any(axis=1)]
