@@ -14,7 +14,7 @@ LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
 _PIECE_PX = 10  # smaller pieces are crumbs
 _MOST_PIECES = 3  # of a number of a map for training
-# Of a number, on average: in MoNuSeg and CoNSeP 1.00 to 1.02. A map with few nuclei may have more by chance,
+# Of a number, on average: in MoNuSeg and CoNSeP at most 1.003. A map with few nuclei may have more by chance,
 # several maps together not.
 _MOST_PIECES_ON_AVERAGE, _MOST_PIECES_IN_ALL_MAPS = 2.0, 1.5
 _FEW_NUMBERS = 10  # so many classes a dataset may have; nuclei have more numbers
@@ -100,10 +100,8 @@ def looks_like_mask(pieces: Pieces) -> str | None:
     """Why one map is a mask or a map of classes, one number for many nuclei; None where it need not be."""
     if not pieces or _average([pieces]) <= _MOST_PIECES_ON_AVERAGE:
         return None
-    return (
-        f"{sum(pieces.values())} separate pieces have {len(pieces)} number{'s' * (len(pieces) > 1)}, so this is "
-        "a mask or a map of classes"
-    )
+    numbers = "one number" if len(pieces) == 1 else f"{len(pieces)} numbers"
+    return f"{sum(pieces.values())} separate pieces have {numbers}, so this is a mask or a map of classes"
 
 
 def check_for_training(maps: Mapping[Path, Pieces]) -> None:
@@ -126,8 +124,8 @@ def check_for_training(maps: Mapping[Path, Pieces]) -> None:
     numbers = sorted(set().union(*filled))
     if len(filled) > 1 and len(numbers) <= _FEW_NUMBERS and _average(filled) > _MOST_PIECES_IN_ALL_MAPS:
         raise DataError(
-            f"{next(path for path, pieces in maps.items() if pieces)}: this and the other label maps have only "
-            f"the numbers {', '.join(map(str, numbers))}, of {_average(filled):.1f} separate pieces each, so "
+            f"{next(path for path, pieces in maps.items() if pieces)}: this and the other label maps have "
+            f"only the numbers {', '.join(map(str, numbers))}, of {_average(filled):.1f} separate pieces each, so "
             f"they are masks or maps of classes. {_REMEDY}"
         )
 
