@@ -125,8 +125,8 @@ def check_for_training(maps: Mapping[Path, Pieces]) -> None:
     if len(filled) > 1 and len(numbers) <= _FEW_NUMBERS and _average(filled) > _MOST_PIECES_IN_ALL_MAPS:
         raise DataError(
             f"{next(path for path, pieces in maps.items() if pieces)}: this and the other label maps have "
-            f"only the numbers {', '.join(map(str, numbers))}, of {_average(filled):.1f} separate pieces each, so "
-            f"they are masks or maps of classes. {_REMEDY}"
+            f"only the numbers {', '.join(map(str, numbers))}, of {_average(filled):.1f} separate pieces each, "
+            f"so they are masks or maps of classes. {_REMEDY}"
         )
 
 
