@@ -120,13 +120,15 @@ def check_for_training(maps: Mapping[Path, Pieces]) -> None:
         number = max(pieces, key=pieces.__getitem__, default=0)
         if pieces.get(number, 0) > _MOST_PIECES:
             raise DataError(f"{path}: number {number} stands for {pieces[number]} separate pieces. {_REMEDY}")
-    filled = [pieces for pieces in maps.values() if pieces]
-    numbers = sorted(set().union(*filled))
-    if len(filled) > 1 and len(numbers) <= _FEW_NUMBERS and _average(filled) > _MOST_PIECES_IN_ALL_MAPS:
+    filled = {path: pieces for path, pieces in maps.items() if pieces}
+    numbers = sorted({number for pieces in filled.values() for number in pieces})
+    if len(filled) < 2 or len(numbers) > _FEW_NUMBERS:
+        return
+    if (average := _average(list(filled.values()))) > _MOST_PIECES_IN_ALL_MAPS:
         raise DataError(
-            f"{next(path for path, pieces in maps.items() if pieces)}: this and the other label maps have "
-            f"only the numbers {', '.join(map(str, numbers))}, of {_average(filled):.1f} separate pieces each, "
-            f"so they are masks or maps of classes. {_REMEDY}"
+            f"{next(iter(filled))}: this and the other label maps have only the numbers "
+            f"{', '.join(map(str, numbers))}, of {average:.1f} separate pieces each, so they are masks or "
+            f"maps of classes. {_REMEDY}"
         )
 
 
