@@ -40,7 +40,7 @@ class NucleiConfig(tfds.core.BuilderConfig):
       stain_backend: one of `normalize.BACKENDS`.
       size: side of the prepared images in pixels, or None to keep each image's own.
       mpp: µm a pixel of all images as they came, or None to look in their files.
-      white: the value that is white in images of 16 bits, or None to look for it in each.
+      white: the value that is white in images of 16 bits, or None to look for it.
     """
 
     manifest: Manifest | None = None
@@ -192,6 +192,7 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "mpp": preparation.resolution.mpp,
         "mpp_source": preparation.resolution.source,
         "white": preparation.white,
+        "white_notes": list(preparation.white_notes),
         "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},
         "stain_target": None,
         "stain_style": None,

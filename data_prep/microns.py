@@ -27,14 +27,16 @@ def of_images(found: Mapping[Path, Resolution], given: float | None) -> Resoluti
 
     Raises:
       UserError: `given` is out of `resolution`'s range.
-      DataError: a file states a value out of it; or two files state different resolutions.
+      DataError: a file states a value out of it, or one that cannot be; or two files state different
+        resolutions.
     """
     if given is not None:
         return Resolution(resolution.check_given(given), "given by --mpp")
     stated: list[tuple[float, str, Path]] = []
-    for path, (mpp, source) in found.items():
+    for path, of_file in found.items():
+        mpp, source = resolution.checked(of_file, str(path))
         if mpp is not None:
-            stated.append((resolution.check(mpp, source, str(path)), source, path))
+            stated.append((mpp, source, path))
     if not stated:
         return Resolution(TYPICAL_MPP, "assumed: 40×, since no image file states another")
     finest, coarsest = min(stated), max(stated)

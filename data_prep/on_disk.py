@@ -105,6 +105,7 @@ def _summary(builder: NucleiBuilder) -> Iterator[str]:
     yield f"prepared {builder.data_path}"
     otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
+    yield from (f"  {note}" for note in metadata.get("white_notes", ()))
     yield from _image_notes(metadata["image_notes"])
     default = default_source(f"{builder.name}/", metadata)
     for split in manifest.splits:

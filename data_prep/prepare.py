@@ -11,8 +11,8 @@ from PIL import Image
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from nucseg_jax.io.label_maps import read_label_map
-from nucseg_jax.slides import read_image
+from nucseg_jax.io.label_maps import check_for_training, pieces_of, read_label_map
+from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
 
 from . import microns, normalize, sources
@@ -30,7 +30,8 @@ class Preparation:
       source: of the images whose manifest names none.
       resolution: of the images as they came; its `mpp` is never None.
       normalizer: None where the stain stays as it is.
-      white: the value that is white in images of 16 bits; None where each image's own pixels say it.
+      white: the value that is white in images of 16 bits; None where there are none, or each has its own.
+      white_notes: what a user should be told of that.
       sha256: of every image, computed.
       notes: by id what was done about an image's pixels, or left undone, of those with something to tell.
     """
@@ -42,6 +43,7 @@ class Preparation:
     resolution: Resolution
     normalizer: Normalizer | None
     white: int | None = None
+    white_notes: tuple[str, ...] = ()
     sha256: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -89,12 +91,13 @@ def plan(
       size: side of the prepared images in pixels, or None to keep each image's own.
       cache: the folder that keeps staintools' images between runs.
       mpp: µm a pixel of all images as they came; None to look in the files (`microns`).
-      white: the value that is white in images of 16 bits; None to look for it in each (`slides.white`).
+      white: the value that is white in images of 16 bits; None to look for it (`slides.shared_white`).
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
-        no stain target; images of different resolutions, or, where a size is asked for, of different sides.
+        no stain target; a label map that is none, or a mask; images of different resolutions, or, where a
+        size is asked for, of different sides.
       UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:
@@ -106,12 +109,20 @@ def plan(
         )
     found = sources.scan(*folders)
     pairs = found.pairs(entry.id for entry in manifest.images)
-    facts = _verify(manifest, pairs, size, white)
+    shared, said = (white, ()) if white else shared_white.find(pair.image for pair in pairs.values())
+    facts = _verify(manifest, pairs, size, shared)
+    check_for_training(
+        {
+            pairs[i].label: pieces_of(read_label_map(pairs[i].label, image.shape))
+            for i, image in facts.items()
+            if not _is_outlines(pairs[i].label)
+        }
+    )
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
     normalizer = None
     if stain != "none":
         target = manifest.stain_target
-        pixels = read_image(pairs[target].image, white=white).pixels
+        pixels = read_image(pairs[target].image, white=shared).pixels
         normalizer = normalize.fit(stain, stain_backend, pixels, target, cache)
     return Preparation(
         manifest,
@@ -120,7 +131,8 @@ def plan(
         size,
         resolution,
         normalizer,
-        white,
+        shared,
+        white_notes=said,
         sha256={i: image.sha256 for i, image in facts.items()},
         notes={i: image.notes for i, image in facts.items() if image.notes},
     )
@@ -128,9 +140,13 @@ def plan(
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """int32 [height, width] from polygons (.xml) or a label map; see `rasterize`, `read_label_map`."""
-    if path.suffix.lower() == ".xml":
+    if _is_outlines(path):
         return rasterize(path, shape)
     return read_label_map(path, shape)
+
+
+def _is_outlines(path: Path) -> bool:
+    return path.suffix.lower() == ".xml"
 
 
 def resize_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -151,6 +167,7 @@ def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
 class _ImageFacts(NamedTuple):
     """What is kept of an image that was read."""
 
+    shape: tuple[int, int]
     sha256: str
     resolution: Resolution
     notes: tuple[str, ...]
@@ -172,7 +189,7 @@ def _verify(
             problems.append(str(error))
             continue
         computed[entry.id] = pixel_sha256(image)
-        facts[entry.id] = _ImageFacts(computed[entry.id], resolution, notes)
+        facts[entry.id] = _ImageFacts(image.shape[:2], computed[entry.id], resolution, notes)
         sides[path] = image.shape[0]
         if entry.sha256 and computed[entry.id] != entry.sha256:
             problems.append(

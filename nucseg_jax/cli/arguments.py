@@ -66,6 +66,16 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Settings that differ from the config's."),
 ]
+DEEP_PIXELS = "Images of 16 bits"
+White = Annotated[
+    int | None,
+    typer.Option(
+        metavar="VALUE",
+        help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by the "
+        "glass that they show.",
+        rich_help_panel=DEEP_PIXELS,
+    ),
+]
 Workdir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/NAME of the config.")
 ]

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from nucseg_jax.cli.arguments import White
+
 _NETWORK, _IMAGES = "The network", "Images"
 
 
@@ -28,6 +30,7 @@ def compare(
         tuple[int, int],
         typer.Option(metavar="HEIGHT WIDTH", help="Of the random image, in pixels.", rich_help_panel=_IMAGES),
     ] = (256, 192),
+    white: White = None,
     num_classes: Annotated[int, typer.Option(help="Of its result.", rich_help_panel=_NETWORK)] = 2,
     width: Annotated[
         float, typer.Option(help="Multiplies every channel count.", rich_help_panel=_NETWORK)
@@ -44,4 +47,4 @@ def compare(
     begin()
     from nucseg_jax.torch_bridge.parity import report
 
-    report(model, checkpoint, images, size, num_classes=num_classes, width=width)
+    report(model, checkpoint, images, size, white=white, num_classes=num_classes, width=width)

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from nucseg_jax.cli.arguments import White
 from nucseg_jax.cores import usable_cores
 
 _MOST_WORKERS = 16
 
-_RESOLUTION, _PIXELS, _NUCLEI, _WORK = "Resolution", "Images of 16 bits", "Nuclei", "Work"
+_RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
 
 
 def predict(
@@ -52,15 +53,7 @@ def predict(
             rich_help_panel=_RESOLUTION,
         ),
     ] = None,
-    white: Annotated[
-        int | None,
-        typer.Option(
-            metavar="VALUE",
-            help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by "
-            "the glass that they show.",
-            rich_help_panel=_PIXELS,
-        ),
-    ] = None,
+    white: White = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(

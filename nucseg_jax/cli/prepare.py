@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nucseg_jax.cli.arguments import Command
+from nucseg_jax.cli.arguments import Command, White
 
-_STAINS, _SIZES, _PIXELS, _ERRORS = "Stains", "Resolution and size", "Images of 16 bits", "Errors"
+_STAINS, _SIZES, _ERRORS = "Stains", "Resolution and size", "Errors"
 
 prepare = typer.Typer(no_args_is_help=True, help="Prepare datasets for training and scoring.")
 
@@ -30,15 +30,6 @@ Mpp = Annotated[
         help="µm a pixel of the images in --source. Default: as their files state it, else 0.25, which is "
         "40×.",
         rich_help_panel=_SIZES,
-    ),
-]
-White = Annotated[
-    int | None,
-    typer.Option(
-        metavar="VALUE",
-        help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by the "
-        "glass that they show.",
-        rich_help_panel=_PIXELS,
     ),
 ]
 Stain = Literal["vahadane", "macenko", "reinhard", "none"]

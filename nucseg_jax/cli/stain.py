@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from nucseg_jax.cli.arguments import White
+
 
 def stain(
     images: Annotated[
@@ -25,14 +27,7 @@ def stain(
         Literal["vahadane", "macenko", "reinhard", "identity"] | None,
         typer.Option(help="How. Default: vahadane, or that of stain.json."),
     ] = None,
-    white: Annotated[
-        int | None,
-        typer.Option(
-            metavar="VALUE",
-            help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by "
-            "the glass that they show.",
-        ),
-    ] = None,
+    white: White = None,
     together: Annotated[
         bool,
         typer.Option(

@@ -195,10 +195,19 @@ def _baseline(mpp: float) -> _Contender:
 
 
 def _externals(files: Mapping[str, Mapping[str, Path]], folders: Mapping[str, Path]) -> list[_Contender]:
-    def reader(of_image: Mapping[str, Path]) -> Callable[[Example, Maps], NDArray[np.int32]]:
-        return lambda example, _: external.read(of_image[example.id], example.original_label_map.shape)
+    return [_external(name, of_image, folders[name]) for name, of_image in files.items()]
 
-    return [
-        _Contender(name, "external", reader(of_image), {"folder": str(folders[name])})
-        for name, of_image in files.items()
-    ]
+
+def _external(name: str, files: Mapping[str, Path], folder: Path) -> _Contender:
+    """A tool's maps; the first that looks like a mask is named in its facts, and said."""
+    facts = {"folder": str(folder)}
+
+    def read(example: Example, _: Maps) -> NDArray[np.int32]:
+        path = files[example.id]
+        labels = external.read(path, example.original_label_map.shape)
+        if "note" not in facts and (note := external.note(path, labels)):
+            facts["note"] = note
+            say(f"note: {note}")
+        return labels
+
+    return _Contender(name, "external", read, facts)

@@ -76,6 +76,12 @@ def read(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
     return label_maps.read_label_map(path, shape)
 
 
+def note(path: Path, labels: np.ndarray) -> str | None:
+    """What should be said of another tool's map: that it is a mask; None where it need not be one."""
+    reason = label_maps.looks_like_mask(label_maps.pieces_of(labels))
+    return None if reason is None else f"{path}: {reason}. Its scores count each number as one nucleus"
+
+
 def _id_of(path: Path, ids: set[str]) -> str | None:
     """Whose label map a file is by its name; an id that looks as if it had an ending comes first."""
     if path.suffix.lower() not in SUFFIXES:

@@ -1,7 +1,7 @@
 """Instance label maps in files, each checked on the way in."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,17 @@ from nucseg_jax.io.images import MODES, ORIENTATION, count_frames, decode, open_
 
 LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
 
-_MOST_PIECES = 3  # of a number, where there are several numbers
 _PIECE_PX = 10  # smaller pieces are crumbs
+_MOST_PIECES = 3  # of a number of a map for training
+# Of a number, on average: in MoNuSeg and CoNSeP at most 1.003. A map with few nuclei may have more by chance,
+# several maps together not.
+_MOST_PIECES_ON_AVERAGE, _MOST_PIECES_IN_ALL_MAPS = 2.0, 1.5
+_FEW_NUMBERS = 10  # so many classes a dataset may have; nuclei have more numbers
+
+_REMEDY = (
+    "In a label map each nucleus has a number of its own: number the pieces with "
+    "skimage.measure.label(mask > 0, connectivity=1) and save that with 16 bits"
+)
 
 
 def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
@@ -27,7 +36,8 @@ def read_label_map(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.n
       int32 [height, width]; the numbers as they are, not necessarily contiguous.
 
     Raises:
-      DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds.
+      DataError: the file is missing, truncated, of another kind, or `check` refuses what it holds. A mask
+        passes: see `pieces_of`.
     """
     path = Path(path)
     readers: dict[str, Callable[[Path, tuple[int, int]], np.ndarray]] = {
@@ -63,9 +73,7 @@ def check(path: Path, labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             f"{path}: has labels from {labels.min()} to {labels.max()}, but they must be 0 "
             f"(background) to {np.iinfo(np.int32).max}. Renumber them"
         )
-    checked = labels.astype(np.int32)
-    _check_is_no_mask(path, checked)
-    return checked
+    return labels.astype(np.int32)
 
 
 def check_size(path: Path, found: tuple[int, ...], shape: tuple[int, int]) -> None:
@@ -88,11 +96,15 @@ def check_size(path: Path, found: tuple[int, ...], shape: tuple[int, int]) -> No
         )
 
 
-def _check_is_no_mask(path: Path, labels: np.ndarray) -> None:
-    """Raise DataError for a mask, or a map of classes: one number for many nuclei.
+Pieces = dict[int, int]
+"""By number, how many separate pieces have it in a label map: one, where the nucleus is whole."""
 
-    A number may have a few pieces: outlines cross themselves, and nuclei lie over one another. In MoNuSeg and
-    CoNSeP none has more than two.
+
+def pieces_of(labels: np.ndarray) -> Pieces:
+    """The pieces of each number, but for crumbs, of int32 [height, width].
+
+    A number may have a few: outlines cross themselves, and nuclei lie over one another. In MoNuSeg and CoNSeP
+    none has more than two.
     """
     pieces = measure.label(labels, connectivity=2)
     # The number and the size of each piece, in the order of the pieces.
@@ -100,16 +112,48 @@ def _check_is_no_mask(path: Path, labels: np.ndarray) -> None:
     numbers[pieces.ravel()] = labels.ravel()
     sizes = np.bincount(pieces.ravel(), minlength=len(numbers))
     counted, counts = np.unique(numbers[1:][sizes[1:] >= _PIECE_PX], return_counts=True)
-    if not len(counts):
+    return dict(zip(counted.tolist(), counts.tolist(), strict=True))
+
+
+def looks_like_mask(pieces: Pieces) -> str | None:
+    """Why one map is a mask or a map of classes, one number for many nuclei; None where it need not be."""
+    if not pieces or _average([pieces]) <= _MOST_PIECES_ON_AVERAGE:
+        return None
+    numbers = "one number" if len(pieces) == 1 else f"{len(pieces)} numbers"
+    return f"{sum(pieces.values())} separate pieces have {numbers}, so this is a mask or a map of classes"
+
+
+def check_for_training(maps: Mapping[Path, Pieces]) -> None:
+    """Refuse masks and maps of classes among the label maps of a dataset.
+
+    Args:
+      maps: by file, what `pieces_of` found.
+
+    Raises:
+      DataError: a map is a mask or of classes, or has a number with many pieces; or all have the same few
+        numbers, each for several pieces.
+    """
+    for path, pieces in maps.items():
+        if reason := looks_like_mask(pieces):
+            raise DataError(f"{path}: {reason}. {_REMEDY}")
+        number = max(pieces, key=pieces.__getitem__, default=0)
+        if pieces.get(number, 0) > _MOST_PIECES:
+            raise DataError(f"{path}: number {number} stands for {pieces[number]} separate pieces. {_REMEDY}")
+    filled = {path: pieces for path, pieces in maps.items() if pieces}
+    numbers = sorted({number for pieces in filled.values() for number in pieces})
+    if len(filled) < 2 or len(numbers) > _FEW_NUMBERS:
         return
-    most = _MOST_PIECES if len(counted) > 1 else 1
-    if counts.max() > most:
-        number = counted[counts.argmax()]
+    if (average := _average(list(filled.values()))) > _MOST_PIECES_IN_ALL_MAPS:
         raise DataError(
-            f"{path}: number {number} stands for {counts.max()} separate pieces, so this is a mask or a map "
-            "of classes. In a label map each nucleus has a number of its own: number the pieces with "
-            "skimage.measure.label(mask > 0, connectivity=1) and save that with 16 bits"
+            f"{next(iter(filled))}: this and the other label maps have only the numbers "
+            f"{', '.join(map(str, numbers))}, of {average:.1f} separate pieces each, so they are masks or "
+            f"maps of classes. {_REMEDY}"
         )
+
+
+def _average(maps: Sequence[Pieces]) -> float:
+    """Pieces a number of a map."""
+    return sum(sum(pieces.values()) for pieces in maps) / sum(len(pieces) for pieces in maps)
 
 
 def _check_upright(path: Path, tag: int | None) -> None:

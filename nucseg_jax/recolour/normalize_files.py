@@ -16,7 +16,7 @@ from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.recolour import figure
 from nucseg_jax.recolour.plan import FIGURE, RECORD, ImageJob, plan
 from nucseg_jax.recolour.record import Target, read_target, write_record
-from nucseg_jax.slides import read_image
+from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.white import check_given
 from nucseg_jax.stain.normalization import SAMPLE_PIXELS, evenly_spaced
 from nucseg_jax.stain.normalizers import Estimate, StainNormalizer
@@ -41,7 +41,8 @@ def normalize_files(
       out: folder; made if need be.
       method: of `NORMALIZERS`; None: the usual one, or that of the record.
       together: estimate the stains once, over all images.
-      white: the value that is white in images of 16 bits; None: as the pixels of each say (`slides.white`).
+      white: the value that is white in images of 16 bits; None: one for all, by the glass that they
+        show (`slides.shared_white`).
 
     Raises:
       UserError: nothing can be done as it is asked for.
@@ -51,12 +52,15 @@ def normalize_files(
     if white is not None:
         check_given(white)
     jobs = plan(images, target, out)
-    chosen = read_target(target, method, white=white)
+    shared, said = (white, ()) if white else shared_white.find(job.source for job in jobs)
+    for line in said:
+        _report(line)
+    chosen = read_target(target, method, white=shared)
     for note in chosen.notes:
         _report(f"{target}: {note}")
     out.mkdir(parents=True, exist_ok=True)
     with alone(lock_inside(out), out, _report):
-        _normalize_all(jobs, chosen, _Source(white), out, together=together)
+        _normalize_all(jobs, chosen, _Source(shared), out, together=together)
 
 
 def _normalize_all(

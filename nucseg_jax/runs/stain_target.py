@@ -13,6 +13,7 @@ from nucseg_jax.data.dataset import TRAIN, Dataset
 from nucseg_jax.errors import DataError
 from nucseg_jax.models.network import Augmentation
 from nucseg_jax.slides import read_image
+from nucseg_jax.slides.white import UnknownWhite
 from nucseg_jax.stain.augmentation import augment
 from nucseg_jax.stain.normalization import Stains
 from nucseg_jax.stain.normalizers import NORMALIZERS, StainNormalizer, from_dict
@@ -92,7 +93,12 @@ def _target_image(name: str | None, dataset: Dataset) -> Any:
             f"stain.target = {name!r} is neither a file nor a training image of {dataset.name}, which has: "
             f"{known}"
         )
-    image = read_image(name)
+    try:
+        image = read_image(name)
+    except UnknownWhite as error:  # whose remedy is an option that training does not have
+        raise DataError(
+            f"stain.target {error.finding}. Export it again as 8-bit RGB, or name a training image by its id"
+        ) from error
     for note in image.notes:
         warnings.warn(f"stain.target {name}: {note}", stacklevel=2)
     return image.pixels

@@ -2,22 +2,22 @@
 
 ``with open_slide("a.svs") as slide: slide.region(0, 0, 512, 512, mpp=0.25)``; ``read_image("a.png").pixels``
 reads a file whole; `files_of` says which files folders stand for. Formats: everything OpenSlide reads (SVS,
-NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `slide` chooses the
-reader of a file, a module a kind of file. `colours` converts kinds of pixels to RGB, `white` finds what is
-white in 16 bits, `resolution` finds µm a pixel, `tissue_mask` tells tissue from glass.
+NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `opening` chooses
+the reader of a file, a module a kind of file, and `slide` reads rectangles. `colours` converts kinds of
+pixels to RGB, `colourless` refuses what has none, `white` finds what is white in 16 bits, `shared_white` in
+all files of a dataset, `resolution` finds µm a pixel, `tissue_mask` tells tissue from glass.
 """
 
 from nucseg_jax.slides.listing import files_of, has_suffix
-from nucseg_jax.slides.slide import (
+from nucseg_jax.slides.opening import (
     SUFFIXES,
-    THUMBNAIL_BLOCK_PX,
-    Slide,
     WholeImage,
     open_slide,
     read_image,
     slide_of_array,
     slide_of_image,
 )
+from nucseg_jax.slides.slide import THUMBNAIL_BLOCK_PX, Slide
 
 __all__ = [
     "SUFFIXES",

@@ -1,9 +1,10 @@
 """From the kinds of pixels that files hold to uint8 RGB; what would be wrong is refused by name.
 
 Kept as they are: 8-bit RGB. Converted: a palette of colours; transparency, laid on white; 16 bits, by what is
-white in them (`white`). Refused: greyscale, fluorescence channels, CMYK, floating point, 16 bits whose white
-cannot be known. Colour profiles are not applied. Orientation tags are not either: pixels stay where the file
-has them, as in QuPath, so that label maps and coordinates fit. Notes say what was done about an image.
+white in them (`white`). Refused: greyscale and fluorescence (stored as RGB, too: `colourless`), CMYK,
+floating point, 16 bits whose white cannot be known. Colour profiles are not applied. Orientation tags are not
+either: pixels stay where the file has them, as in QuPath, so that label maps and coordinates fit. Notes say
+what was done about an image.
 """
 
 import functools

@@ -9,12 +9,11 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.images import MODES, count_frames, decode, orientation
-from nucseg_jax.slides import colours, resolution, white
+from nucseg_jax.slides import colourless, colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
 MOST_PIXELS = 500_000_000
 """That are decoded at once: 1.5 GB, and 3 GB more of 16 bits. Larger images must be tiled TIFFs or slides."""
-
 
 _MOST_PIXELS_A_BYTE = 8 * 1040
 """Deflate packs at most 1032 bytes into one, and the smallest pixel has a bit; JPEG packs less."""
@@ -97,6 +96,14 @@ def _check_claim(image: Image.Image, path: Path) -> None:
         )
 
 
+def find_white(path: Path) -> int | None:
+    """See `opening.find_white`."""
+    with _open(path) as image:
+        if image.mode not in ("RGB", "RGBA") or not _is_deep(image):
+            return None
+        return _deep_pixels(image, str(path), None)[2]
+
+
 def _open(path: Path) -> Image.Image:
     # Pillow's own bound is for web servers; this package has its own.
     bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -126,11 +133,13 @@ def _pixels(
     elif image.mode == "RGB" and "transparency" in image.info:
         decode(image, path)
         image = image.convert("RGBA")  # one colour stands for no pixel
-    if image.mode == "RGB":
-        return decode(image, path), white.unused(given_white)
-    if image.mode != "RGBA":
+    if image.mode not in ("RGB", "RGBA"):
         raise colours.refuse(name, MODES.get(image.mode, f"of Pillow mode {image.mode}"))
-    return _on_white(decode(image, path), white.unused(given_white))
+    pixels, notes = decode(image, path), white.unused(given_white)
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    sample = flat[:: -(-len(flat) // colourless.SAMPLE_PIXELS) or 1]
+    colourless.check(sample[:, :3] if image.mode == "RGB" else sample[sample[:, 3] > 0, :3], name)
+    return (pixels, notes) if image.mode == "RGB" else _on_white(pixels, notes)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -157,10 +166,13 @@ def _jpeg2000_bits(image: Any) -> int:
     return 8
 
 
-def _of_sixteen_bits(
+def _deep_pixels(
     image: Any, name: str, given_white: int | None
-) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
-    """`_pixels` of a PNG; other formats are refused, since Pillow drops half of the bits."""
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], int, str]:
+    """Colour [H, W, 3] and transparency [H, W, 0 or 1] of a PNG, the value that is white, and its note.
+
+    Other formats are refused, since Pillow drops half of the bits.
+    """
     if image.format != "PNG":
         raise DataError(
             f"{name}: has more than 8 bits a channel, which are read from PNG and TIFF files only, and here "
@@ -178,7 +190,16 @@ def _of_sixteen_bits(
     colour, alpha = deep[..., :3], deep[..., 3:]
     sample = colour if not alpha.size else colour[alpha[..., 0] > white.RANGE // 2]
     sample = sample.reshape(-1, 3)
-    value, note = white.find(sample[:: -(-len(sample) // white.SAMPLE_PIXELS) or 1], name, given_white)
+    sample = sample[:: -(-len(sample) // white.SAMPLE_PIXELS) or 1]
+    colourless.check(sample, name)
+    return colour, alpha, *white.find(sample, name, given_white)
+
+
+def _of_sixteen_bits(
+    image: Any, name: str, given_white: int | None
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """`_pixels` of 16 bits."""
+    colour, alpha, value, note = _deep_pixels(image, name, given_white)
     pixels = colours.to_eight_bits(colour, value)
     if not alpha.size:
         return pixels, (note,)

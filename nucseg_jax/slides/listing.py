@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.files import is_file_or_dangling
-from nucseg_jax.slides.slide import SUFFIXES, series
+from nucseg_jax.slides.opening import SUFFIXES, series
 
 
 def files_of(arguments: Iterable[Path]) -> list[Path]:

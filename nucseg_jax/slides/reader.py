@@ -31,6 +31,13 @@ class Resolution(NamedTuple):
     source: str
 
 
+class UnusableResolution(Resolution):
+    """What a file says that cannot be; `mpp` is None, and `source` is the message, with the file's name.
+
+    It is an error where the resolution counts, but neither for pixels alone nor where a user gives another.
+    """
+
+
 class Reader(Protocol):
     """A file of one format.
 

@@ -4,7 +4,7 @@ import math
 import xml.etree.ElementTree as ElementTree
 
 from nucseg_jax.errors import DataError, UserError
-from nucseg_jax.slides.reader import Resolution
+from nucseg_jax.slides.reader import Resolution, UnusableResolution
 
 FINEST_MPP, COARSEST_MPP = 0.05, 1.0
 """µm a pixel between which nuclei can be seen: 200× and 10× objectives."""
@@ -40,6 +40,19 @@ def check(mpp: float, source: str, name: str) -> float:
     )
 
 
+def checked(found: Resolution, name: str) -> Resolution:
+    """What a file says, where it counts.
+
+    Raises:
+      DataError: it is `UnusableResolution`, or out of `check`'s range.
+    """
+    if isinstance(found, UnusableResolution):
+        raise DataError(found.source)
+    if found.mpp is not None:
+        check(found.mpp, found.source, name)
+    return found
+
+
 def check_given(mpp: float) -> float:
     """The value of --mpp; UserError for one that no slide has."""
     if not FINEST_MPP <= mpp <= COARSEST_MPP:
@@ -51,15 +64,12 @@ def check_given(mpp: float) -> float:
 
 
 def of_pixel(width_um: float, height_um: float, source: str, name: str) -> Resolution:
-    """The resolution of pixels that are square but for a few per cent.
-
-    Raises:
-      DataError: they are not.
-    """
+    """The resolution of pixels that are square but for a few per cent; unusable of others."""
     if max(width_um, height_um) > _MOST_STRETCH * min(width_um, height_um):
-        raise DataError(
+        return UnusableResolution(
+            None,
             f"{name}: its pixels are {width_um:g} × {height_um:g} µm ({source}), not square. Resample the "
-            "image to square pixels first"
+            "image to square pixels first; or, if the file is wrong, give the right value with --mpp",
         )
     return Resolution((width_um * height_um) ** 0.5, source)
 
@@ -81,9 +91,6 @@ def of_tiff(pixels_a_unit: tuple[float, float], unit: int, imagej_unit: str, nam
       unit: ResolutionUnit; 1 where there is none.
       imagej_unit: the unit of length that ImageJ has written, which goes before `unit`; or empty.
       name: of the file.
-
-    Raises:
-      DataError: the pixels are not square.
     """
     if not min(pixels_a_unit) > 0:
         return Resolution(None, "no resolution in its tags")
@@ -99,15 +106,15 @@ def of_tiff(pixels_a_unit: tuple[float, float], unit: int, imagej_unit: str, nam
 
 
 def of_ome(metadata: str, name: str) -> Resolution:
-    """Of the first image of OME-XML: PhysicalSizeX and Y, in any unit of length.
-
-    Raises:
-      DataError: it is no XML, or its pixels are not square.
-    """
+    """Of the first image of OME-XML: PhysicalSizeX and Y, in any unit of length; unusable if it is no XML."""
     try:
         root = ElementTree.fromstring(metadata)
     except ElementTree.ParseError as error:
-        raise DataError(f"{name}: its OME metadata are no XML ({error}). Export it again") from error
+        return UnusableResolution(
+            None,
+            f"{name}: its OME metadata are no XML ({error}). Export it again, or give its resolution with "
+            "--mpp",
+        )
     pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
     sides = []
     for axis in "XY":

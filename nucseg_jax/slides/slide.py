@@ -1,27 +1,17 @@
-"""Slides and images: opened, and read as rectangles at any resolution."""
+"""An open slide or image, read as rectangles at any resolution."""
 
 import math
-import os
-from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.errors import DataError, UserError
-from nucseg_jax.slides import colours, resolution, white
-from nucseg_jax.slides.image_file import MOST_PIXELS, ArrayReader, read_image_file, reader_of_image
+from nucseg_jax.errors import UserError
+from nucseg_jax.slides import colours
 from nucseg_jax.slides.reader import Reader, Resolution
 
-SUFFIXES = (
-    *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi"),
-    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp"),
-)
-"""Endings of files that are looked for in folders; a file that is named may have any."""
-
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
 _SAME_RESOLUTION = 1.01  # a level that is coarser by less is taken as it is
 
 THUMBNAIL_BLOCK_PX = 2048
@@ -29,7 +19,7 @@ THUMBNAIL_BLOCK_PX = 2048
 
 
 class Slide:
-    """An open slide or image; made by `open_slide` and `slide_of_array`. All reads are safe for threads.
+    """An open slide or image; made by `opening`. All reads are safe for threads.
 
     Attributes:
       path: of the file.
@@ -140,185 +130,3 @@ class Slide:
         box = (corner[1], corner[0], corner[1] + width * relative, corner[0] + height * relative)
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))
-
-
-class WholeImage(NamedTuple):
-    """All pixels of a file.
-
-    Attributes:
-      pixels: uint8 [H, W, 3] RGB.
-      resolution: what the file says; not held against what a microscope can have.
-      notes: as of `Slide`.
-    """
-
-    pixels: NDArray[np.uint8]
-    resolution: Resolution
-    notes: tuple[str, ...]
-
-
-def open_slide(
-    path: str | os.PathLike[str],
-    mpp: float | None = None,
-    *,
-    assumed_mpp: float | None = None,
-    white: int | None = None,
-) -> Slide:
-    """Open a slide or an image.
-
-    Args:
-      path: of the file; for MRXS and VMS the one beside their folder, for DICOM any of a series.
-      mpp: µm a base pixel, whatever the file says.
-      assumed_mpp: the same for an image that does not say; never for a scanner's slide.
-      white: the value that is white in 16 bits a channel; None: see `white.find`.
-
-    Raises:
-      UserError: `mpp` is out of `resolution`'s range, `white` out of that of 16 bits.
-      DataError: there is no such file; it cannot be read; its pixels are of a kind that is refused, or have
-        16 bits whose white is not known; its resolution is out of range; it is a slide, or a TIFF with a
-        pyramid, without a resolution.
-    """
-    path = Path(path)
-    if mpp is not None:
-        resolution.check_given(mpp)
-    reader = _reader(path, white)
-    try:
-        return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
-    except UserError:
-        reader.close()
-        raise
-
-
-def read_image(
-    path: str | os.PathLike[str], *, white: int | None = None, most_pixels: int = MOST_PIXELS
-) -> WholeImage:
-    """Read a file whole, at its base level, with the pixels that `open_slide` gives.
-
-    Args:
-      path: of an image, or of a slide that fits into memory.
-      white: as of `open_slide`.
-      most_pixels: that are read.
-
-    Raises:
-      UserError: `white` is out of range.
-      DataError: as `open_slide`, whatever the resolution; or the image has more than `most_pixels`.
-    """
-    path = Path(path)
-    with closing(_reader(path, white)) as reader:
-        height, width = reader.levels[0].height, reader.levels[0].width
-        if height * width > most_pixels:
-            raise DataError(
-                f"{path}: {height}×{width} pixels are more than can be read whole ({most_pixels:,}). Cut the "
-                "regions that are meant into files of their own"
-            )
-        return WholeImage(reader.read(0, 0, 0, height, width), reader.resolution, reader.notes)
-
-
-def slide_of_image(
-    image: Image.Image, mpp: float, *, source: str = "given", white: int | None = None
-) -> Slide:
-    """An image of Pillow as a slide: the pixels that `np.asarray` gives, of TIFFs as Pillow turns them.
-
-    Its dots an inch do not count: Pillow keeps those of the file when it changes the size. Of an image that
-    has been loaded already it is not known whether its file had 16 bits.
-
-    Args:
-      image: of a kind that `open_slide` takes.
-      mpp: µm a pixel.
-      source: how that is known.
-      white: as of `open_slide`.
-
-    Raises:
-      DataError: it is no colour image, or too large.
-    """
-    path, found = Path(getattr(image, "filename", "") or "image"), Resolution(mpp, source)
-    return Slide(path, reader_of_image(image, path, found, given_white=white), found)
-
-
-def slide_of_array(
-    image: NDArray[np.uint8], mpp: float, path: Path = Path("image"), *, source: str = "given"
-) -> Slide:
-    """An image in memory as a slide: uint8 [H, W, 3] RGB at `mpp` µm a pixel, known by `source`."""
-    found = Resolution(mpp, source)
-    return Slide(path, ArrayReader(image, found), found)
-
-
-def series(path: Path) -> str | None:
-    """What all files of a DICOM slide have in common; None for other formats, and files that cannot be read.
-
-    A scanner's series is one slide, in a file for each of its levels and pictures; any opens it as a whole.
-    """
-    if path.suffix.lower() != ".dcm":
-        return None
-    from nucseg_jax.slides import openslide_file
-
-    return openslide_file.series(path)
-
-
-def _reader(path: Path, given_white: int | None) -> Reader:
-    reader = _reader_of_format(path, given_white)
-    try:
-        _check_levels(reader, path)
-    except DataError:
-        reader.close()
-        raise
-    return reader
-
-
-def _reader_of_format(path: Path, given_white: int | None) -> Reader:
-    from nucseg_jax.slides import openslide_file, tiff_file
-
-    if given_white is not None:
-        white.check_given(given_white)
-    _check_file(path)
-    if openslide_file.is_slide(path):
-        return openslide_file.OpenSlideReader(path, given_white)
-    with open(path, "rb") as file:
-        start = file.read(4)
-    if start in _TIFF_STARTS:
-        return tiff_file.TiffReader(path, given_white=given_white)
-    return read_image_file(path, given_white=given_white)
-
-
-def _check_file(path: Path) -> None:
-    """Raise DataError for what is no file, or may not be read."""
-    try:
-        if path.is_symlink() and not path.exists():
-            raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
-        if not path.is_file():
-            raise DataError(f"{path}: is no file")
-        path.open("rb").close()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Ask for the right to read it") from error
-
-
-def _check_levels(reader: Reader, path: Path) -> None:
-    """Refuse levels that are no pictures of one slide: one with a damaged size would be read for hours."""
-    base = reader.levels[0]
-    for level in reader.levels[1:]:
-        across, down = base.width / level.width, base.height / level.height
-        # Some writers fill their small levels up to whole tiles.
-        if min(level.width, level.height) >= 16 and max(across, down) > 2 * min(across, down):
-            raise DataError(
-                f"{path}: is damaged: its levels have {base.height}×{base.width} and {level.height}×"
-                f"{level.width} pixels, which cannot show the same. Copy or export it again"
-            )
-
-
-def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:
-    if mpp is not None:
-        return Resolution(mpp, "given")
-    found = reader.resolution
-    if found.mpp is not None:
-        return Resolution(resolution.check(found.mpp, found.source, str(path)), found.source)
-    if reader.is_slide:
-        raise DataError(
-            f"{path}: no resolution ({found.source}). Give it with --mpp: 40× is about 0.25 µm a pixel, 20× "
-            "about 0.5"
-        )
-    if assumed_mpp is None:
-        return found
-    return Resolution(assumed_mpp, f"assumed: {found.source}")

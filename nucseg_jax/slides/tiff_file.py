@@ -1,6 +1,5 @@
 """TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
 
-import math
 import operator
 import threading
 from collections import OrderedDict
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.io.images import ORIENTATION
 from nucseg_jax.io.tiff_files import open_tiff
-from nucseg_jax.slides import colours, resolution, white
+from nucseg_jax.slides import colourless, colours, resolution, tiff_page, white
 from nucseg_jax.slides.reader import Level, Resolution
 
 CACHE_BYTES = 128 * 2**20
@@ -26,8 +25,9 @@ MOST_PIECE_BYTES = 2**30
 _SAMPLED_PIECES, _SAMPLED_BYTES = 64, 2**29
 """Of a level, that white is looked for in: the most, and of large ones no more than about so much in all."""
 
+_SAMPLED_SHALLOW = 16  # pieces of a level of 8 bits
+
 _DECODERS = 64  # pieces that may be decoded at once
-_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
 
 
 class TiffReader:
@@ -87,7 +87,7 @@ class TiffReader:
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         page = self._pages[level]
-        rows, columns = _piece_size(page)
+        rows, columns = tiff_page.piece_size(page)
         region = np.empty((height, width, 3), np.uint8)
         across = -(-page.imagewidth // columns)
         for row in range(top // rows, -(-(top + height) // rows)):
@@ -114,7 +114,7 @@ class TiffReader:
                     return self._cache[key]
             try:
                 piece = self._decoded(self._pages[level], index)
-                if piece.shape != (*_piece_size(self._pages[level]), 3):
+                if piece.shape != (*tiff_page.piece_size(self._pages[level]), 3):
                     raise tifffile.TiffFileError(f"a piece of it has the shape {piece.shape}")
             except Exception as error:  # tifffile's codecs raise errors of many types on damaged pieces
                 raise self._damaged(error) from error
@@ -128,14 +128,14 @@ class TiffReader:
     def _decoded(self, page: Any, index: int) -> NDArray[np.uint8]:
         pixels = self._stored(page, index)
         if page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            return _palette(page)[pixels[..., 0]]
+            return tiff_page.palette(page)[pixels[..., 0]]
         colour = np.ascontiguousarray(colours.to_eight_bits(pixels[..., :3], self._white))
-        alpha = _alpha(page)
+        alpha = tiff_page.alpha(page)
         if not alpha:
             return colour
         opacity = colours.to_eight_bits(pixels[..., 3:])
         return colours.on_white(
-            np.concatenate([colour, opacity], axis=-1), premultiplied=alpha == _ASSOCIATED_ALPHA
+            np.concatenate([colour, opacity], axis=-1), premultiplied=alpha == tiff_page.ASSOCIATED_ALPHA
         )
 
     def _stored(self, page: Any, index: int) -> NDArray[Any]:
@@ -148,7 +148,7 @@ class TiffReader:
 
     def _segment(self, page: Any, index: int) -> NDArray[Any]:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
-        rows, columns = _piece_size(page)
+        rows, columns = tiff_page.piece_size(page)
         length = page.databytecounts[index]
         file = self._file.filehandle
         with self._lock:
@@ -187,7 +187,7 @@ class TiffReader:
             raise colours.refuse(
                 self._name, f"a TIFF of {page.samplesperpixel} × {bits}-bit {page.dtype} {kind}"
             )
-        rows, columns = _piece_size(page)
+        rows, columns = tiff_page.piece_size(page)
         if min(rows, columns) < 1:
             raise self._damaged(f"its pieces have {rows} × {columns} pixels")
         if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > self._most_piece_bytes:
@@ -203,7 +203,7 @@ class TiffReader:
             if min(page.imagelength, page.imagewidth) < 1:
                 raise self._damaged(f"an image in it has {page.imagelength} × {page.imagewidth} pixels")
             end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
-            rows, columns = _piece_size(page)
+            rows, columns = tiff_page.piece_size(page)
             planes = page.samplesperpixel if page.planarconfig == 2 else 1
             needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
             if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
@@ -230,31 +230,55 @@ class TiffReader:
         stored = self._file.filehandle.read(self._file.tiff.offsetsize)
         return int.from_bytes(stored, "little" if self._file.byteorder == "<" else "big")
 
+    @property
+    def white(self) -> int | None:
+        """The value that is white in 16 bits; None of 8."""
+        return self._white if self._is_deep() else None
+
+    def _is_deep(self) -> bool:
+        page = self._pages[-1]
+        return bool(page.dtype == np.uint16 and page.photometric != tifffile.PHOTOMETRIC.PALETTE)
+
     def _find_white(self, given: int | None) -> tuple[int, tuple[str, ...]]:
         """The value that is white, by the coarsest level, and what is said of that."""
+        if self._is_deep():
+            sample = self._sample(_SAMPLED_PIECES, white.SAMPLE_PIXELS)
+            colourless.check(sample, self._name)
+            value, note = white.find(sample, self._name, given)
+            return value, (note,)
+        if self._pages[-1].photometric != tifffile.PHOTOMETRIC.PALETTE:
+            self._check_shallow_colours()
+        return white.RANGE, white.unused(given)
+
+    def _check_shallow_colours(self) -> None:
+        try:
+            sample = self._sample(_SAMPLED_SHALLOW, colourless.SAMPLE_PIXELS)
+        except DataError:  # a damaged piece, which is an error where it is read
+            return
+        colourless.check(sample, self._name)
+
+    def _sample(self, most_pieces: int, most_pixels: int) -> NDArray[Any]:
+        """[n, 3] from all over the coarsest level, as stored, without transparent pixels."""
         page = self._pages[-1]
-        if page.dtype != np.uint16 or page.photometric == tifffile.PHOTOMETRIC.PALETTE:
-            return white.RANGE, white.unused(given)
-        rows, columns = _piece_size(page)
+        rows, columns = tiff_page.piece_size(page)
         across, down = -(-page.imagewidth // columns), -(-page.imagelength // rows)
         piece_bytes = rows * columns * page.samplesperpixel * page.dtype.itemsize
-        most = min(_SAMPLED_PIECES, max(4, _SAMPLED_BYTES // piece_bytes))
-        chosen = _evenly_spaced(down, across, most)
-        share = -(-len(chosen) * rows * columns // white.SAMPLE_PIXELS)
+        most = min(most_pieces, max(4, _SAMPLED_BYTES // piece_bytes))
+        chosen = tiff_page.evenly_spaced(down, across, most)
+        share = -(-len(chosen) * rows * columns // most_pixels)
         sample = []
         for row, column in chosen:
             pixels = self._stored(page, row * across + column)
             pixels = pixels[: page.imagelength - row * rows, : page.imagewidth - column * columns]
             pixels = pixels.reshape(-1, page.samplesperpixel)[::share]
-            if _alpha(page):
-                pixels = pixels[pixels[:, 3] > white.RANGE // 2]
+            if tiff_page.alpha(page):
+                pixels = pixels[pixels[:, 3] > np.iinfo(page.dtype).max // 2]
             sample.append(pixels[:, :3])
-        value, note = white.find(np.concatenate(sample), self._name, given)
-        return value, (note,)
+        return np.concatenate(sample)
 
     def _other_notes(self, page: Any) -> tuple[str, ...]:
         notes = colours.orientation_note(page.tags.valueof(ORIENTATION))
-        if _alpha(page):
+        if tiff_page.alpha(page):
             return (*notes, colours.ON_WHITE)
         return (*notes, "a fourth channel of no kind is left out") if page.samplesperpixel > 3 else notes
 
@@ -263,7 +287,7 @@ class TiffReader:
             return resolution.of_ome(self._file.ome_metadata, self._name)
         imagej = self._file.imagej_metadata or {}
         return resolution.of_tiff(
-            (_ratio(page, "XResolution"), _ratio(page, "YResolution")),
+            (tiff_page.ratio(page, "XResolution"), tiff_page.ratio(page, "YResolution")),
             int(page.tags.valueof("ResolutionUnit", default=1)),
             str(imagej.get("unit", "")),
             self._name,
@@ -273,40 +297,3 @@ class TiffReader:
         return DataError(
             f"{self._name}: cannot be read as a TIFF ({in_short(error)}). Copy or export it again"
         )
-
-
-def _piece_size(page: Any) -> tuple[int, int]:
-    """(rows, columns) of a tile or strip."""
-    if page.is_tiled:
-        return page.tilelength, page.tilewidth
-    return min(page.rowsperstrip, page.imagelength), page.imagewidth
-
-
-def _evenly_spaced(down: int, across: int, most: int) -> list[tuple[int, int]]:
-    """(row, column) of at most so many pieces of a grid, all over it."""
-    columns = min(across, math.isqrt(most))
-    rows = min(down, most // columns)
-    return [
-        ((2 * i + 1) * down // (2 * rows), (2 * j + 1) * across // (2 * columns))
-        for i in range(rows)
-        for j in range(columns)
-    ]
-
-
-def _alpha(page: Any) -> int:
-    """The kind of transparency of a fourth sample; 0 where there is none, or it is none."""
-    kind = next(iter(page.extrasamples or ()), 0)
-    return kind if page.samplesperpixel == 4 and kind in (_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA) else 0
-
-
-def _palette(page: Any) -> NDArray[np.uint8]:
-    """uint8 [entries, 3]: the colours of a palette."""
-    table = np.asarray(page.colormap).T  # uint16
-    # Made of bytes by 256 or 257, the upper byte is right for both; some programs write the bytes themselves.
-    return (table if table.max(initial=0) < 256 else table >> 8).astype(np.uint8)
-
-
-def _ratio(page: Any, tag: str) -> float:
-    """The value of a rational tag, 0 where it has none."""
-    value = page.tags.valueof(tag, default=(0, 1))
-    return value[0] / value[1] if value[1] else 0.0

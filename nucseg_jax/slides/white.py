@@ -17,12 +17,34 @@ SAMPLE_PIXELS = 4_000_000
 
 _CAMERA_BITS = (10, 12, 14, 16)
 _BRIGHTEST_PERCENTILE = 99.9  # so that hot pixels do not decide
-# Glass in images of 8 bits: 241 is the median of MoNuSeg's images, in which it lies between 228 and 248.
-_GLASS, _DARKEST_GLASS = 241 / 255, 200 / 255
+# Glass in images of 8 bits: 241 is the median of MoNuSeg's images, in which it lies between 228 and 248, and
+# no image has its brightest pixels below 240. A camera whose glass is darker fills a part of its range only.
+_GLASS, _DARKEST_GLASS = 241 / 255, 228 / 255
 # Of a glass pixel, by the brightest pixels: its darkest colour, and how far its colours are apart.
 _LEAST_GLASS_LIGHT, _MOST_GLASS_COLOUR = 0.82, 0.066
 _LEAST_GLASS = 0.005  # of the pixels: fewer are noise
 _MOST_OVEREXPOSED = 1.25  # times a white that was given, for the brightest pixels
+_MOST_UNDEREXPOSED = 1.25  # times the brightest pixels, for the white of other files
+
+
+class Shared(int):
+    """The value that is white in the other files of a dataset, and so in this one, too (`shared_white`).
+
+    It does not count in a file whose brightest pixels say that another camera made it.
+    """
+
+
+class UnknownWhite(DataError):
+    """White cannot be known by the pixels.
+
+    Args:
+      finding: what the pixels are like, with the file's name.
+      remedy: what to do.
+    """
+
+    def __init__(self, finding: str, remedy: str = ""):
+        super().__init__(f"{finding}. {remedy}" if remedy else finding)
+        self.finding = finding
 
 
 def check_given(white: int) -> int:
@@ -34,7 +56,9 @@ def check_given(white: int) -> int:
 
 def unused(white: int | None) -> tuple[str, ...]:
     """The notes of an image of 8 bits for which a white was given."""
-    return () if white is None else (f"8 bits a channel, so --white {white} does not count",)
+    if white is None or isinstance(white, Shared):
+        return ()
+    return (f"8 bits a channel, so --white {white} does not count",)
 
 
 def find(sample: NDArray[np.uint16], name: str, given: int | None = None) -> tuple[int, str]:
@@ -43,14 +67,14 @@ def find(sample: NDArray[np.uint16], name: str, given: int | None = None) -> tup
     Args:
       sample: uint16 [n, 3] RGB: pixels from all over the image, without transparent ones.
       name: of the file, for messages.
-      given: the value by the user, whatever the pixels say.
+      given: the value by the user, whatever the pixels say, or `Shared`.
 
     Returns:
       The value, 1 … RANGE, and a note that says how bright the brightest pixels are and how white is known.
 
     Raises:
-      DataError: white cannot be known, since no glass shows and the brightest pixels are well below the
-        range; or the brightest pixels are far brighter than the value that was given.
+      UnknownWhite: no glass shows, and the brightest pixels are well below the range.
+      DataError: the brightest pixels are far brighter than the value that was given.
     """
     # Pixels of the last value in all colours are as bright as can be, or are a stitching program's fill.
     unsaturated = sample[(sample < RANGE).any(axis=1)].astype(np.float32)
@@ -60,7 +84,10 @@ def find(sample: NDArray[np.uint16], name: str, given: int | None = None) -> tup
         brightest = _brightest(unsaturated)
         glass = _glass(unsaturated, brightest)
     found = f"16 bits a channel, brightest pixels {brightest:,.0f} of {RANGE:,} ({brightest / RANGE:.0%})"
-    if given is not None:
+    if isinstance(given, Shared):
+        if given / _MOST_UNDEREXPOSED <= brightest <= _MOST_OVEREXPOSED * given:
+            return int(given), f"{found}; white is {given:,}, as in the other files of 16 bits"
+    elif given is not None:
         if len(unsaturated) and brightest > _MOST_OVEREXPOSED * given:
             raise DataError(
                 f"{name}: {found}, which --white {given} would make all white. Give a larger value, or leave "
@@ -75,9 +102,10 @@ def find(sample: NDArray[np.uint16], name: str, given: int | None = None) -> tup
         return white, f"{found}; white is {white:,}, by the glass"
     if brightest >= _DARKEST_GLASS * RANGE:
         return RANGE, f"{found}; white is {RANGE:,}, the end of the range"
-    raise DataError(
-        f"{name}: {found}, and no glass shows, so how bright white is cannot be known. Give its value with "
-        "--white, or white= in Python (4095 of most 12-bit cameras), or export the image again as 8-bit RGB"
+    raise UnknownWhite(
+        f"{name}: {found}, and no glass shows, so how bright white is cannot be known",
+        "Give its value with --white, or white= in Python (4095 of most 12-bit cameras), or export the image "
+        "again as 8-bit RGB",
     )
 
 

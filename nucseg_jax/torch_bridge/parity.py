@@ -134,15 +134,19 @@ def seconds(run: Callable[[], object], repeats: int = 3) -> float:
     return float(np.median(times))
 
 
-def read_images(paths: Sequence[Path]) -> np.ndarray:
+def read_images(paths: Sequence[Path], white: int | None = None) -> np.ndarray:
     """RGB images of one size → float32[B,H,W,3] in [0, 1].
+
+    Args:
+      paths: of the files.
+      white: the value that is white in images of 16 bits; None: as the pixels of each say.
 
     Raises:
       UserError: a file that is no RGB image, or images of several sizes.
     """
     images = []
     for path in paths:
-        pixels, _, notes = read_image(path)
+        pixels, _, notes = read_image(path, white=white)
         for note in notes:
             print(f"{path}: {note}")
         images.append(pixels.astype(np.float32) / 255.0)
@@ -157,6 +161,7 @@ def report(
     files: Sequence[Path] | None,
     size: tuple[int, int],
     *,
+    white: int | None = None,
     num_classes: int,
     width: float,
 ) -> None:
@@ -167,6 +172,7 @@ def report(
       checkpoint: PyTorch weights; None: random ones that show every layer.
       files: images of one size; None: a random image.
       size: (height, width) of the random image.
+      white: as of `read_images`.
       num_classes, width: of the network.
 
     Raises:
@@ -186,7 +192,9 @@ def report(
         weaken_residuals(network)
         calibrate(network)
         load_state_dict(model, network.state_dict())
-    images = read_images(files) if files else np.random.default_rng(0).random((1, *size, 3), np.float32)
+    images = (
+        read_images(files, white) if files else np.random.default_rng(0).random((1, *size, 3), np.float32)
+    )
     nnx.eval_shape(lambda model, x: model(x), model, images)  # refuses images of a wrong size by name
     rows = compare(model, network, images)
     column = max(len(row.name) for row in rows)

@@ -139,3 +139,50 @@ def test_sixteen_bits_by_the_white_that_is_given(source):
     assert preparation.sha256["TCGA-1"] == pixel_sha256(pink)
     assert preparation.notes["TCGA-1"][0].endswith("white is 4,095, as given")
     assert preparation.notes["TCGA-2"] == ("8 bits a channel, so --white 4095 does not count",)
+
+
+def test_sixteen_bits_of_one_camera_have_one_white(source):
+    for i, glass in enumerate((231, 240, 248), start=1):
+        picture = np.minimum(tissue(i), np.array((225, 180, 205), np.uint8))
+        picture[:20] = glass
+        deep = np.round(picture / 255 * 0.84 * 65535).astype(np.uint16)
+        tifffile.imwrite(image_path(source, i), deep, photometric="rgb")
+    preparation = planned(source)
+    assert preparation.white == pytest.approx(240 / 241 * 0.84 * 65535, abs=2)
+    (said,) = preparation.white_notes
+    assert f"white is {preparation.white:,} in all files" in said
+    glass = {e.id: int(e.original_image[0, 0, 0]) for e in preparation.examples("train")}
+    assert glass["TCGA-2"] == 241 and glass["TCGA-3"] == pytest.approx(249, abs=1)
+
+
+# --- label maps ---
+
+
+def label_map(source, number, numbers):
+    (source / "Annotations" / f"TCGA-{number}.xml").unlink()
+    (source / "Labels").mkdir(exist_ok=True)
+    labels = np.zeros((64, 64), np.uint8)
+    for i, nucleus in enumerate(numbers):
+        labels[4:10, 8 * i : 8 * i + 6] = nucleus
+    Image.fromarray(labels).save(source / "Labels" / f"TCGA-{number}.png")
+
+
+def test_maps_of_classes_are_found_in_the_whole_dataset(source):
+    label_map(source, 1, (1, 1))  # as one nucleus in two pieces
+    planned(source)
+    label_map(source, 2, (2, 1, 2, 1))
+    with pytest.raises(DataError, match=r"TCGA-1\.png: .* only the numbers 1, 2, .*classes"):
+        planned(source)
+
+
+def test_a_mask_is_refused_before_any_slow_step(source):
+    label_map(source, 3, (255,) * 5)
+    with pytest.raises(DataError, match=r"TCGA-3\.png: 5 separate pieces have one number, so this is a mask"):
+        planned(source)
+
+
+def test_a_wrong_resolution_of_a_file_and_the_right_one_of_the_user(source):
+    Image.fromarray(tissue(1)).save(image_path(source, 1), dpi=(100_000, 50_000))
+    assert planned(source, mpp=0.25).resolution == (0.25, "given by --mpp")
+    with pytest.raises(DataError, match=r"TCGA-1\.tif: its pixels are .* not square"):
+        planned(source)

@@ -7,7 +7,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.evaluation.external import find, read
+from nucseg_jax.evaluation.external import find, note, read
 
 LABELS = np.array([[0, 7, 7], [0, 0, 200]])
 
@@ -178,3 +178,20 @@ def test_an_empty_and_a_missing_folder(tmp_path):
     for folder in (tmp_path / "absent", tmp_path / "a.png"):
         with pytest.raises(DataError, match="no such folder"):
             find(folder, ["a"])
+
+
+def test_masks_are_read_and_noted(tmp_path):
+    """How good another tool's map is, scores tell: one number in four pieces does not end them."""
+    labels = np.zeros((10, 60), np.uint16)
+    for i in range(6):
+        labels[2:8, 10 * i + 2 : 10 * i + 8] = 1
+    path = save(tmp_path / "a.png", labels)
+    found = read(path, labels.shape)
+    np.testing.assert_array_equal(found, labels)
+    assert note(path, found) == (
+        f"{path}: 6 separate pieces have one number, so this is a mask or a map of classes. Its scores count "
+        "each number as one nucleus"
+    )
+    many = np.kron(np.arange(1, 101).reshape(10, 10), np.pad(np.ones((4, 4), int), 1)).astype(np.uint16)
+    many[many > 96] = 97
+    assert note(path, read(save(tmp_path / "b.png", many), many.shape)) is None

@@ -1,12 +1,14 @@
 """Label maps of every format and type, and those that cannot be used."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.label_maps import read_label_map
+from nucseg_jax.io.label_maps import check_for_training, looks_like_mask, pieces_of, read_label_map
 
 LABELS = np.array([[0, 1, 1], [0, 7, 0]])
 
@@ -85,27 +87,50 @@ def squares(*numbers: int) -> np.ndarray:
     return labels
 
 
+MASK = r"separate pieces have (one number|\d numbers), so this is a mask or a map of classes"
+
+
+def for_training(*maps: tuple[int, ...]) -> None:
+    check_for_training({Path(f"{i}.png"): pieces_of(squares(*numbers)) for i, numbers in enumerate(maps)})
+
+
 @pytest.mark.parametrize(
     ("numbers", "named"),
     [
-        ((255, 255), "number 255 stands for 2 separate pieces"),  # a mask
-        ((1,) * 40, "number 1 stands for 40 separate pieces"),
-        ((1, 2, 1, 2, 2, 1, 2), "number 2 stands for 4 separate pieces"),  # a map of classes
+        ((255,) * 3, MASK),
+        ((1,) * 40, MASK),
+        ((1, 2, 1, 2, 2, 1, 2), MASK),  # a map of classes
+        ((1, 2, 1, 2, 1, 2), MASK),  # of few nuclei
+        ((*range(1, 30), *(40,) * 4), "number 40 stands for 4 separate pieces"),
     ],
 )
-def test_masks_and_maps_of_classes_are_no_label_maps(tmp_path, numbers, named):
-    labels = squares(*numbers)
-    path = save_labels(tmp_path / "a.png", labels)
-    with pytest.raises(DataError, match=f"a.png: {named}.*skimage.measure.label"):
-        read_label_map(path, labels.shape)
+def test_masks_and_maps_of_classes_are_not_trained_on(numbers, named):
+    with pytest.raises(DataError, match=f"1.png: .*{named}.*skimage.measure.label"):
+        for_training((1, 2), numbers)
 
 
-@pytest.mark.parametrize("numbers", [(1,), (1, 2, 3), (1, 2, 2, 3, 3, 3), ()])
-def test_a_nucleus_may_have_a_few_pieces(tmp_path, numbers):
-    labels = squares(*numbers) if numbers else np.zeros((6, 6), np.uint16)
-    labels[0, 0] = 7  # a crumb
-    path = save_labels(tmp_path / "a.png", labels)
-    np.testing.assert_array_equal(read_label_map(path, labels.shape), labels)
+@pytest.mark.parametrize("numbers", [(1,), (1, 1), (1, 2, 3), (1, 2, 2, 3, 3, 3), ()])
+def test_a_nucleus_may_have_a_few_pieces(numbers):
+    for_training(numbers)
+    for_training(numbers, tuple(range(1, 20)))
+
+
+def test_the_same_few_numbers_in_all_maps_are_classes():
+    """Each map by itself may be one of a nucleus in two pieces."""
+    with pytest.raises(DataError, match=r"1.png: .* only the numbers 1, 2, of 1.8 separate .*classes"):
+        for_training((), (1, 1, 2, 2), (2, 2), (1, 2, 2))
+    for_training((1, 2, 3), (1, 2, 2), (1, 2))
+
+
+def test_pieces_without_crumbs():
+    labels = squares(3, 3, 5)
+    labels[0, 0] = 7
+    assert pieces_of(labels) == {3: 2, 5: 1}
+
+
+def test_a_mask_of_another_tool_is_told():
+    assert looks_like_mask(pieces_of(squares(*range(1, 40), 50, 50, 50, 50))) is None
+    assert "6 separate pieces have 2 numbers" in looks_like_mask(pieces_of(squares(1, 2, 1, 2, 1, 2)))
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import imagecodecs
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -208,6 +209,21 @@ def test_compare_command(unet: tuple[torch.nn.Module, Path], capsys: pytest.Capt
     assert "Conv1.conv.0" in printed and "1×32×64×2" in printed and "PyTorch" in printed
     assert nucseg(["compare", "--model", "unet", *options, "--images", str(unet[1])]) == 2
     assert "is neither an image nor a slide" in capsys.readouterr().err
+
+
+def test_images_of_16_bits_by_the_white_that_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the message names, `nucseg compare` has."""
+    pink = np.random.default_rng(0).integers((60, 20, 50), (230, 180, 205), (32, 64, 3))
+    path = tmp_path / "a.png"
+    path.write_bytes(imagecodecs.png_encode(np.round(pink / 255 * 4095).astype(np.uint16)))
+    with pytest.raises(UserError, match=r"a\.png: 16 bits .*no glass shows.*--white"):
+        parity.read_images([path])
+    np.testing.assert_array_equal(parity.read_images([path], white=4095)[0], pink.astype(np.float32) / 255)
+    options = ["--images", str(path), "--white", "0", "--width", str(WIDTH)]
+    assert nucseg(["compare", "--model", "unet", *options]) == 2
+    assert "--white 0: is not within" in capsys.readouterr().err
 
 
 def test_the_packaged_efficientnet_is_taken_over_exactly() -> None:

@@ -93,6 +93,22 @@ def test_pixels_that_are_converted_or_not_turned(tmp_path, target, out, capsys, 
     assert said.count(f"{tmp_path / 'tiles' / 'b.tif'}: {second[1]}") == 1
 
 
+def test_images_of_one_camera_have_one_white(tmp_path, target, out, capsys):
+    for name, glass in (("a.png", 231), ("b.png", 240), ("c.png", 248)):
+        picture = np.minimum(tissue(1), 225)
+        picture[:30] = glass
+        deep = np.round(picture / 255 * 0.84 * 65535).astype(np.uint16)
+        (tmp_path / name).write_bytes(imagecodecs.png_encode(deep))
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    assert run(*files, target=target, out=out, options=["--method", "identity"]) == 0
+    said = capsys.readouterr().err
+    assert said.count("in all files, the median of") == 1
+    first, second, third = (read_image(out / path.name).pixels for path in files)
+    np.testing.assert_array_equal(first[30:], second[30:])
+    np.testing.assert_array_equal(first[30:], third[30:])
+    assert (second[:30] == 241).all()
+
+
 def test_a_white_that_is_none(tiles, target, out, capsys):
     assert run(tiles, target=target, out=out, options=["--white", "70000"]) == 2
     assert "--white 70000: is not within" in capsys.readouterr().err and not out.exists()

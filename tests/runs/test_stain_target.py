@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import imagecodecs
 import jax
 import numpy as np
 import pytest
@@ -183,3 +184,16 @@ def test_augmentation_takes_the_targets_stains(config):
     np.testing.assert_allclose(augment.keywords["matrix"], description["matrix"], rtol=1e-6)
     config.stain.augment_scale = config.stain.augment_shift = 0.0
     assert stain_target.augmentation(config.stain, description) is None
+
+
+def test_a_target_of_16_bits_without_glass(config, tmp_path):
+    """Training has no --white, so the message names what there is."""
+    path = tmp_path / "target.png"
+    pink = np.minimum(target_of(config).image, np.array((230, 180, 205), np.uint8))
+    path.write_bytes(imagecodecs.png_encode(np.round(pink / 255 * 4095).astype(np.uint16)))
+    config.stain.target = str(path)
+    with pytest.raises(
+        DataError, match=r"stain\.target .*target\.png: 16 bits .*8-bit RGB, or name a"
+    ) as caught:
+        stain_target.describe(config.stain, data.load(config.data))
+    assert "--white" not in str(caught.value)

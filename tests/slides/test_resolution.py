@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tifffile
 from PIL import Image
@@ -74,5 +75,28 @@ def test_units_of_ome(attributes: str, mpp: float | None) -> None:
     xml = '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image><Pixels {}/></Image></OME>'
     found = resolution.of_ome(xml.format(attributes), "a.ome.tif")
     assert found.mpp == (None if mpp is None else pytest.approx(mpp))
-    with pytest.raises(DataError, match="no XML"):
-        resolution.of_ome("<OME", "a.ome.tif")
+
+
+@pytest.fixture(params=["a.png", "a.tif", "a.ome.tif"])
+def misstated(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
+    """A file whose resolution cannot be, and what is said of it."""
+    path = tmp_path / request.param
+    if path.suffix == ".png":
+        Image.fromarray(picture()).save(path, dpi=(100_000, 50_000))
+        return path, r"0\.254 × 0\.508 µm .*not square"
+    if path.name == "a.tif":
+        return tiled(path, picture(), resolution=(20000, 40000)), r"0\.5 × 0\.25 µm .*not square"
+    tifffile.imwrite(path, picture(), photometric="rgb", metadata={"PhysicalSizeX": 0.5})
+    path.write_bytes(path.read_bytes().replace(b"</Image>", b"</Imago>"))
+    return path, "OME metadata are no XML"
+
+
+def test_a_wrong_resolution_counts_only_where_the_resolution_does(misstated: tuple[Path, str]) -> None:
+    path, message = misstated
+    np.testing.assert_array_equal(read_image(path).pixels, picture())
+    with open_slide(path, 0.25) as slide:
+        assert slide.mpp == 0.25 and slide.mpp_source == "given"
+    for assumed in (None, 0.25):
+        with pytest.raises(DataError, match=rf"{path.name}: .*{message}.*--mpp") as caught:
+            open_slide(path, assumed_mpp=assumed)
+        assert str(caught.value).count(path.name) == 1
