@@ -36,6 +36,12 @@ class Command(TyperCommand):
         return super().parse_args(ctx, _spread(args, several))
 
 
+def check_not_there(file: Path, overwrite: bool) -> None:
+    """Raise UserError for a file that a command would replace unasked."""
+    if file.exists() and not overwrite:
+        raise UserError(f"{file}: is there already. Give --overwrite to replace it, or another name")
+
+
 def _before_dashes(arguments: Sequence[str]) -> Sequence[str]:
     """Those before a --, behind which nothing is an option."""
     return arguments[: arguments.index("--")] if "--" in arguments else arguments

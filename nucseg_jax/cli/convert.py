@@ -90,14 +90,17 @@ def to_torch(
         int | None,
         typer.Option(help="Of the checkpoint. Default: the best on the validation images, or the last."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a run's weights as a file that PyTorch's load_state_dict takes, under the published keys.
 
     \b
     nucseg to-torch --workdir runs/psp --out psp.pth
     """
+    from nucseg_jax.cli.arguments import check_not_there
     from nucseg_jax.cli.session import begin
 
+    check_not_there(out, overwrite)
     begin()
     from nucseg_jax.errors import shown
     from nucseg_jax.torch_bridge import to_torch as bridge

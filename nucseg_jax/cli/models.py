@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucseg_jax.cli.arguments import Command
+from nucseg_jax.cli.arguments import Command, check_not_there
 
 _SCORES = {"aji": "AJI", "pq": "PQ", "dice": "Dice"}
 
@@ -48,8 +48,7 @@ def save(
 
     if file.suffix != ".safetensors":
         raise UserError(f"{file}: a model's file ends with .safetensors")
-    if file.exists() and not overwrite:
-        raise UserError(f"{file}: is there already. Give --overwrite to replace it, or another name")
+    check_not_there(file, overwrite)
     begin()
     from nucseg_jax import devices, pretrained, runs
     from nucseg_jax.runs.tensors import to_tensors

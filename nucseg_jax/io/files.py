@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from nucseg_jax.errors import UserError
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.locks import hold, lock_beside
 from nucseg_jax.io.names import beside
@@ -29,6 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     write the file: see `appearing` for other blocks.
 
     Raises:
+      UserError: `path` is a folder.
       DiskFullError: the disk is full; it names the file.
     """
     with named_when_full(path), appearing(path) as temporary:
@@ -38,6 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def appearing(path: Path) -> Iterator[Path]:
     """`replacing`, for a block that does more than write the file: it names no full disk."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder. Give the name of a file")
     temporary = beside(path, "tmp")
     try:
         yield temporary

@@ -35,7 +35,7 @@ class Cycles:
         chosen = config.self_correction
         if not chosen.cycles:
             return cls(num_steps)
-        steps = num_steps / config.num_epochs
+        steps = epoch_length(config, steps_per_epoch)
         length = max(1, round(chosen.cycle_epochs * steps))
         cycles = cls(num_steps, chosen.cycles, length, round(chosen.warmup_epochs * steps))
         if cycles.start <= cycles.warmup:
@@ -62,3 +62,8 @@ class Cycles:
     def finished(self, step: int) -> int | None:
         """How many cycles end by `step`; None before the first one begins."""
         return None if step < self.start or not self.count else (step - self.start) // self.length
+
+
+def epoch_length(config: ConfigDict, steps_per_epoch: float) -> float:
+    """Steps of an epoch as the config's epochs count: `num_steps` squeezes or stretches them all."""
+    return config.num_steps / config.num_epochs if config.num_steps else steps_per_epoch

@@ -27,7 +27,7 @@ from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
 from nucseg_jax.runs.compatibility import best_by, check_same_run, notes_on_changes
 from nucseg_jax.training import augmentation, feeds, objectives, optim, validation
-from nucseg_jax.training.cycles import Cycles
+from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
@@ -219,26 +219,24 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
 
 
 def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:
-    """Steps from one warm restart to the next; `num_steps` squeezes or stretches them with the training.
+    """Steps from one warm restart to the next.
 
     A squeezed period is rounded up: rounded down, training would end a few steps after one restart too many.
     """
-    epochs = config.optim.restart_epochs
+    exact = config.optim.restart_epochs * epoch_length(config, steps_per_epoch)
     if config.num_steps is None:
-        return max(1, round(epochs * steps_per_epoch))
-    exact = epochs * config.num_steps / config.num_epochs
+        return max(1, round(exact))
     return max(1, math.ceil(exact * (1 - 1e-9)))  # less what floating point adds to a whole number
 
 
 def warmup_steps(config: ConfigDict, steps_per_epoch: float, period: int) -> int:
-    """Steps of `optim.warmup_epochs`; `num_steps` squeezes or stretches them with the training.
+    """Steps of `optim.warmup_epochs`.
 
     Raises:
       UserError: they leave nothing of the first period.
     """
     epochs = config.optim.warmup_epochs
-    squeezed = config.num_steps and config.num_steps / config.num_epochs
-    steps = round(epochs * (squeezed or steps_per_epoch))
+    steps = round(epochs * epoch_length(config, steps_per_epoch))
     if steps >= period:
         raise UserError(
             f"optim.warmup_epochs = {epochs} are {steps} steps, and leave nothing of the first period of "

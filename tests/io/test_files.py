@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from nucseg_jax.errors import UserError
 from nucseg_jax.io.files import printable, replacing, replacing_folder
 
 
@@ -19,6 +20,14 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path, make) -> None
         1 / 0  # noqa: B018
     assert (path if make is replacing else path / "file").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "kept").touch()
+    with pytest.raises(UserError, match=f"^{tmp_path}: is a folder. Give the name of a file$"):
+        with replacing(tmp_path):
+            raise AssertionError("nothing is written")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
 
 
 def test_printable() -> None:

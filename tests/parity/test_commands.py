@@ -69,6 +69,11 @@ def test_convert_writes_what_evaluation_loads(
     for key, value in network.state_dict().items():
         assert torch.equal(back[key], value) or key.endswith("num_batches_tracked"), key
 
+    written = out.read_bytes()
+    assert nucseg(["to-torch", "--workdir", str(workdir), "--out", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err and out.read_bytes() == written
+    assert nucseg(["to-torch", "--workdir", str(workdir), "--out", str(out), "--overwrite"]) == 0
+
     assert nucseg(["convert", *arguments, "--width", str(WIDTH)]) == 2
     assert "already holds checkpoints" in capsys.readouterr().err
 
