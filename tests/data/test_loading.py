@@ -94,6 +94,7 @@ def test_only_reading_data_imports_tensorflow(tmp_path: Path) -> None:
     """Every network, and predicting with what a checkpoint holds, do without TensorFlow and PyTorch."""
     code = """
 import sys
+from pathlib import Path
 import nucseg_jax.data, nucseg_jax.main, nucseg_jax.models
 import numpy as np
 from flax import nnx
@@ -106,7 +107,7 @@ from nucseg_jax.models import create_model
 from nucseg_jax.models.network import Weights, split_network
 
 compilation_cache.enable()
-workdir, mesh = sys.argv[1], devices.make_mesh()
+workdir, mesh = Path(sys.argv[1]), devices.make_mesh()
 config = {"model": {"name": "unet", "num_classes": 2, "width": 1 / 32, "dtype": "float32",
     "channel_order": "RGB", "input_scale": 1.0}}
 network, params, batch_stats = split_network(create_model(**{k: config["model"][k]

@@ -1,10 +1,12 @@
 """Commands as processes of their own: killed at some moment, or watched while they run."""
 
+import contextlib
 import random
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +16,27 @@ ROOT = Path(__file__).parents[2]
 _LONGEST_S = 900.0
 
 
+class Moment(NamedTuple):
+    """When a process is killed.
+
+    Attributes:
+      begun: waited for.
+      longest_s: then a time from 0 to this many seconds passes, drawn at random.
+    """
+
+    begun: Callable[[], bool]
+    longest_s: float = 0.0
+
+
 class Killing(NamedTuple):
     """What killing a command until it was done came to.
 
     Attributes:
-      moments: what it was doing each time it was killed, by the caller's words.
+      found: what it had been doing each time it was killed, by the caller's words.
       output: of the last run, which ended by itself.
     """
 
-    moments: list[str]
+    found: list[str]
     output: str
 
 
@@ -39,42 +53,51 @@ def finished(command: Sequence[str]) -> str:
 
 
 def killed_again_and_again(
-    command: Sequence[str],
-    *,
-    times: int,
-    started: Callable[[], bool],
-    longest_s: float,
-    doing: Callable[[], str],
-    seed: int,
+    command: Sequence[str], moments: Sequence[Moment], *, doing: Callable[[], str], seed: int
 ) -> Killing:
-    """Start a command, kill it (SIGKILL) at a random moment of its work, and again; then let it end.
+    """Start a command and kill it (SIGKILL), once for each of `moments`; then let it end.
 
     Args:
       command: that goes on where it was killed.
-      times: of killing.
-      started: whether its work has begun, so that not the imports alone are killed.
-      longest_s: the moment is drawn from 0 to this many seconds after `started`.
-      doing: what it is doing now, asked when it has been killed.
-      seed: of the moments.
+      moments: in order.
+      doing: what it was doing, asked when it has been killed.
+      seed: of the times.
     """
     draw = random.Random(seed)
-    moments = []
-    for _ in range(times):
-        with subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
+    found = []
+    for moment in moments:
+        with _started(command) as (process, output):
             deadline = time.monotonic() + _LONGEST_S
-            while process.poll() is None and not started() and time.monotonic() < deadline:
-                time.sleep(0.005)
-            time.sleep(draw.uniform(0, longest_s))
-            children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-            assert process.poll() is None, f"it ended before it could be killed: {process.communicate()[0]}"
+            while process.poll() is None and not moment.begun():
+                assert time.monotonic() < deadline, f"{moment} did not come: {output()}"
+                time.sleep(0.001)
+            time.sleep(draw.uniform(0, moment.longest_s))
+            assert process.poll() is None, f"it ended before it could be killed: {output()}"
+            children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.wait()
-            moments.append(doing())
+            found.append(doing())
         _, alive = psutil.wait_procs(children, timeout=10)
         assert not alive, f"processes outlive their parent: {alive}"
-    return Killing(moments, finished(command))
+    return Killing(found, finished(command))
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str]) -> Iterator[tuple[subprocess.Popen[bytes], Callable[[], str]]]:
+    """A process, and what it has printed; killed at the end of the block if it still runs."""
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=printed, stderr=subprocess.STDOUT)
+
+        def output() -> str:
+            printed.seek(0)
+            return printed.read().decode(errors="replace")
+
+        try:
+            yield process, output
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
 
 
 class Usage(NamedTuple):
@@ -104,18 +127,14 @@ def watched(command: Sequence[str], progress: Callable[[], int], at: Sequence[in
     """
     found: dict[int, Usage] = {}
     left = list(at)
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
+    deadline = time.monotonic() + _LONGEST_S
+    with _started(command) as (process, output):
         while process.poll() is None:
-            while left and progress() >= left[0]:
-                usage = _usage(process.pid)
-                if usage is not None:
-                    found[left.pop(0)] = usage
+            assert time.monotonic() < deadline, f"after {_LONGEST_S:.0f} s it still runs: {output()}"
+            if left and progress() >= left[0] and (usage := _usage(process.pid)) is not None:
+                found[left.pop(0)] = usage
             time.sleep(0.05)
-        output = process.stdout.read()
-    assert process.returncode == 0, output
+        assert process.returncode == 0, output()
     assert not left, f"it ended before it was looked at {left}"
     return found
 

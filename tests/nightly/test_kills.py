@@ -4,8 +4,8 @@ import filecmp
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +16,10 @@ from data_prep import synthetic
 from nucseg_jax import data
 from nucseg_jax.data.dataset import Example
 from tests.drawn_tissue import tissue
-from tests.nightly.processes import finished, killed_again_and_again, python
+from tests.nightly.processes import Moment, finished, killed_again_and_again, python
 from tests.untrained import write_run
 
-TIMES = 12
-STEPS = 240
+STEPS, EVERY = 480, 12
 
 
 def training(workdir: Path, data_dir: Path) -> list[str]:
@@ -32,7 +31,7 @@ def training(workdir: Path, data_dir: Path) -> list[str]:
         "batch_size": 8,
         "num_steps": STEPS,
         "log_every": 4,
-        "checkpoint.every": 12,
+        "checkpoint.every": EVERY,
         "model.width": 1 / 16,
         "self_correction.cycles": 3,
         "self_correction.cycle_epochs": 0.5,
@@ -52,56 +51,92 @@ def test_training(tiny_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     whole = digest_of(finished(training(tmp_path / "whole", tiny_dataset)))
     run = tmp_path / "run"
     log = run / "metrics.jsonl"
-    before = Growth(log)
+    growth = Growth(log)
+
+    def last() -> dict[str, Any]:
+        lines = log.read_text().splitlines() if log.exists() else []
+        whole_lines = [json.loads(line) for line in lines if line.endswith("}")]
+        return whole_lines[-1] if whole_lines else {"step": 0}
+
+    def in_checkpoint() -> bool:
+        return growth.grew() and any((run / "checkpoints").glob("*tmp*"))
+
+    def in_validation() -> bool:
+        return growth.grew() and last()["step"] % EVERY == 0 and "validation_aji" not in last()
+
+    def in_cycle() -> bool:
+        return growth.grew() and (run / "labels").exists()
 
     def doing() -> str:
-        unfinished = list((run / "checkpoints").glob("*tmp*"))
-        lines = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
-        step = lines[-1]["step"] if lines else 0
-        before.restart()
-        if unfinished:
-            return "in a checkpoint"
-        if lines and step % 12 == 0 and "validation_aji" not in lines[-1]:
-            return "in a validation"
-        return "in a step" + (" of a cycle" if (run / "labels").exists() else "")
+        if any((run / "checkpoints").glob("*tmp*")):
+            found = "in a checkpoint"
+        elif last()["step"] and in_validation():
+            found = "at the end of an interval, in a validation"
+        else:
+            found = "in a step" + (" of a cycle" if (run / "labels").exists() else "")
+        growth.restart()
+        return found
 
-    found = killed_again_and_again(
-        training(run, tiny_dataset), times=TIMES, started=before.grew, longest_s=2.5, doing=doing, seed=1
-    )
+    moments = [Moment(growth.grew, 1.0)] * 4 + [Moment(in_checkpoint)] * 4
+    moments += [Moment(in_validation, 0.02)] * 4 + [Moment(in_cycle, 0.5)] * 3
+    result = killed_again_and_again(training(run, tiny_dataset), moments, doing=doing, seed=1)
+    kinds = Counter(result.found)
     with capsys.disabled():
-        print(f"\nkilled {TIMES} times: {dict(Counter(found.moments))}")
-    assert digest_of(found.output) == whole
-    assert (run / "metrics.jsonl").read_text().count("\n") == len(
-        (tmp_path / "whole/metrics.jsonl").read_text().splitlines()
-    ), "no line of the log is lost, or there twice"
+        print(f"\ntraining killed {len(moments)} times: {dict(kinds)}")
+    assert len(kinds) == 4, "it was killed in all that it does"
+    assert digest_of(result.output) == whole
+    assert steps_of(log) == steps_of(tmp_path / "whole/metrics.jsonl"), "no line is lost, or there twice"
+
+
+def steps_of(log: Path) -> list[tuple[int, list[str]]]:
+    """The step and the names of the values of each line."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [(line["step"], sorted(line)) for line in lines]
 
 
 def test_preparation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "source"
     synthetic.write_dataset(source, images=40, test=4, size=256, seed=0)
 
-    def preparing(out: Path) -> list[str]:
+    def preparing(out: Path, *options: str) -> list[str]:
         where = ["--source", source, "--out", out, "--name", "drawn"]
-        return python("-m", "data_prep.folder", *where, "--stain", "macenko", "--mpp", "0.25")
+        return python("-m", "data_prep.folder", *where, "--stain", "macenko", "--mpp", "0.25", *options)
 
     finished(preparing(tmp_path / "whole"))
     out = tmp_path / "out"
 
-    def doing() -> str:
-        return "with a part written" if any(out.rglob("*incomplete*")) else "before anything is written"
+    def with_part() -> bool:
+        return any(out.rglob("*incomplete*")) or any(out.rglob("*.tmp"))
 
-    found = killed_again_and_again(
-        preparing(out), times=TIMES, started=lambda: True, longest_s=9.0, doing=doing, seed=2
-    )
-    with capsys.disabled():
-        print(f"\nkilled {TIMES} times: {dict(Counter(found.moments))}")
+    def doing() -> str:
+        return "with a part written" if with_part() else "before anything is written"
+
+    moments = [Moment(lambda: True, 9.0)] * 5 + [Moment(with_part, 3.0)] * 6
+    first = killed_again_and_again(preparing(out), moments, doing=doing, seed=2)
     whole, again = (examples(folder) for folder in (tmp_path / "whole", out))
+    are_equal(whole, again)
+
+    def still_whole() -> str:
+        are_equal(whole, examples(out))
+        return doing()
+
+    overwriting = preparing(out, "--overwrite")
+    second = killed_again_and_again(overwriting, [Moment(with_part, 3.0)] * 6, doing=still_whole, seed=4)
+    with capsys.disabled():
+        for when, result in (("", first), (" while a dataset is there", second)):
+            print(f"\npreparation killed{when} {len(result.found)} times: {dict(Counter(result.found))}")
+    assert {"with a part written", "before anything is written"} == set(first.found)
+    assert "with a part written" in second.found
+    are_equal(whole, examples(out))
+    names = [sorted(path.name for path in folder.rglob("*")) for folder in (tmp_path / "whole", out)]
+    assert names[0] == names[1], "nothing of the killed ones is left"
+
+
+def are_equal(whole: dict[str, Example], again: dict[str, Example]) -> None:
     assert list(whole) == list(again) and len(again) == 40
     for image_id, example in whole.items():
         np.testing.assert_array_equal(again[image_id].image, example.image)
         np.testing.assert_array_equal(again[image_id].label_map, example.label_map)
-    names = [sorted(path.name for path in folder.rglob("*")) for folder in (tmp_path / "whole", out)]
-    assert names[0] == names[1], "nothing of the killed ones is left"
 
 
 def examples(folder: Path) -> dict[str, Example]:
@@ -119,28 +154,46 @@ def test_prediction(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         image = np.tile(tissue(650, 650, 560, seed=number), (4, 4, 1))
         tifffile.imwrite(slides / f"{number}.tif", image, photometric="rgb", tile=(256, 256), **tags)
 
-    def predicting(out: Path) -> list[str]:
-        where = [slides, "--workdir", run, "--out", out, "--workers", 2]
-        return python("-m", "nucseg_jax.predict", *where, "--formats", "csv", "geojson")
+    scratch = tmp_path / "scratch"
+
+    def predicting(out: Path, *options: str) -> list[str]:
+        where = [slides, "--workdir", run, "--out", out, "--workers", "2", "--scratch", scratch]
+        return python("-m", "nucseg_jax.predict", *where, "--formats", "csv", "geojson", *options)
 
     finished(predicting(tmp_path / "whole"))
     out = tmp_path / "out"
 
-    def doing() -> str:
-        return f"with {sum((out / str(number)).exists() for number in range(3))} of 3 slides done"
+    def at_work() -> bool:
+        return any(scratch.iterdir()) or any(out.glob("*.tmp"))
 
-    scratch: Callable[[], bool] = lambda: any(out.glob("*.scratch")) or any(out.glob("*.tmp"))  # noqa: E731
-    found = killed_again_and_again(
-        predicting(out), times=TIMES, started=scratch, longest_s=6.0, doing=doing, seed=3
+    def done() -> int:
+        return sum((out / str(number)).exists() for number in range(3))
+
+    moments = [Moment(at_work, 6.0)] * 8 + [Moment(lambda: any(out.glob("*.tmp")), 0.3)] * 4
+    first = killed_again_and_again(
+        predicting(out), moments, doing=lambda: f"with {done()} of 3 slides done", seed=3
     )
+    are_whole(tmp_path / "whole", out, scratch)
+
+    def none_lost() -> str:
+        assert done() == 3, "the older results stay until there are newer ones"
+        return "while the older results are there"
+
+    again = predicting(out, "--overwrite")
+    second = killed_again_and_again(again, [Moment(at_work, 6.0)] * 4, doing=none_lost, seed=5)
     with capsys.disabled():
-        print(f"\nkilled {TIMES} times: {dict(Counter(found.moments))}")
-    assert sorted(path.name for path in out.iterdir()) == ["0", "1", "2"], (
-        "nothing of the killed ones is left"
-    )
+        found = first.found + second.found
+        print(f"\nprediction killed {len(found)} times: {dict(Counter(found))}")
+    are_whole(tmp_path / "whole", out, scratch)
+
+
+def are_whole(whole: Path, out: Path, scratch: Path) -> None:
+    """All files are those of an undisturbed prediction, and nothing of the killed ones is left."""
+    assert sorted(path.name for path in out.iterdir()) == ["0", "1", "2"]
+    assert not list(scratch.iterdir())
     for number in range(3):
         for name in ("nuclei.csv", "nuclei.geojson"):
-            pair = (folder / str(number) / name for folder in (tmp_path / "whole", out))
+            pair = (folder / str(number) / name for folder in (whole, out))
             assert filecmp.cmp(*pair, shallow=False), f"slide {number}, {name}"
 
 

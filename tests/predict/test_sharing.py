@@ -51,8 +51,10 @@ def test_a_slide_that_another_process_gives_up_is_done_at_the_end(
     def wait(seconds: float) -> None:
         assert (out / "b" / "summary.json").exists() and not (out / "a").exists()
         assert (out / f"a.{host()}-1-0123abcd.tmp").exists()
+        monkeypatch.setattr(rounds.time, "sleep", sleep)
         holder.__exit__()  # it ends without a result
 
+    sleep = rounds.time.sleep
     monkeypatch.setattr(rounds.time, "sleep", wait)
     assert predict(run, out, slides, "--formats", "csv") == 0
     printed = capsys.readouterr().out
@@ -69,8 +71,8 @@ def test_a_slide_that_another_process_finishes_during_the_wait(
     holder = Holder(lock_beside(out / "a"))
 
     def wait(seconds: float) -> None:
-        holder.__exit__()
         monkeypatch.setattr(rounds.time, "sleep", sleep)
+        holder.__exit__()
         assert predict(run, out, slides / "a.tif", "--formats", "csv") == 0
 
     sleep = rounds.time.sleep

@@ -13,7 +13,7 @@ from tests.networks import filled_network
 
 
 def dataset_of(*truths: np.ndarray) -> Dataset:
-    images = [np.full((*truth.shape, 3), 120, np.uint8) for truth in truths]
+    images = [np.full((*truth.shape, 3), (190, 120, 170), np.uint8) for truth in truths]  # as tissue is
     examples = [
         Example(str(i), "breast", image, t, image, t)
         for i, (image, t) in enumerate(zip(images, truths, strict=True))
