@@ -4,7 +4,7 @@ pip install -e ".[data,torch]" -c constraints.txt    # torch: to read ImageNet's
 nucseg prepare monuseg --source MONUSEG --stain none --size 1000
 python -m nucseg_jax.main --config configs/he.py
 
-8,000 steps. The release itself is trained on all 57 images: see docs/model_card.md.
+4,500 steps. The release itself is trained on all 57 images: see docs/model_card.md.
 """
 
 from ml_collections import ConfigDict

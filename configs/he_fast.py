@@ -11,6 +11,4 @@ from nucseg_jax.config import small
 
 
 def get_config() -> ConfigDict:
-    config = small.get_shipped(mpp=0.5)
-    config.num_steps = 4000
-    return config
+    return small.get_shipped(mpp=0.5)

@@ -21,8 +21,6 @@ from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.divergence import NonFiniteLossError
 from tests.killed import keep_until
 
-Batch = dict[str, np.ndarray]
-
 
 def test_loss_falls_on_the_synthetic_set(tiny_config: ConfigDict, tmp_path: Path) -> None:
     tiny_config.num_steps, tiny_config.log_every = 40, 5
