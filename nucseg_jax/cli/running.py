@@ -63,8 +63,16 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
 
 
 def _say(error: object, code: int) -> int:
+    _end_progress_bars()
     print(f"error: {error}", file=sys.stderr)
     return code
+
+
+def _end_progress_bars() -> None:
+    """A bar that an error has left open would share a line with it."""
+    if "tqdm" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm"].tqdm, "_instances", ())):
+            bar.close()
 
 
 _FULL = "the disk (or your quota on it) is full. Make room, and start the command again"

@@ -197,7 +197,7 @@ class TiffReader:
             )
 
     def _check_complete(self, pages: list[Any]) -> None:
-        """Refuse a file that was cut off, and one that holds a larger image than its first."""
+        """Refuse a file that was cut off, and one whose first image is not its largest."""
         size = self._file.filehandle.size
         for page in pages:
             if min(page.imagelength, page.imagewidth) < 1:
@@ -214,10 +214,11 @@ class TiffReader:
             raise self._damaged("its list of images is cut off")
         first, *others = (series.keyframe for series in self._file.series)
         for page in others:
-            if page.imagelength * page.imagewidth > first.imagelength * first.imagewidth:
+            if page.imagelength * page.imagewidth >= first.imagelength * first.imagewidth:
                 raise DataError(
-                    f"{self._name}: its first image, {first.imagelength}×{first.imagewidth}, is smaller than "
-                    f"another in it, {page.imagelength}×{page.imagewidth}. Save the one that is meant alone"
+                    f"{self._name}: its first image, {first.imagelength}×{first.imagewidth}, is no larger "
+                    f"than another in it, {page.imagelength}×{page.imagewidth}. Save the one that is meant "
+                    "alone"
                 )
 
     def _next_directory(self) -> int:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 import typer
+from tqdm import tqdm
 
 from nucseg_jax.cli.running import run
 from nucseg_jax.errors import FailedError, UserError
@@ -46,6 +47,19 @@ def app_that(error: BaseException | None) -> typer.Typer:
             raise error
 
     return app
+
+
+def test_an_error_does_not_share_a_line_with_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def work() -> None:
+        for _ in (bar := tqdm(range(2), desc="images")):
+            raise UserError(f"a.png, image {bar.n}: is damaged")
+
+    assert run(app, [], "test") == 2
+    bar, error, rest = capsys.readouterr().err.rpartition("\nerror: a.png, image 0: is damaged\n")
+    assert bar.strip().startswith("images:") and error and not rest
 
 
 @pytest.mark.parametrize(

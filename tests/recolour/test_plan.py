@@ -55,7 +55,11 @@ def test_nor_is_an_image_by_the_figure(tmp_path, target, out, capsys):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("absent", "no such file or folder"), ("empty", "no slide or image"), ("notes.txt", "is not one of .svs")],
+    [
+        ("absent", "no such file or folder"),
+        ("empty", "no slide or image"),
+        ("notes.txt", "is not one of .svs"),
+    ],
 )
 def test_no_images(tmp_path, target, out, capsys, name, message):
     (tmp_path / "empty").mkdir()

@@ -51,12 +51,19 @@ def test_a_tiff_that_was_cut_off(
             open_slide(path)
 
 
-def test_a_tiff_that_begins_with_a_smaller_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("metadata", [None, {}])
+@pytest.mark.parametrize("size", [(40, 50), (90, 130)])
+def test_a_tiff_whose_first_image_is_not_the_largest(
+    tmp_path: Path, size: tuple[int, int], metadata: dict | None
+) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
-        for image in (picture()[:40, :50], picture()):
-            writer.write(image, photometric="rgb", metadata=None)
-    with pytest.raises(DataError, match=r"a\.tif: its first image, 40×50, is smaller than another"):
-        open_slide(tmp_path / "a.tif")
+        for image in (picture()[: size[0], : size[1]], picture()[::-1]):
+            writer.write(image, photometric="rgb", metadata=metadata)
+    for read in (open_slide, read_image):
+        with pytest.raises(
+            DataError, match=r"a\.tif: .*(its first image, .* is no larger than another|2 images)"
+        ):
+            read(tmp_path / "a.tif")
 
 
 def test_a_tiff_whose_list_of_images_is_cut_off(tmp_path: Path) -> None:
