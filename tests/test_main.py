@@ -1,10 +1,8 @@
 """The command as a user starts it: resuming after it was stopped or killed, several processes, mistakes."""
 
 import json
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ from nucseg_jax.config.names import PIPELINES
 from nucseg_jax.runs.checkpoint import load_model
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import train
+from tests.several_processes import outputs_of, started_together
 
 STEPS = 40
 OPTIONS = {
@@ -90,27 +89,9 @@ def test_two_processes_train_together_as_one_would(
     pipeline: str, tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
 ) -> None:
     """Two processes of four devices each against one process of eight."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    options = ["--config.num_steps=1", f"--config.data.pipeline={pipeline}"]
-    processes = [
-        subprocess.Popen(
-            command(tmp_path / "run", tiny_dataset, "--distributed", *options),
-            env=os.environ
-            | {
-                "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-                "JAX_NUM_PROCESSES": "2",
-                "JAX_PROCESS_ID": str(i),
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for i in range(2)
-    ]
-    outputs = [p.communicate(timeout=240)[0] for p in processes]
+    options = ["--distributed", "--config.num_steps=1", f"--config.data.pipeline={pipeline}"]
+    processes = started_together(command(tmp_path / "run", tiny_dataset, *options), devices=4)
+    outputs = outputs_of(processes, timeout_s=240)
     assert [p.returncode for p in processes] == [0, 0], outputs
     assert "on 8 device(s)" in outputs[0] and "device(s)" not in outputs[1]
     assert digest_of(outputs[0])
