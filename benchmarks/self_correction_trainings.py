@@ -24,7 +24,7 @@ from nucseg_jax.evaluation.search import Scene
 from nucseg_jax.io.files import write_text
 from nucseg_jax.metrics import PixelCounts
 from nucseg_jax.models.network import Weights
-from nucseg_jax.runs import checkpoint
+from nucseg_jax.runs import loading
 from nucseg_jax.training import refined_labels
 from nucseg_jax.training.objectives import SOFT_CLASSES
 from nucseg_jax.training.train import train
@@ -159,7 +159,7 @@ def score(config: ConfigDict, workdir: Path, sound: Path) -> dict[str, Any]:
     dataset = read(config, sound)
     examples, held_out = dataset.training(config.data.validation)
     average = Weights(trained.model.params, trained.model.batch_stats)
-    weights = (checkpoint.training_weights(workdir, trained.model), average)
+    weights = (loading.training_weights(workdir, trained.model), average)
     found: dict[str, Any] = {"arms": {}}
     for arm, of_arm in zip(ARMS[config.self_correction.average], weights, strict=True):
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.json_files import read_json
+from nucseg_jax.io.names import is_plain
 
 SPLITS_FOLDER = Path(__file__).parent / "splits"
 
@@ -86,7 +87,7 @@ def check(manifest: Manifest, where: str) -> None:
         names = in_short(", ".join(repeated))
         raise DataError(f"{where}: ids appear more than once: {names}. Keep one of each")
     for entry in manifest.images:
-        if not re.fullmatch(r"[^/\\]+", entry.id) or not entry.id.isprintable() or entry.id in (".", ".."):
+        if not is_plain(entry.id):
             raise DataError(
                 f"{where}: id {in_short(repr(entry.id))} is no file name. Use the image's, no suffix"
             )
@@ -103,7 +104,8 @@ def check(manifest: Manifest, where: str) -> None:
     train = {entry.id for entry in manifest.in_split("train")}
     if not train:
         raise DataError(
-            f"{where}: no image has the split train, but {in_short(', '.join(manifest.splits))}. Give some it"
+            f"{where}: no image is in the split train (splits: {in_short(', '.join(manifest.splits))}). Put "
+            "some images into it"
         )
     if manifest.stain_target and manifest.stain_target not in train:
         raise DataError(

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import devices
 from nucseg_jax.config.names import PIPELINES
-from nucseg_jax.runs.checkpoint import load_model
+from nucseg_jax.runs.loading import load_model
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import train
 from tests.several_processes import outputs_of, started_together

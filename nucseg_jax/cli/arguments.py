@@ -77,8 +77,8 @@ White = Annotated[
     int | None,
     typer.Option(
         metavar="VALUE",
-        help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: by the "
-        "glass that they show.",
+        help="What is white in images of 16 bits a channel, such as 4095 of 12-bit cameras. Default: "
+        "measured on the glass in the image.",
         rich_help_panel=DEEP_PIXELS,
     ),
 ]

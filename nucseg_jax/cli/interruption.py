@@ -49,7 +49,7 @@ class Signals:
             if not self.is_postponed:
                 raise Stopped(number)
         elif number == signal.SIGINT:
-            os._exit(128 + number)
+            os._exit(128 + self.number)
 
     @property
     def asked(self) -> bool:
@@ -121,15 +121,25 @@ def _watch(reader: socket.socket, ours: set[int]) -> None:
         return received[0] if received else 0
 
     with reader:
+        first = 0
         while (number := next_signal(None)) not in (0, None):
             assert number is not None
-            if number not in ours or (signals.seen.wait(_SILENCE_S) and not signals.is_postponed):
+            if number not in ours:
+                continue
+            if first:
+                if number == signal.SIGINT:
+                    os._exit(128 + first)
+                continue
+            first = number
+            if signals.seen.wait(_SILENCE_S) and not signals.is_postponed:
                 continue
             what = "stopping after this step" if signals.is_postponed else "stopping"
             print(f"\n{what}; Ctrl-C again stops at once", file=sys.stderr, flush=True)
             deadline = time.monotonic() + _PATIENCE_S
             while not signals.seen.is_set() and (signals.is_postponed or time.monotonic() < deadline):
-                if next_signal(0.1) in (0, signal.SIGINT):
-                    break
+                if (following := next_signal(0.1)) == signal.SIGINT:
+                    os._exit(128 + first)
+                if following == 0:
+                    return
             if not signals.seen.is_set():
-                os._exit(128 + number)
+                os._exit(128 + first)

@@ -92,10 +92,10 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Find the nuclei of slides and images. Each gets a folder; started again, finished ones are kept.
+    """Find the nuclei of slides and images. Each gets a folder; given again, the command keeps finished ones.
 
     The same command on several machines over one --out: each takes slides that no other works on. At the end
-    it waits for those that others still work on: without an error, all slides are done.
+    it waits for those that others still work on. If it ends without an error, all slides are done.
 
     \b
     nucseg predict slide.svs --out nuclei

@@ -170,12 +170,13 @@ def shown_sources(sources: Sequence[str]) -> str:
     return f" ({', '.join(f'{count} of {source}' for source, count in counts)})"
 
 
-def check_nuclei(name: str, examples: Sequence[Example]) -> str | None:
+def check_nuclei(name: str, part: str, examples: Sequence[Example]) -> str | None:
     """A sentence that names the images without a nucleus; None where all have some.
 
     Args:
       name: of the dataset, for messages.
-      examples: of it, at least one.
+      part: of it, such as "training images", for messages.
+      examples: this part, at least one.
 
     Raises:
       DataError: no image has a nucleus.
@@ -183,12 +184,12 @@ def check_nuclei(name: str, examples: Sequence[Example]) -> str | None:
     bare = [e.id for e in examples if not e.original_label_map.any()]
     if len(bare) == len(examples):
         raise DataError(
-            f"{name}: none of its {len(examples)} images has a nucleus. Check the annotations, and prepare "
+            f"{name}: none of its {len(examples)} {part} has a nucleus. Check the annotations, and prepare "
             "the dataset again"
         )
     if not bare:
         return None
-    return f"{name}: {len(bare)} of {len(examples)} images have no nucleus: {listed(bare)}"
+    return f"{name}: {len(bare)} of {len(examples)} {part} have no nucleus: {listed(bare)}"
 
 
 def rasters(examples: Sequence[Example]) -> Rasters:

@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.files import replacing_folder, write_text
 from nucseg_jax.io.json_files import read_json
-from nucseg_jax.io.names import MOST_BYTES
+from nucseg_jax.io.leftovers import remove_leftovers
+from nucseg_jax.io.names import MOST_BYTES, is_plain
 
 INDEX = "packed.json"
 VERSION = 1
@@ -88,6 +90,7 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
       DataError: the folder is there (always an error where it holds something else than a packed dataset),
         or an image or an id is too large for the format.
     """
+    remove_leftovers(folder)
     if folder.exists() and not is_packed(folder):
         raise DataError(f"{folder}: holds something else than a packed dataset. Give another --out")
     if folder.exists() and not overwrite:
@@ -163,6 +166,7 @@ def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example
     """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
     example_id, sha256 = entry["id"], entry["sha256"]
     pixels = {kind: _read_file(_path(folder, kind, example_id), sha256[kind]) for kind in sha256}
+    _check_pixels(f"{folder}: {example_id}", pixels)
     return Example(
         id=example_id,
         organ=entry["organ"],
@@ -172,6 +176,20 @@ def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example
         original_label_map=pixels["original_label_map"].astype(np.int32),
         source=entry.get("source", fallback),
     )
+
+
+def _check_pixels(name: str, pixels: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError unless images are uint8 RGB, label maps are 2-D, and each two have one size."""
+    for kind, values in pixels.items():
+        depth = 3 if kind.endswith("image") else 2
+        if values.ndim != depth or (depth == 3 and (values.shape[2] != 3 or values.dtype != np.uint8)):
+            raise DataError(f"{name}: its {kind} is {values.dtype} {values.shape}. {_REMEDY}")
+    for image, labels in (("image", "label_map"), ("original_image", "original_label_map")):
+        if image in pixels and pixels[image].shape[:2] != pixels[labels].shape:
+            raise DataError(
+                f"{name}: its {image} is {pixels[image].shape[:2]}, its {labels} {pixels[labels].shape}. "
+                f"{_REMEDY}"
+            )
 
 
 def _read_file(path: Path, sha256: str) -> np.ndarray:
@@ -218,6 +236,7 @@ def _read_index(path: Path) -> dict[str, Any]:
             )
         )
         whole = whole and all(isinstance(text, str) for e in entries for text in e["sha256"].values())
+        whole = whole and all(is_plain(e["id"]) for e in entries)
         whole = whole and all(set(e["sha256"]) <= set(SUFFIXES) for e in entries) and bool(entries)
     except (KeyError, TypeError, AttributeError):
         whole = False

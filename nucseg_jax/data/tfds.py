@@ -8,6 +8,7 @@ from typing import Any
 from nucseg_jax.data.dataset import Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
 from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.names import is_plain
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
@@ -63,4 +64,6 @@ def _read_split(builder: Any, split: str, fallback: str) -> list[Example]:
         )
         for row in rows
     ]
+    if odd := [example.id for example in examples if not is_plain(example.id)]:
+        raise ValueError(f"ids that are no names of files: {odd}")
     return sorted(examples, key=lambda e: e.id)

@@ -62,7 +62,7 @@ class ScoredRun:
         self.network_mpp = magnification.network_mpp
         assumed = f"{dataset.name}: {dataset.mpp:g} µm a pixel ({dataset.mpp_source})"
         notes = [*run.notes, unknown, assumed if dataset.mpp_assumed else None]
-        notes.append(check_nuclei(dataset.name, examples))
+        notes.append(check_nuclei(dataset.name, "images", examples))
         if own not in (None, dataset.name):
             notes.append(f"{run.workdir}: was trained on {own}, and is scored on {dataset.name}")
         if self._source.prepared and not run.lacks_target:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.images import check_image
 from nucseg_jax.slides import Slide, open_slide, slide_of_array, slide_of_image
 from nucseg_jax.slides.resolution import check_given
@@ -69,7 +69,12 @@ def _as_bytes(image: object) -> NDArray[np.uint8]:
             "an image is an array uint8 [H, W, 3], an image of Pillow or a path, not "
             f"{type(image).__name__}: of several images give one after the other"
         )
-    array = np.asarray(image)
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors with gradients, or on a GPU
+        raise TypeError(
+            f"this {type(image).__name__} cannot become an array uint8 [H, W, 3] ({in_short(error)})"
+        ) from error
     shape = list(array.shape)
     if array.ndim == 4:
         raise ValueError(f"one image at a time, [H, W, 3], not a batch {shape}")

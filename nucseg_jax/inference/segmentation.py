@@ -106,14 +106,14 @@ class Segmentation(Scan):
         masked = [f"{kind} {shares[kind]:.2%}" for kind in chosen.masked if shares[kind]]
         if masked:
             notes.append(
-                f"masked, since its colour is not that of tissue: {', '.join(masked)} of the slide; no "
-                "nuclei are looked for there (instances.masked)"
+                f"masked as no tissue, by colour: {', '.join(masked)} of the slide; no nuclei are looked for "
+                "there (instances.masked)"
             )
         if count := self.left_out["too_large"]:
             limit = chosen[chosen.method].max_area_um2
             notes.append(
-                f"{count:,} of more than {limit:g} µm² {'is' if count == 1 else 'are'} left out, which no "
-                f"nucleus has (instances.{chosen.method}.max_area_um2)"
+                f"left out: {count:,} larger than {limit:g} µm², too large for a nucleus "
+                f"(instances.{chosen.method}.max_area_um2)"
             )
         return notes
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from nucseg_jax import devices, instances, pretrained
 from nucseg_jax.cores import usable_cores
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, shown
 from nucseg_jax.inference.magnification import Magnification, of_run
 from nucseg_jax.inference.opened import Opened, opened
 from nucseg_jax.inference.planes import map_of_planes
@@ -215,7 +215,7 @@ class Segmenter:
         """
         with opened(image, mpp, assumed_mpp=self.magnification.image_mpp, white=white) as slide:
             for note in slide.notes:
-                warnings.warn(f"{slide.path}: {note}", stacklevel=2)
+                warnings.warn(shown(f"{slide.path}: {note}"), stacklevel=2)
             if slide.mpp_source.startswith("assumed"):
                 warnings.warn(
                     f"{slide.path} does not say its resolution: taken to have {slide.mpp:g} µm a pixel, as "
@@ -225,7 +225,7 @@ class Segmenter:
             nuclei = self.stream(slide)
             label_map = _painted(nuclei, nuclei.frame)
             for note in nuclei.notes():
-                warnings.warn(f"{slide.path}: {note}", stacklevel=2)
+                warnings.warn(shown(f"{slide.path}: {note}"), stacklevel=2)
             return label_map
 
     def label_map(self, slide: Slide, onto: Frame) -> NDArray[np.int32]:
@@ -240,7 +240,7 @@ class Segmenter:
     def nucleus_map(self, slide: Slide) -> NucleusMap:
         """What the network says of all pixels of a slide that fits into memory, at the network's level.
 
-        Of what shows no tissue, or is masked, that there is no nucleus.
+        Glass and masked areas get the probability 0.
         """
         planes = Scan(slide, self.frame(slide), self._network, self._instances.masked).at_once()
         return map_of_planes(planes, self._network.has_boundary)

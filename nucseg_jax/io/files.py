@@ -75,8 +75,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def appearing_folder(path: Path) -> Iterator[Path]:
     """`replacing_folder`, for a block that does more than write the folder: it names no full disk.
 
-    Killed between the two renames, it leaves the older folder, whole, as NAME.….old. `remove_leftovers`
-    renames that back.
+    Killed between the two renames, it leaves the older folder, whole, as NAME.….old. What writes such a
+    folder calls `leftovers.remove_leftovers` first, which renames that back.
 
     Raises:
       InUseError: another process is writing it.
@@ -93,5 +93,9 @@ def appearing_folder(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
             if old.exists():
                 os.replace(old, temporary)  # so that no .old is ever half deleted
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.replace(old, path)
+            raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -39,8 +39,8 @@ def remove_leftovers(path: Path) -> None:
     Where `path` itself is missing, because the kill came between two renames of `replacing_folder`, the older
     folder gets its name again.
 
-    It goes where the lock of `path` is free, or this process holds it, and it is of this machine, or nothing
-    in it has changed for a day. On a file system without locks all stays. Call it before `names.beside`: what
+    A leftover is deleted if no other process holds the lock of `path`, and if it was made on this machine or
+    has not changed for a day. On a file system without locks all stays. Call it before `names.beside`: what
     this process has begun counts as left, too.
     """
     parents = {path.absolute().parent, Path(os.path.realpath(path)).parent}

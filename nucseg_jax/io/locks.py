@@ -33,7 +33,20 @@ _ENDING = ".lock"
 _TRIES = 100  # each means that another process has ended at that moment
 _MOST_BYTES = 1 << 20  # of what a holder writes into its file
 
-_held: dict[str, int] = {}
+
+class _Held(NamedTuple):
+    """A lock that this process holds.
+
+    Attributes:
+      times: how often.
+      descriptor: its file is open by this; None where the file system has no locks.
+    """
+
+    times: int
+    descriptor: int | None
+
+
+_held: dict[str, _Held] = {}
 _mutex = threading.Lock()
 
 
@@ -66,15 +79,16 @@ def hold(lock: Path, what: Path, task: Mapping[str, Any] | None = None) -> Itera
     """
     key = os.path.realpath(lock)
     with _mutex:
-        first = not _held.get(key)
-        descriptor = _acquire(lock, what, task) if first else None
-        _held[key] = _held.get(key, 0) + 1
+        times, descriptor = _held.get(key) or _Held(0, _acquire(lock, what, task))
+        _held[key] = _Held(times + 1, descriptor)
     try:
-        yield not first or descriptor is not None
+        yield descriptor is not None
     finally:
         with _mutex:
-            _held[key] -= 1
-            if descriptor is not None:
+            times, _ = _held.pop(key)
+            if times > 1:
+                _held[key] = _Held(times - 1, descriptor)
+            elif descriptor is not None:
                 _release(descriptor, lock)
 
 
@@ -98,7 +112,7 @@ def alone(lock: Path, what: Path, say: Callable[[str], None]) -> Iterator[None]:
 def is_held_here(lock: Path) -> bool:
     """Whether this process holds a lock."""
     with _mutex:
-        return _held.get(os.path.realpath(lock), 0) > 0
+        return os.path.realpath(lock) in _held
 
 
 def without_locks(what: Path) -> str:

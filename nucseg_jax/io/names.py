@@ -34,6 +34,11 @@ def host() -> str:
     return re.sub(r"[^\w-]", "_", socket.gethostname(), flags=re.ASCII)[:_MOST_HOST]
 
 
+def is_plain(name: str) -> bool:
+    """Whether a text can be the name of a file, and of nothing in another folder."""
+    return name.isprintable() and not set(name) & set("/\\") and name not in ("", ".", "..")
+
+
 def beside(path: Path, kind: str) -> Path:
     """A new name beside `path`, NAME.HOST-PROCESS-RANDOM.KIND; of a long NAME its beginning (`shortened`).
 

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 
+from nucseg_jax.errors import in_short
+
 
 @dataclass(frozen=True)
 class PixelCounts:
@@ -186,15 +188,14 @@ def _as_array(name: str, values: ArrayLike) -> NDArray:
     """NumPy's array of an array or of nested lists; a ValueError, which calls it `name`, for the rest."""
     is_array = hasattr(values, "__array__") or hasattr(values, "__array_interface__")  # Pillow has the latter
     if not (is_array or isinstance(values, (list, tuple))):
-        raise ValueError(
-            f"{name} must be an array [H, W] of integers, got {type(values).__name__}: {values!r}"
-        )
+        found = f"{type(values).__name__}: {in_short(repr(values))}"
+        raise ValueError(f"{name} must be an array [H, W] of integers, got {found}")
     try:
         return np.asarray(values)
-    except (TypeError, ValueError) as error:  # ragged lists; tensors on an accelerator
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU
         raise ValueError(
             f"{name} must be an array [H, W] of integers; this {type(values).__name__} cannot become one "
-            f"({error})"
+            f"({in_short(error)})"
         ) from error
 
 

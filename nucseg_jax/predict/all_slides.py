@@ -16,7 +16,7 @@ _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 
 
 def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
-    """Segment all slides that are not finished. Of those that other processes work on it waits for the end.
+    """Segment all slides that are not finished, and wait for those that other processes work on.
 
     Args:
       jobs: the slides.

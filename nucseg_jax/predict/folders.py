@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucseg_jax.io.files import printable
 from nucseg_jax.io.names import shortened
-from nucseg_jax.predict.results import source_of
+from nucseg_jax.predict.results import source_name, source_of
 
 
 def folder_names(sources: Sequence[Path], out: Path) -> list[str]:
@@ -62,7 +61,7 @@ def _known(sources: Sequence[Path], names: Sequence[Sequence[str]], out: Path) -
     taken: set[str] = set()
     for i, source in enumerate(sources):
         for level, name in enumerate(names[i]):
-            if name in there and name not in taken and source_of(out / name) == printable(source.resolve()):
+            if name in there and name not in taken and source_of(out / name) == source_name(source):
                 levels[i] = level
                 taken.add(name)
                 break

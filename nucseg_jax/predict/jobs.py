@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError, in_short
-from nucseg_jax.io.files import printable
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
-from nucseg_jax.predict.results import request_of
+from nucseg_jax.predict.results import request_of, source_name
 from nucseg_jax.slides import SUFFIXES, files_of
+
+_SHOWN = 5  # folders with results of something else
 
 
 class SlideJob(NamedTuple):
@@ -73,13 +74,13 @@ _LIST = "Give a text file in UTF-8 with a path a line"
 
 def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked for of one slide: that of all, and the file, as the summary keeps it."""
+    found = {**request, "source": source_name(job.source)}
     try:
         state = job.source.stat()
     except OSError:  # it fails later, and alone
-        return {**request, "source": printable(job.source.resolve())}
+        return found
     return {
-        **request,
-        "source": printable(job.source.resolve()),
+        **found,
         "bytes": state.st_size,
         "modified": state.st_mtime,
     }
@@ -113,7 +114,8 @@ def unfinished(
     if others:
         raise UserError(
             "results of another slide, run or setting are there:",
-            *others[:5],
+            *others[:_SHOWN],
+            *([f"  and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else []),
             "Give --overwrite to replace them, or another --out",
         )
     return missing

@@ -1,9 +1,11 @@
 """Finished folders: what is in one, and what it was asked for with."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.io.files import printable
 from nucseg_jax.io.json_files import read_json
 
 SUMMARY = "summary.json"
@@ -25,9 +27,14 @@ def request_of(folder: Path) -> dict[str, Any] | None:
         request = None
     if not isinstance(request, dict):
         raise UserError(
-            f"{folder}: is there already, and no result of this command that can be read. Give another --out"
+            f"{folder}: is there already, but is not a readable result of this command. Give another --out"
         )
     return request
+
+
+def source_name(source: Path) -> str:
+    """A slide as summaries name it: its whole path, links followed."""
+    return printable(Path(os.path.realpath(source)))
 
 
 def source_of(folder: Path) -> str | None:

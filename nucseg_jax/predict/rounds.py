@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nucseg_jax.errors import DiskFullError, InUseError, UserError, shown
+from nucseg_jax.errors import DiskFullError, InUseError, UserError, in_short, shown
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io import disk
 from nucseg_jax.io.leftovers import remove_leftovers
@@ -79,7 +79,7 @@ class Rounds:
                     time.sleep(_WAIT_S)
 
     def _say_waiting(self) -> None:
-        _say("waiting for other processes, which work on")
+        _say("waiting for other processes, which work on these slides:")
         for job, owner in self._elsewhere:
             _say(shown(f"  {job.source}: {owner}"))
 
@@ -179,7 +179,7 @@ class Rounds:
                 raise _disk_full(job) from error
             # One bad slide of a thousand must not end the night's work.
             path = one_slide.remember_failure(job, traceback.format_exc())
-            self._fail(job, f"{type(error).__name__}: {error}", f" (see {path})" if path else "")
+            self._fail(job, in_short(error), f" (see {path})" if path else "")
             if isinstance(error, BrokenProcessPool):
                 self._segmenter.close()  # new ones start with the next slide
         else:

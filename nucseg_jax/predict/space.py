@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from nucseg_jax.errors import DiskFullError, UserError
+from nucseg_jax.errors import DiskFullError, UserError, shown
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.io import disk
 from nucseg_jax.io.leftovers import remove_abandoned
@@ -81,8 +81,10 @@ class Space:
         if str(folder) not in self._said:
             self._said.add(str(folder))
             self._say(
-                f"note: {folder} {why}: temporary files of large slides go to {self._out}. --scratch names "
-                "another folder"
+                shown(
+                    f"note: {folder} {why}: temporary files of large slides go to {self._out}. --scratch "
+                    "names another folder"
+                )
             )
         return self._out
 

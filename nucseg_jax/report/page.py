@@ -10,6 +10,7 @@ from pathlib import Path
 import nucseg_jax
 from nucseg_jax.evaluation.results import Comparison
 from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.report import numbers, theme
 from nucseg_jax.report.figures import FIGURES, Figures
 from nucseg_jax.report.findings import summary
@@ -36,6 +37,7 @@ def write(comparison: Comparison, out: Path) -> Path:
     if not comparison.entries or not comparison.examples:
         raise ValueError("a report needs at least one entry and one image")
     out.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(out / FIGURES)
     with replacing_folder(out / FIGURES) as folder:
         html = render(comparison, Figures(folder), datetime.datetime.now().astimezone())
     write_text(out / "report.html", html)

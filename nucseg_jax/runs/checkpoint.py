@@ -1,4 +1,4 @@
-"""Orbax checkpoints: save, restore, and load a model with its config.
+"""Orbax checkpoints as training writes them, and goes on from them; `loading` has the model alone.
 
 A checkpoint (`WORKDIR/checkpoints/STEP`) has these items: `model` (parameters and batch statistics: all
 that inference needs), `optimizer`, `info`, a JSON with the config, the classes, the channel order, the
@@ -13,36 +13,30 @@ alone, as `f1`.
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import DiskFullError, UserError
 from nucseg_jax.io.disk import check_room, named_when_full
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
-from nucseg_jax.runs import stain_target
-from nucseg_jax.runs.model import LoadedModel, network_of
+from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened, score_of
 from nucseg_jax.runs.restoring import (
     SHA256,
-    CheckpointError,
     first_copy,
     info_digest,
     parameter_digest,
     read_info,
-    readable,
     restore,
-    whole,
 )
 
 CLASSES = ("background", "nucleus", "boundary")
@@ -67,17 +61,16 @@ class Checkpoints:
         self._workdir = workdir
         policies = [
             preservation_policy.LatestN(keep),
-            preservation_policy.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+            preservation_policy.BestN(get_metric_fn=score_of, n=1, keep_checkpoints_without_metrics=False),
         ]
         options = ocp.CheckpointManagerOptions(
-            best_fn=_score,
+            best_fn=score_of,
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
-            cleanup_tmp_directories=True,
         )
         with contextlib.ExitStack() as stack:
             _enter_alone(workdir, stack)
             with named_when_full(workdir):
-                self._manager = _open(_directory(workdir), options)
+                self._manager = opened(directory_of(workdir), options)
             stack.callback(self._close)
             self._stack = stack.pop_all()
 
@@ -116,7 +109,7 @@ class Checkpoints:
         if optimizer is not None:
             trees["optimizer"] = optimizer
         # Before Orbax finds it, whose threads fail with pages of text.
-        check_room(_directory(self._workdir), sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
+        self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
         sha256 = {name: parameter_digest(tree) for name, tree in trees.items()} | {"info": info_digest(info)}
         items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
@@ -126,15 +119,24 @@ class Checkpoints:
         with named_when_full(self._workdir):  # of this one, or the one before, whose writing has ended
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 
+    def _check_room(self, needed: int) -> None:
+        """Raise DiskFullError, in every process, unless the disk of each has room for `needed` bytes."""
+        failure: Exception | None = None
+        try:
+            check_room(directory_of(self._workdir), needed)
+        except DiskFullError as error:
+            failure = error
+        _raise_together(failure, DiskFullError(f"{self._workdir}: the disk of another process is full"))
+
     def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
         """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments.
 
         Raises:
           CheckpointError: it is damaged.
         """
-        weights = ocp.args.StandardRestore(_abstract(model._asdict()))
-        args = {"model": weights, "optimizer": ocp.args.StandardRestore(_abstract(optimizer))}
-        if _has_training(self._manager, self.latest):
+        weights = ocp.args.StandardRestore(abstract(model._asdict()))
+        args = {"model": weights, "optimizer": ocp.args.StandardRestore(abstract(optimizer))}
+        if has_training(self._manager, self.latest):
             args["training"] = weights
         latest = self.latest
         assert latest is not None
@@ -198,107 +200,30 @@ def describe(
     }
 
 
-def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedModel:
-    """Load a trained network for inference.
-
-    Args:
-      workdir: a run's folder.
-      mesh: where the weights go.
-      step: which checkpoint; None: the best on the validation images, or the last if none were held out.
-
-    Raises:
-      CheckpointError: no such checkpoint, or it is damaged.
-    """
-    directory = _directory(workdir)
-    if not directory.is_dir():
-        raise CheckpointError(
-            f"no checkpoint in {directory}: train first (--mode train), or name another --workdir"
-        )
-    with _reader(directory) as manager:
-        steps = sorted(manager.all_steps())
-        if not steps:
-            raise CheckpointError(f"no complete checkpoint in {directory}: train first (--mode train)")
-        if step is None:
-            step = _best(manager, steps)
-        if step not in steps:
-            raise CheckpointError(f"no checkpoint of step {step} in {directory}, which has steps {steps}")
-        info = read_info(manager, step)
-        with whole(manager, step):
-            network, template = network_of(info)
-            before = stain_target.before_network(info.get("stain"))
-        args = {"model": ocp.args.StandardRestore(_abstract(template._asdict(), mesh))}
-        weights = restore(manager, step, args).model
-    return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
-
-
-def training_weights(workdir: Path, model: LoadedModel) -> Weights:
-    """What training went on from at a model's step: not the model itself where that is an average.
-
-    Args:
-      workdir: the run's folder, which `model` was loaded from.
-      model: where its weights are, these go.
-    """
-    with _reader(_directory(workdir)) as manager:
-        if not _has_training(manager, model.step):
-            return Weights(model.params, model.batch_stats)
-        template = _abstract(Weights(model.params, model.batch_stats)._asdict())
-        args = {"training": ocp.args.StandardRestore(template)}
-        return Weights(**restore(manager, model.step, args).training)
-
-
 def _enter_alone(workdir: Path, stack: contextlib.ExitStack) -> None:
-    """Keep other trainings out of a folder until the stack ends.
+    """Keep other trainings out of a folder until the stack ends, and delete what a killed one has left.
 
-    The first process does it, and all learn whether it could: Orbax waits for every process, and one that is
-    missing would stop the others for ever.
+    The first process does it. Orbax would delete in a thread that nobody waits for.
     """
     failure: Exception | None = None
     if devices.is_first_process():
         try:
             workdir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
+            for unfinished in directory_of(workdir).glob("*.orbax-checkpoint-tmp*"):
+                shutil.rmtree(unfinished, ignore_errors=True)
         except (UserError, OSError) as error:
             failure = error
+    _raise_together(failure, UserError(f"{workdir}: training cannot use it; the first process says why"))
+
+
+def _raise_together(failure: Exception | None, of_another: Exception) -> None:
+    """Raise a failure in every process: in those that have none, `of_another`.
+
+    Orbax waits for every process, and one that is missing would stop the others for ever.
+    """
     if devices.any_process(failure is not None):
-        raise failure or UserError(f"{workdir}: cannot be trained in; the first process says why")
-
-
-def _directory(workdir: Path) -> Path:
-    return Path(workdir).resolve() / "checkpoints"
-
-
-def _reader(directory: Path) -> ocp.CheckpointManager:
-    """Checkpoints to read. Orbax warns of each option that this changes: of what was meant."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        return _open(directory, ocp.CheckpointManagerOptions(best_fn=_score, read_only=True))
-    finally:
-        logging.set_verbosity(verbosity)
-
-
-def _open(directory: Path, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-    with readable(directory):
-        return ocp.CheckpointManager(directory, options=options)
-
-
-def _best(manager: ocp.CheckpointManager, steps: Sequence[int]) -> int:
-    """The best step by its scores; the last where none has any."""
-    scored = False
-    for step in steps:
-        with whole(manager, step):
-            metrics = manager.metrics(step)
-            scored |= bool(metrics) and bool(np.isfinite(_score(metrics)))
-    return manager.best_step() if scored else steps[-1]
-
-
-def _has_training(manager: ocp.CheckpointManager, step: int | None) -> bool:
-    return (manager.directory / str(step) / "training").exists()
-
-
-def _score(metrics: Any) -> float:
-    """What a checkpoint is chosen by; an earlier release's has its Dice only."""
-    return metrics["score"] if "score" in metrics else metrics["f1"]
+        raise failure or of_another
 
 
 def _once(tree: Any) -> Any:
@@ -310,13 +235,3 @@ def _once(tree: Any) -> Any:
     if jax.process_count() > 1:
         return tree
     return jax.tree.map(first_copy, tree)
-
-
-def _abstract(tree: Any, mesh: Mesh | None = None) -> Any:
-    """Shapes, dtypes and placement of a tree; placement on `mesh` where given, else the tree's own."""
-
-    def leaf(x: Any) -> jax.ShapeDtypeStruct:
-        placement = x.sharding if mesh is None else devices.replicated(mesh)
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
-
-    return jax.tree.map(leaf, tree)

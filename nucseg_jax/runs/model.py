@@ -1,6 +1,7 @@
 """A trained network for inference, from a checkpoint's `info` and its weights."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from nucseg_jax import devices
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.models import create_model
 from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, split_network
 from nucseg_jax.runs import stain_target
@@ -55,12 +57,32 @@ def model_of_tensors(
       where: the arrays are from, for messages.
 
     Raises:
-      UserError: they are another network's.
+      UserError: they are another network's, or `info` is not one that this release understands.
     """
-    network, template = network_of(info)
+    with understood(where):
+        network, template = network_of(info)
     weights = devices.replicate(mesh, from_tensors(tensors, template, where))
-    before = stain_target.before_network(info.get("stain"))
+    with understood(where):
+        before = stain_target.before_network(info.get("stain"))
     return LoadedModel(network, weights.params, weights.batch_stats, step, info, before)
+
+
+@contextlib.contextmanager
+def understood(where: str) -> Iterator[None]:
+    """Raise UserError where the block finds something else in a model's `info` than it must have.
+
+    Args:
+      where: the model is from, for messages.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # values of other types, keys that are missing
+        raise UserError(
+            f"{where}: holds no model that this release understands ({in_short(error)}). Take the release "
+            "that wrote it, or save it again with `nucseg models save`"
+        ) from error
 
 
 def network_of(info: Mapping[str, Any]) -> tuple[FunctionalNetwork, Weights]:

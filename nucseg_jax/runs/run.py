@@ -16,9 +16,9 @@ from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
-from nucseg_jax.runs import checkpoint, curves, earlier, tuned
+from nucseg_jax.runs import curves, earlier, loading, tuned
 from nucseg_jax.runs.compatibility import check_same_input
-from nucseg_jax.runs.model import LoadedModel
+from nucseg_jax.runs.model import LoadedModel, understood
 from nucseg_jax.runs.restoring import parameter_digest, readable
 from nucseg_jax.runs.tuned import TUNING
 from nucseg_jax.slides import tissue_mask
@@ -111,7 +111,7 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
         TUNING is damaged.
     """
     _check_overridable(overrides)
-    model = checkpoint.load_model(workdir, mesh, overrides.get("eval.step"))
+    model = loading.load_model(workdir, mesh, overrides.get("eval.step"))
     with readable(workdir):
         config, converted = experiment_of(model.info)
     return _with_choices(workdir, model, config, overrides, "--set ", converted, with_tuning=True)
@@ -131,7 +131,8 @@ def run_of_model(model: LoadedModel, name: str, overrides: Mapping[str, Any]) ->
     _check_overridable(overrides)
     if "eval.step" in overrides:
         raise UserError(f"--set eval.step: {name} has one step only, {model.step}")
-    config, converted = experiment_of(model.info)
+    with understood(name):
+        config, converted = experiment_of(model.info)
     return _with_choices(Path(name), model, config, overrides, "--set ", converted, with_tuning=False)
 
 
@@ -159,7 +160,7 @@ def open_as(
       UserError: the checkpoint was trained with another network, stain normalisation or patch size; a value
         that is out of its range; or TUNING is damaged.
     """
-    model = checkpoint.load_model(workdir, mesh, config.eval.step)
+    model = loading.load_model(workdir, mesh, config.eval.step)
     check_same_input(model.info["config"], json.loads(config.to_json_best_effort()), workdir)
     config = config.copy_and_resolve_references()
     # Channel order and scale of the images are the checkpoint's own, whatever the config says.
@@ -248,7 +249,8 @@ def portable_info(run: Run) -> dict[str, Any]:
     weights = Path(config.model.encoder_weights or "")
     if weights.suffix or weights.parent != Path():  # a file of this machine, and not a name
         config.model.encoder_weights = None
-    return {**run.model.info, "config": json.loads(config.to_json_best_effort())}
+    info = {key: value for key, value in run.model.info.items() if key != SHA256}  # of the checkpoint
+    return {**info, "config": json.loads(config.to_json_best_effort())}
 
 
 def _check_overridable(overrides: Mapping[str, Any]) -> None:

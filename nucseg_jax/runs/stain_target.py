@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from nucseg_jax.data.dataset import TRAIN, Dataset
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, shown
 from nucseg_jax.models.network import Augmentation
 from nucseg_jax.slides import read_image
 from nucseg_jax.slides.white import UnknownWhite
@@ -100,5 +100,5 @@ def _target_image(name: str | None, dataset: Dataset) -> Any:
             f"stain.target {error.finding}. Export it again as 8-bit RGB, or name a training image by its id"
         ) from error
     for note in image.notes:
-        warnings.warn(f"stain.target {name}: {note}", stacklevel=2)
+        warnings.warn(shown(f"stain.target {name}: {note}"), stacklevel=2)
     return image.pixels

@@ -50,7 +50,7 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
       where: the arrays are from, for messages.
 
     Raises:
-      UserError: names or shapes are not the network's.
+      UserError: names or shapes are not the network's, or a value is not finite.
     """
     missing = set(tensors)
     trees = {}
@@ -64,6 +64,8 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
                     f"{where}: has {found} for {name}, whose shape is {variable.shape}: it is of another "
                     "network or of another release of nucseg_jax"
                 )
+            if not np.isfinite(tensors[name]).all():
+                raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
             missing.discard(name)
             leaves.append(jax.numpy.asarray(tensors[name], variable.dtype))
         trees[tree] = jax.tree.unflatten(jax.tree.structure(state), leaves)

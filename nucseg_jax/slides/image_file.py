@@ -74,18 +74,21 @@ def reader_of_image(
     Raises:
       DataError: as `read_image_file`.
     """
+    _check_size(image, path, most_pixels)
+    pixels, notes = _pixels(image, path, given_white)
+    return ArrayReader(pixels, found, notes + colours.orientation_note(orientation(image)))
+
+
+def _check_size(image: Image.Image, path: Path, most_pixels: int = MOST_PIXELS) -> None:
+    """Refuse an image that is too large to be decoded, or larger than its file's bytes can hold.
+
+    Pillow makes the pixels that are missing black.
+    """
     if image.width * image.height > most_pixels:
         raise DataError(
             f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
             f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
         )
-    _check_claim(image, path)
-    pixels, notes = _pixels(image, path, given_white)
-    return ArrayReader(pixels, found, notes + colours.orientation_note(orientation(image)))
-
-
-def _check_claim(image: Image.Image, path: Path) -> None:
-    """Refuse a file whose header claims more pixels than its bytes can hold: Pillow makes them black."""
     if image.format not in ("PNG", "JPEG") or not path.is_file():
         return
     size = path.stat().st_size
@@ -101,6 +104,7 @@ def find_white(path: Path) -> int | None:
     with _open(path) as image:
         if image.mode not in ("RGB", "RGBA") or not _is_deep(image):
             return None
+        _check_size(image, path)
         return _deep_pixels(image, str(path), None)[2]
 
 

@@ -22,7 +22,7 @@ def files_of(arguments: Iterable[Path]) -> list[Path]:
     """
     paths: dict[str, Path] = {}
     for argument in arguments:
-        for path in _in_folder(argument) if argument.is_dir() else [argument]:
+        for path in _in_folder(argument) if os.path.isdir(argument) else [argument]:
             paths.setdefault(series(path) or os.path.abspath(path), path)
     return list(paths.values())
 

@@ -194,7 +194,9 @@ def _check_file(path: Path) -> None:
             raise DataError(f"{path}: is no file")
         path.open("rb").close()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Ask for the right to read it") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}). Ask for permission to read it"
+        ) from error
 
 
 def _check_levels(reader: Reader, path: Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import xml.etree.ElementTree as ElementTree
 
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, in_short
 from nucseg_jax.slides.reader import Resolution, UnusableResolution
 
 FINEST_MPP, COARSEST_MPP = 0.05, 1.0
@@ -112,8 +112,8 @@ def of_ome(metadata: str, name: str) -> Resolution:
     except ElementTree.ParseError as error:
         return UnusableResolution(
             None,
-            f"{name}: its OME metadata are no XML ({error}). Export it again, or give its resolution with "
-            "--mpp",
+            f"{name}: its OME metadata are no XML ({in_short(error)}). Export it again, or give its "
+            "resolution with --mpp",
         )
     pixels = next((e for e in root.iter() if e.tag.rpartition("}")[2] == "Pixels"), None)
     sides = []
@@ -125,7 +125,8 @@ def of_ome(metadata: str, name: str) -> Resolution:
         try:
             sides.append(float(value) * _UM_A_UNIT[unit])
         except ValueError:
-            return Resolution(None, f"PhysicalSize{axis} {value!r} in its OME metadata is no number")
+            said = f"PhysicalSize{axis} {in_short(repr(value))} in its OME metadata is no number"
+            return Resolution(None, said)
     if not 0 < min(sides) <= max(sides) < math.inf:
         return Resolution(None, "its OME metadata have pixels of no size")
     return of_pixel(sides[0], sides[1], "OME PhysicalSize", name)

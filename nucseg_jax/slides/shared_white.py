@@ -42,6 +42,6 @@ def find(paths: Iterable[Path]) -> tuple[Shared | None, tuple[str, ...]]:
     if lowest == highest:
         return value, ()
     return value, (
-        f"16 bits a channel: white is {value:,} in all files, the median of {lowest:,} … {highest:,}, which "
-        "they show each by itself. Give another with --white",
+        f"16 bits a channel: white is {value:,} in all files, the median of the files' own values, "
+        f"{lowest:,} … {highest:,}. Give another with --white",
     )

@@ -254,7 +254,7 @@ class TiffReader:
     def _check_shallow_colours(self) -> None:
         try:
             sample = self._sample(_SAMPLED_SHALLOW, colourless.SAMPLE_PIXELS)
-        except DataError:  # a damaged piece, which is an error where it is read
+        except Exception:  # a damaged piece, which is an error where it is read
             return
         colourless.check(sample, self._name)
 
@@ -281,7 +281,9 @@ class TiffReader:
         notes = colours.orientation_note(page.tags.valueof(ORIENTATION))
         if tiff_page.alpha(page):
             return (*notes, colours.ON_WHITE)
-        return (*notes, "a fourth channel of no kind is left out") if page.samplesperpixel > 3 else notes
+        if page.samplesperpixel > 3:
+            return (*notes, "the fourth channel is left out: the file does not say what it is")
+        return notes
 
     def _resolution(self, page: Any) -> Resolution:
         if self._file.is_ome and self._file.ome_metadata:

@@ -103,7 +103,7 @@ def find(sample: NDArray[np.uint16], name: str, given: int | None = None) -> tup
     if brightest >= _DARKEST_GLASS * RANGE:
         return RANGE, f"{found}; white is {RANGE:,}, the end of the range"
     raise UnknownWhite(
-        f"{name}: {found}, and no glass shows, so how bright white is cannot be known",
+        f"{name}: {found}, and the image shows no glass, so its white level is not known",
         "Give its value with --white, or white= in Python (4095 of most 12-bit cameras), or export the image "
         "again as 8-bit RGB",
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from nucseg_jax.errors import MissingExtraError, UserError
+from nucseg_jax.errors import MissingExtraError, UserError, shown
 
 try:
     import torch
@@ -148,7 +148,7 @@ def read_images(paths: Sequence[Path], white: int | None = None) -> np.ndarray:
     for path in paths:
         pixels, _, notes = read_image(path, white=white)
         for note in notes:
-            print(f"{path}: {note}")
+            print(shown(f"{path}: {note}"))
         images.append(pixels.astype(np.float32) / 255.0)
     if len({image.shape for image in images}) > 1:
         raise UserError(f"images of one size are needed, got {[image.shape[:2] for image in images]}")

@@ -6,12 +6,13 @@ from flax import nnx
 
 from nucseg_jax import devices
 from nucseg_jax.models import create_model
-from nucseg_jax.runs import checkpoint, stain_target
+from nucseg_jax.runs import loading, stain_target
+from nucseg_jax.runs.model import LoadedModel
 from nucseg_jax.torch_bridge.checkpoints import write_state_dict
 from nucseg_jax.torch_bridge.weights import state_arrays
 
 
-def export(workdir: Path, out: Path, step: int | None = None) -> checkpoint.LoadedModel:
+def export(workdir: Path, out: Path, step: int | None = None) -> LoadedModel:
     """Write the weights of a checkpoint as a PyTorch state dict.
 
     Args:
@@ -25,7 +26,7 @@ def export(workdir: Path, out: Path, step: int | None = None) -> checkpoint.Load
     Raises:
       CheckpointError: no such checkpoint.
     """
-    loaded = checkpoint.load_model(workdir, devices.make_mesh(), step)
+    loaded = loading.load_model(workdir, devices.make_mesh(), step)
     config = loaded.info["config"]["model"]
     model = create_model(
         config["name"],
@@ -38,7 +39,7 @@ def export(workdir: Path, out: Path, step: int | None = None) -> checkpoint.Load
     return loaded
 
 
-def input_of(loaded: checkpoint.LoadedModel) -> str:
+def input_of(loaded: LoadedModel) -> str:
     """How a network takes images, for people."""
     order, scale = loaded.info["channel_order"], loaded.info.get("input_scale", 1.0)
     in_network = stain_target.in_network(loaded.info.get("stain"))

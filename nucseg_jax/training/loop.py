@@ -109,7 +109,7 @@ class Loop:
                     pending.clear()
                     check_finite((state.weights, state.opt_state), step, self.images_of)
                 if is_asked or (is_due and not is_last):
-                    self._save(state, new=not is_asked and self.correction.weights is None)
+                    self._save(state, new=is_due and self.correction.weights is None)
                     self._stop_if(is_asked or self._is_asked(True), step)
         return state
 

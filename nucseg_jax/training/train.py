@@ -96,7 +96,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     dataset = data.load(config.data)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
-    bare = [check_nuclei(dataset.name, part) for part in (examples, held_out) if part]
+    parts = {"training images": examples, "held-out images": held_out}
+    bare = [check_nuclei(dataset.name, part, images) for part, images in parts.items() if images]
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)

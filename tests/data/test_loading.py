@@ -100,7 +100,7 @@ import numpy as np
 from flax import nnx
 from nucseg_jax import devices
 from nucseg_jax.devices import compilation_cache
-from nucseg_jax.runs import checkpoint
+from nucseg_jax.runs import checkpoint, loading
 from nucseg_jax.inference.class_probabilities import ClassProbabilities
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models import create_model
@@ -114,7 +114,7 @@ network, params, batch_stats = split_network(create_model(**{k: config["model"][
     for k in ("name", "num_classes", "width", "dtype")}, rngs=nnx.Rngs(params=0, dropout=0)))
 with checkpoint.Checkpoints(workdir, keep=1) as checkpoints:
     checkpoints.save(1, devices.replicate(mesh, Weights(params, batch_stats)), {"config": config})
-model = checkpoint.load_model(workdir, mesh)
+model = loading.load_model(workdir, mesh)
 said = ClassProbabilities(lambda weights, tiles: model.network.probabilities(*weights, tiles), mesh,
     tilings=[Tiling(32)], batch_px=1)
 assert said(model.weights, np.zeros((32, 48, 3), np.uint8)).shape == (32, 48, 2)

@@ -1,6 +1,7 @@
 """Packed folders: what TFDS holds comes back; damage is named; training and scoring without TensorFlow."""
 
 import dataclasses
+import hashlib
 import json
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from data_prep import pack
 from nucseg_jax import data
 from nucseg_jax.data import packed
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.errors import DataError, MissingExtraError
+from nucseg_jax.io.names import beside
 from nucseg_jax.training import train
 from tests.killed import keep_until
 
@@ -174,6 +177,49 @@ def test_a_bad_index_is_named(change: object, message: str, folder: Path) -> Non
     path.write_text(json.dumps(change(index)))  # type: ignore[operator]
     with pytest.raises(DataError, match=rf"packed.json: .*{message}"):
         packed.read(folder)
+
+
+@pytest.mark.parametrize("odd", ["../b", "/b", "a/b", "a\\b", "..", "", "a\nb"])
+def test_an_id_that_is_no_plain_name_is_refused(odd: str, folder: Path) -> None:
+    """Scores and pictures are written under names made of it; whoever wrote it made the digest fit."""
+    path = folder / packed.INDEX
+    index = json.loads(path.read_text())
+    del index[packed.DIGEST]
+    index["splits"]["train"][0]["id"] = odd
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"packed\.json: damaged \(splits, ids"):
+        packed.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pixels", "message"),
+    [
+        ("image", np.zeros((8, 8), np.uint8), r"a: its image is uint8 \(8, 8\)\. Pack"),
+        ("label_map", np.zeros((8, 8, 3), np.uint8), r"a: its label_map is uint8 \(8, 8, 3\)\. Pack"),
+        ("label_map", np.zeros((4, 5), np.uint16), r"a: its image is \(40, 50\), its label_map \(4, 5\)"),
+    ],
+)
+def test_pixels_of_another_kind_are_refused(
+    kind: str, pixels: np.ndarray, message: str, folder: Path
+) -> None:
+    path = folder / packed.INDEX
+    index = json.loads(path.read_text())
+    del index[packed.DIGEST]
+    file = folder / kind / f"a{packed.SUFFIXES[kind]}"
+    Image.fromarray(pixels).save(file, "PNG")  # the content says the format, and WebP has no greyscale
+    index["splits"]["train"][0]["sha256"][kind] = hashlib.sha256(file.read_bytes()).hexdigest()
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=message):
+        packed.read(folder)
+
+
+def test_an_older_dataset_comes_back_after_a_kill_between_two_renames(folder: Path) -> None:
+    dataset = packed.read(folder)
+    folder.rename(beside(folder, "old"))
+    with pytest.raises(DataError, match="already packed"):
+        packed.write(dataset, folder, overwrite=False)
+    assert packed.read(folder).metadata == dataset.metadata
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
 def test_an_index_that_was_changed_is_refused(folder: Path) -> None:

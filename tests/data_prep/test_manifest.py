@@ -123,7 +123,7 @@ def with_first_image(**changes):
         (with_first_image(split="A" * 999), r"split 'A{199} … is no name"),
         (with_first_image(split="Train set"), "'Train set' is no name. Use one like train"),
         (with_first_image(sha256="123"), "64 lower-case hex digits"),
-        (with_first_image(split="test"), "no image has the split train"),
+        (with_first_image(split="test"), "no image is in the split train"),
         (broken(stain_target="b"), "not one of the 1 training images"),
         (broken(stain_target="c"), "not one of the 1 training images"),
     ],

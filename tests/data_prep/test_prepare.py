@@ -131,7 +131,9 @@ def test_sixteen_bits_by_the_white_that_is_given(source):
     pink = np.minimum(tissue(1), np.array((240, 180, 205), np.uint8))  # no glass
     twelve = np.round(pink / 255 * 4095).astype(np.uint16)
     tifffile.imwrite(image_path(source, 1), twelve, photometric="rgb")
-    with pytest.raises(DataError, match=r"TCGA-1\.tif: 16 bits .*\(6%\), and no glass shows.*--white"):
+    with pytest.raises(
+        DataError, match=r"TCGA-1\.tif: 16 bits .*\(6%\), and the image shows no glass.*--white"
+    ):
         planned(source)
     preparation = planned(source, white=4095)
     (example,) = preparation.examples("test")

@@ -24,7 +24,7 @@ from nucseg_jax.evaluation import evaluate
 from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs.checkpoint import load_model
+from nucseg_jax.runs.loading import load_model
 from nucseg_jax.slides import open_slide, slide_of_array
 from nucseg_jax.training import train
 from tests.drawn_tissue import identical_part

@@ -22,6 +22,25 @@ def test_a_block_that_raises_leaves_what_was_there(tmp_path: Path, make) -> None
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 
+def test_the_older_folder_is_back_where_the_new_one_cannot_take_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with replacing_folder(tmp_path / "a") as temporary:
+        (temporary / "file").write_text("old")
+    rename = os.replace
+
+    def fails(source: Path, target: Path) -> None:
+        if source.suffix == ".tmp":
+            raise PermissionError(13, "Permission denied", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(PermissionError), replacing_folder(tmp_path / "a") as temporary:
+        (temporary / "file").write_text("new")
+    assert (tmp_path / "a" / "file").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
+
+
 def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
     (tmp_path / "kept").touch()
     with pytest.raises(UserError, match=f"^{tmp_path}: is a folder. Give the name of a file$"):

@@ -14,7 +14,7 @@ import pytest
 from nucseg_jax.errors import InUseError
 from nucseg_jax.io import locks
 from nucseg_jax.io.files import replacing_folder
-from nucseg_jax.io.locks import alone, hold, lock_beside, lock_inside
+from nucseg_jax.io.locks import alone, hold, is_held_here, lock_beside, lock_inside
 
 HOLD = """
 import json
@@ -81,6 +81,17 @@ def test_a_process_may_hold_it_several_times(tmp_path: Path) -> None:
     assert not lock.exists()
 
 
+def test_it_is_held_until_the_last_lets_go(tmp_path: Path) -> None:
+    lock = lock_inside(tmp_path)
+    first, second = hold(lock, tmp_path), hold(lock, tmp_path)
+    first.__enter__()
+    assert second.__enter__()
+    first.__exit__(None, None, None)
+    assert lock.exists() and is_held_here(lock)
+    second.__exit__(None, None, None)
+    assert not lock.exists() and not is_held_here(lock)
+
+
 def test_a_lock_that_is_deleted_while_it_is_taken(tmp_path: Path, monkeypatch) -> None:
     """The holder before ends between our opening of its file and our locking of it: that locks nothing."""
     lock, original = lock_inside(tmp_path), locks.lock_descriptor
@@ -112,6 +123,8 @@ def test_a_file_system_without_locks(tmp_path: Path, monkeypatch, number: int) -
     said: list[str] = []
     with alone(lock_inside(tmp_path), tmp_path, said.append):
         assert list(tmp_path.iterdir()) == []
+        with hold(lock_inside(tmp_path), tmp_path) as locked:
+            assert not locked, "the second time, too"
     assert len(said) == 1 and re.match(r"note: .*: this file system has no locks", said[0])
 
 

@@ -57,6 +57,13 @@ def test_arrays_of_other_kinds_score_as_numpys(kind):
     np.testing.assert_array_equal(remove_small(kind(NUMBERED), 3), np.where(NUMBERED == 2, 2, 0))
 
 
+class OnAnAccelerator:
+    """As tensors of PyTorch with gradients, or on a GPU."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad")
+
+
 # --- label maps ------------------------------------------------------------------------------
 
 
@@ -71,6 +78,8 @@ def test_arrays_of_other_kinds_score_as_numpys(kind):
         ("labels.png", r"prediction must be an array \[H, W\] of integers, got str: 'labels.png'"),
         (None, "prediction must be an array .*, got NoneType"),
         ([[1, 2], [3]], "this list cannot become one"),
+        (OnAnAccelerator(), "this OnAnAccelerator cannot become one .*requires grad"),
+        ("l" * 1000, r"got str: 'l{199} …$"),
     ],
 )
 def test_a_bad_map_is_named(bad, message):

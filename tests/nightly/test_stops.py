@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from nucseg_jax import devices
-from nucseg_jax.runs.checkpoint import load_model
+from nucseg_jax.runs.loading import load_model
 from tests.several_processes import outputs_of, started_together
 from tests.test_main import STEPS, command
 

@@ -14,7 +14,7 @@ from nucseg_jax.config import get_config
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model, efficientnet
 from nucseg_jax.models.network import InputFormat
-from nucseg_jax.runs import checkpoint
+from nucseg_jax.runs import checkpoint, loading
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
 from nucseg_jax.training import optim, train
 from nucseg_jax.training.cycles import Cycles
@@ -50,7 +50,7 @@ def test_convert_writes_what_evaluation_loads(
     workdir = tmp_path / "run"
     arguments = ["--model", "unet", "--checkpoint", str(file), "--workdir", str(workdir)]
     assert nucseg(["convert", *arguments, "--width", str(WIDTH)]) == 0
-    loaded = checkpoint.load_model(workdir, devices.make_mesh())
+    loaded = loading.load_model(workdir, devices.make_mesh())
     assert loaded.info["channel_order"] == "BGR" and loaded.info["input_scale"] == 0.5
     assert loaded.info["converted_from"]["file"] == "unet.pth"
 

@@ -293,7 +293,7 @@ def test_what_is_no_result_is_never_replaced(
     before = sorted(tmp_path.rglob("*"))
     source = tmp_path / ("a" if content is None else "a.tif")
     assert predict(run, tmp_path, source, *(["--overwrite"] if overwrite else [])) == 2
-    assert f"{tmp_path / 'a'}: is there already, and no result" in capsys.readouterr().err
+    assert f"{tmp_path / 'a'}: is there already, but is not a readable result" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 

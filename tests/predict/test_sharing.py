@@ -58,7 +58,7 @@ def test_a_slide_that_another_process_gives_up_is_done_at_the_end(
     monkeypatch.setattr(rounds.time, "sleep", wait)
     assert predict(run, out, slides, "--formats", "csv") == 0
     printed = capsys.readouterr().out
-    waiting = "waiting for other processes, which work on\n"
+    waiting = "waiting for other processes, which work on these slides:\n"
     assert f"{waiting}  {slides / 'a.tif'}: process {holder.process.pid} on " in printed
     assert (out / "a" / "nuclei.csv").exists() and names_in(out) == ["a", "b"]
 
@@ -165,6 +165,7 @@ def test_names_that_nobody_planned_for(run: Path, tmp_path: Path, capsys: pytest
     for name in (long, odd):
         write_tiff(tmp_path / "short.tif", tissue()).rename(tmp_path / name)
     (tmp_path / "gone.tif").symlink_to(tmp_path / "nowhere.tif")
+    (tmp_path / "loop.tif").symlink_to(tmp_path / "loop.tif")
     (tmp_path / f"{'d' * 251}.tif").write_bytes(b"damaged")
     out = tmp_path / "out"
     assert predict(run, out, tmp_path, "--formats", "csv") == 1
@@ -172,10 +173,11 @@ def test_names_that_nobody_planned_for(run: Path, tmp_path: Path, capsys: pytest
     printed = capsys.readouterr()
     assert r"b\nerror: \x1b[31mred.tif: " in printed.out
     assert "\x1b[31m" not in printed.out + printed.err
-    assert printed.err.splitlines()[-3:] == [
-        "error: 2 failed:",
-        f"  {tmp_path / ('d' * 251)}.tif: " + printed.err.splitlines()[-2].partition(".tif: ")[2],
+    assert printed.err.splitlines()[-4:] == [
+        "error: 3 failed:",
+        f"  {tmp_path / ('d' * 251)}.tif: " + printed.err.splitlines()[-3].partition(".tif: ")[2],
         f"  {tmp_path / 'gone.tif'}: is a link to {tmp_path / 'nowhere.tif'}, which is not there",
+        f"  {tmp_path / 'loop.tif'}: is a link to {tmp_path / 'loop.tif'}, which is not there",
     ]
 
 
@@ -197,7 +199,7 @@ def test_a_file_that_may_not_be_read(run: Path, slides: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "open", refuse)
     assert predict(run, tmp_path / "out", slides, "--formats", "csv") == 1
-    expected = f"  {slides / 'a.tif'}: cannot be read (Permission denied). Ask for the right to read it\n"
+    expected = f"  {slides / 'a.tif'}: cannot be read (Permission denied). Ask for permission to read it\n"
     assert capsys.readouterr().err.endswith(f"error: 1 failed:\n{expected}")
     assert names_in(tmp_path / "out") == ["b"]
 

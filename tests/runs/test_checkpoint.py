@@ -19,7 +19,8 @@ from nucseg_jax.errors import DiskFullError, InUseError, UserError
 from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs import checkpoint, compatibility
-from nucseg_jax.runs.checkpoint import Checkpoints, load_model
+from nucseg_jax.runs.checkpoint import Checkpoints
+from nucseg_jax.runs.loading import load_model
 from nucseg_jax.runs.restoring import CheckpointError
 from tests.io.test_locks import Holder
 from tests.networks import filled_network
@@ -255,6 +256,14 @@ def test_loading_says_nothing_of_other_libraries(
     assert logging.get_verbosity() == logging.WARNING, "the user's own setting stays"
 
 
+def test_what_a_killed_training_was_writing_is_deleted(tmp_path: Path, weights: Weights) -> None:
+    save(tmp_path, weights, "aji", steps=(1,))
+    unfinished = tmp_path / "checkpoints" / "7.orbax-checkpoint-tmp-3"
+    (unfinished / "model").mkdir(parents=True)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:
+        assert not unfinished.exists() and checkpoints.latest == 1
+
+
 FULL = """
 import sys
 from pathlib import Path
@@ -303,7 +312,7 @@ def test_all_processes_stop_where_the_first_may_not_train(tmp_path, monkeypatch)
     with Holder(lock_inside(tmp_path)), pytest.raises(InUseError):
         Checkpoints(tmp_path, keep=1)
     monkeypatch.setattr(checkpoint.devices, "is_first_process", lambda: False)
-    with pytest.raises(UserError, match=f"{tmp_path}: cannot be trained in; the first process says why"):
+    with pytest.raises(UserError, match=f"{tmp_path}: training cannot use it; the first process says why"):
         Checkpoints(tmp_path, keep=1)
     assert told == [True, False]
 

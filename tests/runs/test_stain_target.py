@@ -19,7 +19,7 @@ from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.evaluation import evaluate
 from nucseg_jax.io.images import write_image
 from nucseg_jax.models.network import InputFormat, network_input
-from nucseg_jax.runs import checkpoint, stain_target
+from nucseg_jax.runs import loading, stain_target
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
 from nucseg_jax.training import train
@@ -56,7 +56,7 @@ def test_normalised_in_the_network(config, tmp_path, capsys, monkeypatch):
     evaluate.evaluate(config, tmp_path / "halted")
 
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
-    model = checkpoint.load_model(tmp_path / "halted", mesh)
+    model = loading.load_model(tmp_path / "halted", mesh)
     assert model.stain is None
     kept = model.info["stain"]
     assert kept["where"] == "model" and kept["target"].endswith("target.png")
@@ -102,7 +102,7 @@ def test_prepared_images_are_what_the_checkpoint_makes_of_originals(tmp_path):
     config.num_steps = 1
     train.train(config, tmp_path / "run")
     mesh = Mesh(np.array(jax.devices()[:1]), ("data",))
-    model = checkpoint.load_model(tmp_path / "run", mesh)
+    model = loading.load_model(tmp_path / "run", mesh)
     assert model.stain is not None and model.info["stain"]["where"] == "prepare"
     (example,) = data.load(config.data).splits["test"]
     np.testing.assert_array_equal(model.stain.transform(example.original_image), example.image)

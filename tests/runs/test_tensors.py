@@ -43,6 +43,15 @@ def test_other_arrays_are_refused(weights: Weights) -> None:
         from_tensors(tensors | {"params.more": np.zeros(3)}, weights, "here")
 
 
+def test_values_that_are_not_finite_are_refused(weights: Weights) -> None:
+    tensors = to_tensors(weights)
+    name = "batch_stats.encoder.0.bn1.var"
+    broken = tensors[name].copy()
+    broken[0] = np.nan
+    with pytest.raises(UserError, match=f"here: {name} has values that are not finite. Save the model again"):
+        from_tensors(tensors | {name: broken}, weights, "here")
+
+
 def test_what_half_precision_cannot_hold_is_refused(weights: Weights) -> None:
     large = jax.tree.map(lambda x: 1e6 * jnp.ones_like(x), nnx.state(nnx.Linear(2, 2, rngs=nnx.Rngs(0))))
     with pytest.raises(UserError, match="params.kernel: has values of up to 1e"):

@@ -1,5 +1,7 @@
 """Images that Pillow reads: one a file, its pixels where the file has them."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import imagecodecs
@@ -8,7 +10,8 @@ import pytest
 from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import read_image
+from nucseg_jax.slides import open_slide, read_image
+from nucseg_jax.slides.opening import find_white
 from tests.slides.pictures import opened, picture
 
 
@@ -43,3 +46,16 @@ def test_eight_bits_of_these_formats_are_read(tmp_path: Path, name: str) -> None
 def test_metadata_that_are_damaged_do_not_matter(tmp_path: Path) -> None:
     Image.fromarray(picture()).save(tmp_path / "a.png", exif=b"Exif\0\0nonsense")
     assert read_image(tmp_path / "a.png").notes == ()
+
+
+@pytest.mark.parametrize("read", [open_slide, read_image, find_white])
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path: Path, read) -> None:
+    """Of 16 bits, whose decoder would take the memory first."""
+    whole = imagecodecs.png_encode(picture().astype(np.uint16) * 257)
+    header = b"IHDR" + struct.pack(">II", 20000, 20000) + whole[24:29]
+    path = tmp_path / "a.png"
+    path.write_bytes(whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:])
+    with pytest.raises(
+        DataError, match=r"a\.png: claims 20000×20000 pixels, more than its [\d,]+ bytes can hold"
+    ):
+        read(path)

@@ -46,7 +46,7 @@ def test_an_image_of_another_camera_does_not_take_the_white_of_the_others(tmp_pa
     paths = of_camera(tmp_path)
     white, _ = shared_white.find(paths)
     other = write(tmp_path / "other.png", deep(tissue_alone(), 4095))
-    with pytest.raises(DataError, match=r"other\.png: .*no glass shows"):
+    with pytest.raises(DataError, match=r"other\.png: .*the image shows no glass"):
         read_image(other, white=white)
 
 

@@ -37,7 +37,7 @@ def test_stops_after_a_step_and_after_a_validation(
     tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     c = tiny_config
-    c.num_steps, c.checkpoint.every, c.checkpoint.keep, c.log_every = 8, 4, 9, 100
+    c.num_steps, c.checkpoint.every, c.checkpoint.keep, c.log_every = 8, 2, 9, 100
     c.data.validation = ("SYN-BREAST-000",)
     whole = parameter_digest(train.train(c, tmp_path / "whole").params)
 
@@ -65,18 +65,24 @@ def test_stops_after_a_step_and_after_a_validation(
     run = tmp_path / "run"
     with pytest.raises(TrainingStopped, match="after step 3") as stop:
         train.train(c, run, asked)
-    assert stop.value.step == 3 and saved_scores(run) == {3: False}
+    assert stop.value.step == 3 and saved_scores(run) == {2: True, 3: False}
 
-    asked, stop_before, stop_in_validation = Asked(), -1, True
+    asked, stop_before = Asked(), 3
     with pytest.raises(TrainingStopped, match="after step 4"):
         train.train(c, run, asked)
-    assert saved_scores(run) == {3: False, 4: True}
+    scored = {2: True, 3: False, 4: True}
+    assert saved_scores(run) == scored, "a checkpoint that is due has its scores"
+
+    asked, stop_before, stop_in_validation = Asked(), -1, True
+    with pytest.raises(TrainingStopped, match="after step 6"):
+        train.train(c, run, asked)
+    assert saved_scores(run) == (scored := scored | {6: True})
 
     asked, stop_before, stop_in_validation = Asked(), 7, False
     result = train.train(c, run, asked)
     assert asked.asked, "asked in the last step, it ends as it would have"
     assert parameter_digest(result.params) == whole
-    assert saved_scores(run) == {3: False, 4: True, 8: True}
+    assert saved_scores(run) == scored | {8: True}
 
 
 def test_held_out_images_without_any_nucleus_are_refused(
@@ -98,5 +104,5 @@ def test_held_out_images_without_any_nucleus_are_refused(
         return replace(dataset, splits={**dataset.splits, "train": train_split})
 
     monkeypatch.setattr(train.data, "load", bare)
-    with pytest.raises(ValueError, match="none of its 1 images has a nucleus"):
+    with pytest.raises(ValueError, match="none of its 1 (training|held-out) images has a nucleus"):
         train.train(tiny_config, tmp_path)

@@ -17,8 +17,8 @@ from nucseg_jax import data, devices
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.network import Weights
-from nucseg_jax.runs import checkpoint, compatibility
-from nucseg_jax.runs.checkpoint import load_model
+from nucseg_jax.runs import compatibility
+from nucseg_jax.runs.loading import load_model, training_weights
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import optim, refined_labels, train
 from nucseg_jax.training.batch_statistics import StatisticsEstimator
@@ -205,13 +205,13 @@ def test_a_run_killed_in_a_cycle_ends_as_one_that_was_not(
         whole = train.train(c, tmp_path)
     model = load_model(tmp_path, mesh, 10)
     assert digest(Weights(model.params, model.batch_stats)) == digest(whole)
-    trained = digest(checkpoint.training_weights(tmp_path, model))
+    trained = digest(training_weights(tmp_path, model))
     assert trained != digest(whole)
     labels = labels_of(tmp_path / "labels/cycle_3")
 
     keep_until(tmp_path, 9)
     assert digest(train.train(c, tmp_path)) == digest(whole)
-    assert digest(checkpoint.training_weights(tmp_path, load_model(tmp_path, mesh, 10))) == trained
+    assert digest(training_weights(tmp_path, load_model(tmp_path, mesh, 10))) == trained
     left = {p.name for p in (tmp_path / "labels").iterdir()}
     assert left == {"cycle_2", "cycle_3"}, "older ones are deleted"
     assert labels_of(tmp_path / "labels/cycle_3") == labels
@@ -268,7 +268,7 @@ def test_what_is_not_averaged_trains_the_same(cycling: ConfigDict, tmp_path: Pat
     cycling.self_correction.average = "parameters"
     averaged = train.train(cycling, tmp_path / "parameters")
     model = load_model(tmp_path / "parameters", devices.make_mesh(), 10)
-    trained = checkpoint.training_weights(tmp_path / "parameters", model)
+    trained = training_weights(tmp_path / "parameters", model)
     assert digest(trained) == digest(nothing) != digest(averaged)
     assert not (tmp_path / "parameters/labels").exists()
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from nucseg_jax import devices
 from nucseg_jax.errors import UserError
 from nucseg_jax.runs import compatibility
-from nucseg_jax.runs.checkpoint import load_model, training_weights
+from nucseg_jax.runs.loading import load_model, training_weights
 from nucseg_jax.runs.restoring import CheckpointError, parameter_digest
 from nucseg_jax.training import optim, train
 from nucseg_jax.training.cycles import Cycles
