@@ -19,7 +19,7 @@ from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.runs import curves, earlier, loading, tuned
 from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel, understood
-from nucseg_jax.runs.restoring import parameter_digest, readable
+from nucseg_jax.runs.restoring import SHA256, parameter_digest, readable
 from nucseg_jax.runs.tuned import TUNING
 from nucseg_jax.slides import tissue_mask
 
