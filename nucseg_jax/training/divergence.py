@@ -44,12 +44,12 @@ def finite_losses(pending: Sequence[tuple[range, jax.Array]], images_of: ImagesO
     for step, value in values:
         if not math.isfinite(value):
             raise NonFiniteLossError(
-                f"the loss of step {step} is {value} ({_shown(step, images_of)}): {_REMEDY}"
+                f"the loss of step {step} is {value} ({_of_update(step, images_of)}): {_REMEDY}"
             )
     return values
 
 
-def check_finite(tree: Any, step: int, images_of: ImagesOf | None = None) -> None:
+def check_finite(tree: Any, steps: range, images_of: ImagesOf | None = None) -> None:
     """Raise NonFiniteLossError unless every number of parameters, statistics, moments or labels is finite.
 
     The loss is from before the update. What a gradient that is not finite did to the weights, or a batch to
@@ -57,21 +57,29 @@ def check_finite(tree: Any, step: int, images_of: ImagesOf | None = None) -> Non
 
     Args:
       tree: of arrays; integers in it are finite.
-      step: after which it was taken, counted from 1.
+      steps: that may have made them so: those since it was last looked at, counted from 1.
       images_of: for the message; None: it names no images.
     """
     if not _all_finite(tree):
-        images = "" if images_of is None else f" ({_shown(step, images_of)})"
+        which = f"step {steps[0]}" if len(steps) == 1 else f"one of the steps {steps[0]} to {steps[-1]}"
+        images = "" if images_of is None else f" ({_shown(steps, images_of)})"
         raise NonFiniteLossError(
-            f"step {step}, or one shortly before it, made parameters or batch statistics infinite or NaN"
-            f"{images}: {_REMEDY}"
+            f"{which} made parameters, batch statistics or the optimizer's moments infinite or NaN{images}: "
+            f"{_REMEDY}"
         )
 
 
-def _shown(step: int, images_of: ImagesOf) -> str:
-    """The images of a step, counted from 1, and of the one before it, whose update may be the cause."""
+def _of_update(step: int, images_of: ImagesOf) -> str:
+    """The images of a step, and of the one before it, whose update may be the cause."""
     steps = range(max(1, step - 1), step + 1)
-    return "; ".join(f"patches of step {one}: {listed(images_of(one - 1))}" for one in steps)
+    return "; ".join(_shown(range(one, one + 1), images_of) for one in steps)
+
+
+def _shown(steps: range, images_of: ImagesOf) -> str:
+    """The images of steps, counted from 1."""
+    images = dict.fromkeys(image for step in steps for image in images_of(step - 1))
+    which = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
+    return f"patches of {which}: {listed(list(images))}"
 
 
 @jax.jit

@@ -106,8 +106,9 @@ class Loop:
                     # The losses are fetched here only: the loop never waits for the device otherwise.
                     rate = np.asarray(self.schedule(step - 1)).item()
                     self.log.training(finite_losses(pending, self.images_of), learning_rate=rate)
+                    since = range(pending[0][0].start + 1, step + 1)
                     pending.clear()
-                    check_finite((state.weights, state.opt_state), step, self.images_of)
+                    check_finite((state.weights, state.opt_state), since, self.images_of)
                 if is_asked or (is_due and not is_last):
                     self._save(state, new=is_due and self.correction.weights is None)
                     self._stop_if(is_asked or self._is_asked(True), step)
@@ -128,7 +129,7 @@ class Loop:
         """
         step = int(state.step)
         with self.interruption.postponed():
-            check_finite(state.weights, step, self.images_of)
+            check_finite(state.weights, range(step, step + 1), self.images_of)
             self.log.correction(step, self.correction.end_phase(step, state.weights))
             self._save(state, new=True)
             if self.correction.weights is not None:

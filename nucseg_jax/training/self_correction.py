@@ -153,7 +153,7 @@ class SelfCorrection:
         images = [e.image for e in self._examples]
         batch_stats = self._estimate(Weights(params, weights.batch_stats), images)
         self.weights = Weights(params, batch_stats)
-        check_finite(self.weights, step)
+        check_finite(self.weights, range(step, step + 1))
         if self._labels is None:
             return {}
         self._labels = {

@@ -27,9 +27,12 @@ def test_the_first_loss_that_is_not_finite_is_named(value: float) -> None:
 @pytest.mark.parametrize("place", ["params", "batch_stats", "moments"])
 def test_what_a_step_made_infinite_is_seen(place: str) -> None:
     tree = {"params": jnp.ones(3), "batch_stats": jnp.ones(2), "moments": jnp.ones(2), "count": jnp.int32(4)}
-    check_finite(tree, 1, images_of)
+    check_finite(tree, range(1, 2), images_of)
     tree[place] = tree[place].at[1].set(jnp.inf)
     with pytest.raises(
-        NonFiniteLossError, match=r"step 1, .*patches of step 1: A, B\): training has diverged"
+        NonFiniteLossError, match=r"^step 1 made .*\(patches of step 1: A, B\): training has diverged"
     ):
-        check_finite(tree, 1, images_of)
+        check_finite(tree, range(1, 2), images_of)
+    several = r"^one of the steps 1 to 4 made .*\(patches of steps 1 to 4: A, B, C, D\): training has"
+    with pytest.raises(NonFiniteLossError, match=several):
+        check_finite(tree, range(1, 5), images_of)
