@@ -11,7 +11,7 @@ from PIL import Image
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from nucseg_jax.io.label_maps import check_for_training, pieces_of, read_label_map
+from nucseg_jax.io.label_maps import check_areas, check_for_training, pieces_of, read_label_map
 from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
 
@@ -113,7 +113,7 @@ def plan(
     facts = _verify(manifest, pairs, size, shared)
     check_for_training(
         {
-            pairs[i].label: pieces_of(read_label_map(pairs[i].label, image.shape))
+            pairs[i].label: pieces_of(read_labels(pairs[i].label, image.shape))
             for i, image in facts.items()
             if not _is_outlines(pairs[i].label)
         }
@@ -139,10 +139,14 @@ def plan(
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """int32 [height, width] from polygons (.xml) or a label map; see `rasterize`, `read_label_map`."""
-    if _is_outlines(path):
-        return rasterize(path, shape)
-    return read_label_map(path, shape)
+    """int32 [height, width] from polygons (.xml) or a label map.
+
+    Raises:
+      DataError: as `rasterize` and `read_label_map`; or the areas are not those of nuclei.
+    """
+    labels = rasterize(path, shape) if _is_outlines(path) else read_label_map(path, shape)
+    check_areas(path, labels)
+    return labels
 
 
 def _is_outlines(path: Path) -> bool:

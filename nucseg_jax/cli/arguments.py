@@ -21,7 +21,7 @@ class Command(TyperCommand):
         """Typer's, on arguments in the second form.
 
         Raises:
-          UserError: an option has another one for its value.
+          UserError: an option has another one, or an empty text, for its value; an argument is empty.
         """
         options = {name: parameter for parameter in self.params for name in parameter.opts}
         takes_value = {
@@ -32,6 +32,13 @@ class Command(TyperCommand):
         for argument, following in itertools.pairwise(_before_dashes(args)):
             if argument in takes_value and following.partition("=")[0] in options:
                 raise UserError(f"{argument} needs a value, got the option {following}")
+            if argument in takes_value and not following:
+                raise UserError(f"{argument} needs a value, got an empty text: is a shell variable unset?")
+        for argument in _before_dashes(args):
+            option, equals, value = argument.partition("=")
+            if not argument or (equals and not value and option in takes_value):
+                what = f"{option} needs a value" if option else "an argument is needed"
+                raise UserError(f"{what}, got an empty text: is a shell variable unset?")
         several = {name for name in takes_value if getattr(options[name], "multiple", False)}
         return super().parse_args(ctx, _spread(args, several))
 

@@ -124,7 +124,11 @@ def predict(
     if workers < 0:
         raise UserError(f"--workers {workers}: must be 0 or more")
     if share is not None:
+        count = len(found)
         found = jobs.share(found, share)
+        if not found:
+            print(f"nothing to do: of {count} slides --share {share} has none")
+            return
 
     # What takes seconds to import comes after what can be wrong with the arguments.
     from nucseg_jax.cli.interruption import Stopped

@@ -50,6 +50,7 @@ def report(
     nucseg report --workdirs runs/unet_small --predictions stardist=DIR --out report
     """
     from nucseg_jax import config as settings
+    from nucseg_jax.io.files import check_folder
 
     tools = settings.read_pairs(predictions or (), "--predictions NAME=DIR")
     overrides = settings.read_values(settings.read_pairs(changes or (), "--set KEY=VALUE"), "--set ")
@@ -59,6 +60,8 @@ def report(
     begin()
     from nucseg_jax import report as report_room
     from nucseg_jax.evaluation.compare import ComparisonRequest, compare
+
+    check_folder(out, "--out")
 
     request = ComparisonRequest(
         workdirs=tuple(workdirs),

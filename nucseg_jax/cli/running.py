@@ -1,16 +1,19 @@
 """How a command ends: its exit code, and its one line on what went wrong."""
 
+import errno
 import io
 import itertools
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import typer
 
 from nucseg_jax.cli.interruption import Stopped, stoppable
 from nucseg_jax.errors import FailedError, UserError, shown, shown_lines
 from nucseg_jax.io import disk
+from nucseg_jax.io.names import final
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -68,6 +71,17 @@ def _say(error: object, code: int) -> int:
     return code
 
 
+_REMEDIES = {
+    errno.ENOENT: ". Check the path: its folder must exist",
+    errno.EEXIST: ". A file is where a folder is needed: give another name",
+    errno.ENOTDIR: ". A file is where a folder is needed: give another name",
+    errno.EACCES: ". Ask for permission",
+    errno.EROFS: ". Give a folder that can be written",
+    errno.ELOOP: ". Mend the link",
+    errno.ENAMETOOLONG: ". Give a shorter name",
+}
+
+
 def _end_progress_bars() -> None:
     """A bar that an error has left open would share a line with it."""
     if "tqdm" in sys.modules:
@@ -80,8 +94,13 @@ _FULL = "the disk (or your quota on it) is full. Make room, and start the comman
 
 def _of_system(error: OSError) -> str:
     """A system's error as one line: the files that it is about, and what is wrong."""
-    names = ": ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-    reason = _FULL if disk.is_full(error) else (error.strerror or str(error))
+    given = (name for name in (error.filename, error.filename2) if name is not None)
+    names = ": ".join(
+        str(final(Path(os.fsdecode(name)))) if isinstance(name, str | bytes) else str(name) for name in given
+    )
+    reason = _FULL
+    if not disk.is_full(error):
+        reason = (error.strerror or str(error)) + _REMEDIES.get(error.errno or 0, "")
     return shown(f"{names}: {reason}" if names else reason)
 
 

@@ -35,6 +35,7 @@ def stain(
             help="Estimate the colours once, over all images (the tiles of a slide, a cohort), not of each.",
         ),
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in DIR.")] = False,
 ) -> None:
     """Normalise stains: give images the colours of a target.
 
@@ -49,4 +50,4 @@ def stain(
     begin()
     from nucseg_jax.recolour.normalize_files import normalize_files
 
-    normalize_files(images, target, out, method=method, together=together, white=white)
+    normalize_files(images, target, out, method=method, together=together, white=white, overwrite=overwrite)

@@ -77,8 +77,9 @@ def read(path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
 
 
 def note(path: Path, labels: np.ndarray) -> str | None:
-    """What should be said of another tool's map: that it is a mask; None where it need not be one."""
-    reason = label_maps.looks_like_mask(label_maps.pieces_of(labels))
+    """What should be said of another tool's map: that it is a mask or a picture; None where it is neither."""
+    pieces = label_maps.pieces_of(labels)
+    reason = label_maps.looks_like_mask(pieces) or label_maps.looks_like_picture(labels)
     return None if reason is None else f"{path}: {reason}. Its scores count each number as one nucleus"
 
 

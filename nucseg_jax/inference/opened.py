@@ -8,7 +8,7 @@ from PIL import Image
 
 from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.images import check_image
-from nucseg_jax.slides import Slide, open_slide, slide_of_array, slide_of_image
+from nucseg_jax.slides import Slide, colourless, open_slide, slide_of_array, slide_of_image
 from nucseg_jax.slides.resolution import check_given
 
 Opened = NDArray[np.uint8] | Image.Image | str | os.PathLike[str]
@@ -31,6 +31,7 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
     Raises:
       TypeError: it is nothing of these.
       ValueError: an array that is no uint8 [H, W, 3], or one with `white`; or an image without a pixel.
+      DataError: the pixels have no colour.
       UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large.
     """
     if mpp is not None:
@@ -59,6 +60,7 @@ def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int 
     array = _as_bytes(image)
     check_image(array)
     _check_not_empty(array.shape[0], array.shape[1])
+    colourless.check_pixels(array, "this array")
     return slide_of_array(array, known[0], source=known[1])
 
 
@@ -69,6 +71,8 @@ def _as_bytes(image: object) -> NDArray[np.uint8]:
             "an image is an array uint8 [H, W, 3], an image of Pillow or a path, not "
             f"{type(image).__name__}: of several images give one after the other"
         )
+    if isinstance(image, np.ma.MaskedArray):
+        raise TypeError("an image without masked pixels is needed: fill them first, with image.filled(255)")
     try:
         array = np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # tensors with gradients, or on a GPU

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,23 @@ def printable(path: Path) -> str:
 def is_file_or_dangling(path: Path) -> bool:
     """Whether a path that a folder lists is a file, or a link to nothing, which must fail, not be skipped."""
     return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def check_folder(folder: Path, option: str) -> None:
+    """Make a folder, and raise UserError now, and not after an hour's work, where nothing can be written.
+
+    Args:
+      folder: to write to.
+      option: that names it, for the message.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UserError(f"{option} {folder}: is a file, or lies in one. Name a folder") from error
+    except OSError as error:
+        raise UserError(f"{option} {folder}: cannot be written to ({error.strerror or error})") from error
 
 
 @contextlib.contextmanager

@@ -19,6 +19,10 @@ _MOST_PIECES = 3  # of a number of a map for training
 _MOST_PIECES_ON_AVERAGE, _MOST_PIECES_IN_ALL_MAPS = 2.0, 1.5
 _FEW_NUMBERS = 10  # so many classes a dataset may have; nuclei have more numbers
 
+_JUDGED_PX = 10_000  # a smaller image may lie in one nucleus
+_MOST_OF_IMAGE = 0.5  # that a nucleus covers
+_MOST_COVERED = 0.95  # of an image, by all nuclei
+
 _REMEDY = (
     "In a label map each nucleus has a number of its own: number the pieces with "
     "skimage.measure.label(mask > 0, connectivity=1) and save that with 16 bits"
@@ -121,6 +125,33 @@ def looks_like_mask(pieces: Pieces) -> str | None:
         return None
     numbers = "one number" if len(pieces) == 1 else f"{len(pieces)} numbers"
     return f"{sum(pieces.values())} separate pieces have {numbers}, so this is a mask or a map of classes"
+
+
+def looks_like_picture(labels: np.ndarray) -> str | None:
+    """Why the areas in int32 [height, width] cannot be those of nuclei; None where they may be.
+
+    Its background is not 0, or an outline goes round the whole field, or its numbers are those of a picture.
+    """
+    if labels.size < _JUDGED_PX:
+        return None
+    numbers, areas_px = np.unique(labels[labels > 0], return_counts=True)
+    covered = areas_px.sum()
+    if not covered:
+        return None
+    largest = areas_px.argmax()
+    if areas_px[largest] > _MOST_OF_IMAGE * labels.size:
+        return f"number {numbers[largest]} covers {areas_px[largest] / labels.size:.0%} of the image"
+    if covered > _MOST_COVERED * labels.size:
+        return f"its {len(numbers):,} numbers cover {covered / labels.size:.0%} of the image"
+    if areas_px[areas_px < _PIECE_PX].sum() > covered / 2:
+        return f"most of its {len(numbers):,} numbers have fewer than {_PIECE_PX} pixels, as in a picture"
+    return None
+
+
+def check_areas(path: Path, labels: np.ndarray) -> None:
+    """Raise DataError for annotations in `path`, int32 [height, width], that `looks_like_picture` doubts."""
+    if reason := looks_like_picture(labels):
+        raise DataError(f"{path}: {reason}. Background must be 0, and each nucleus a number of its own")
 
 
 def check_for_training(maps: Mapping[Path, Pieces]) -> None:

@@ -21,7 +21,7 @@ _STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8
 _CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 """Class of an array → its numbers."""
 _OTHERS = {1: "a cell array", 2: "a structure", 3: "an object", 4: "text", 5: "a sparse matrix"}
-_COMPLEX = 0x800  # in the flags of an array
+_COMPLEX, _LOGICAL = 0x800, 0x200  # in the flags of an array
 _HEADER_BYTES = 128
 _START_BYTES = 4096  # that hold what precedes the numbers of an array
 _OLD = ("f8", "f4", "i4", "i2", "u2", "u1")  # by the third digit of a version 4 header
@@ -137,7 +137,8 @@ def _array(start: memoryview, order: str, beginning: Callable[[int], bytes | mem
 
     def values() -> NDArray[np.generic]:
         numbers = beginning(data + stored_bytes)[data : data + stored_bytes]
-        return _numbers(numbers, np.dtype(f"{order}{stored}"), dtype, shape)
+        found = _numbers(numbers, np.dtype(f"{order}{stored}"), dtype, shape)
+        return found.astype(bool) if flags & _LOGICAL else found
 
     count = math.prod(shape)
     if stored is None or stored_bytes != count * np.dtype(stored).itemsize:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,8 +157,10 @@ def remove_small(label_map: ArrayLike, min_area_px: float) -> NDArray:
         min_area_px: smallest area, in pixels, of a nucleus that stays.
 
     Raises:
-        ValueError: the map is not `[H, W]`, not of integers, or has negative ids.
+        ValueError: the map is not `[H, W]`, not of integers, or has negative ids; or the area is NaN.
     """
+    if math.isnan(min_area_px):
+        raise ValueError("min_area_px is NaN")
     label_map = check_label_map("label_map", label_map)
     (ids,), length_px = _runs(label_map)
     area, number = _number_nuclei(ids, length_px)
@@ -190,6 +193,8 @@ def _as_array(name: str, values: ArrayLike) -> NDArray:
     if not (is_array or isinstance(values, (list, tuple))):
         found = f"{type(values).__name__}: {in_short(repr(values))}"
         raise ValueError(f"{name} must be an array [H, W] of integers, got {found}")
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"{name} has masked pixels: fill them first, with {name}.filled(0)")
     try:
         return np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU

@@ -6,10 +6,10 @@ from typing import Any
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
 from nucseg_jax.inference.segmenter import Segmenter
+from nucseg_jax.io.files import check_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.rounds import Rounds
-from nucseg_jax.predict.space import check_writable
 
 _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
@@ -34,9 +34,9 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
         asked = _asked(segmenter, request)
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
         if missing:
-            check_writable(request.out, "--out")
+            check_folder(request.out, "--out")
             if request.scratch is not None:
-                check_writable(request.scratch, "--scratch")
+                check_folder(request.scratch, "--scratch")
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
         rounds = Rounds(segmenter, asked, request)

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from nucseg_jax.errors import DiskFullError, UserError, shown
+from nucseg_jax.errors import DiskFullError, shown
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.io import disk
 from nucseg_jax.io.leftovers import remove_abandoned
@@ -87,21 +87,6 @@ class Space:
                 )
             )
         return self._out
-
-
-def check_writable(folder: Path, option: str) -> None:
-    """Make a folder, and raise UserError now, and not after an hour's work, where nothing can be written.
-
-    Args:
-      folder: to write to.
-      option: that names it, for the message.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"{option} {folder}: cannot be written to ({error.strerror or error})") from error
 
 
 def _system_folder() -> Path | None:

@@ -32,6 +32,7 @@ def normalize_files(
     method: str | None = None,
     together: bool = False,
     white: int | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Give images the stains of a target, and write them, a record and a figure.
 
@@ -43,6 +44,7 @@ def normalize_files(
       together: estimate the stains once, over all images.
       white: the value that is white in images of 16 bits; None: one for all, by the glass that they
         show (`slides.shared_white`).
+      overwrite: replace files in `out`, but for inputs and the target.
 
     Raises:
       UserError: nothing can be done as it is asked for.
@@ -51,7 +53,7 @@ def normalize_files(
     """
     if white is not None:
         check_given(white)
-    jobs = plan(images, target, out)
+    jobs = plan(images, target, out, overwrite=overwrite)
     shared, said = (white, ()) if white else shared_white.find(job.source for job in jobs)
     for line in said:
         _report(line)

@@ -22,7 +22,7 @@ class ImageJob(NamedTuple):
     output: Path
 
 
-def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
+def plan(arguments: Sequence[Path], target: Path, out: Path, *, overwrite: bool = False) -> list[ImageJob]:
     """What to do for the images that were asked for, in order; a folder's by name.
 
     Args:
@@ -30,6 +30,7 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
         twice counts once; see `files_of`.
       target: the target's file, which must not be overwritten either.
       out: the output folder; it need not exist.
+      overwrite: replace files there that are neither inputs nor the target.
 
     Raises:
       UserError: no such file or folder, a folder without images, a file of another kind, two images of the
@@ -41,7 +42,7 @@ def plan(arguments: Sequence[Path], target: Path, out: Path) -> list[ImageJob]:
         _check_argument(argument)
     jobs = [ImageJob(path, out / f"{path.stem}{_ending(path)}") for path in files_of(arguments)]
     _check_names(jobs)
-    _check_overwritten(jobs, target, out)
+    _check_overwritten(jobs, target, out, overwrite)
     return jobs
 
 
@@ -75,15 +76,22 @@ def _check_names(jobs: Iterable[ImageJob]) -> None:
         )
 
 
-def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path) -> None:
+def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path, overwrite: bool) -> None:
     kept = {_identity(path) for path in (target, *(job.source for job in jobs))}
     written = [*(job.output for job in jobs), out / RECORD, out / FIGURE]
-    lost = [path for path in written if path.exists() and _identity(path) in kept]
+    there = [path for path in written if path.exists()]
+    lost = [path for path in there if _identity(path) in kept]
     if lost:
         raise UserError(
             "inputs, or the target, would be overwritten:",
             *_listed(map(str, lost)),
             "Choose another folder with --out",
+        )
+    if there and not overwrite:
+        raise UserError(
+            "files are there already:",
+            *_listed(map(str, there)),
+            "Give --overwrite to replace them, or another --out",
         )
 
 

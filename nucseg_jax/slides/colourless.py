@@ -16,6 +16,13 @@ _LEAST_GREY = 0.99  # of the pixels that are no glass
 _LEAST_TISSUE = 0.05  # of the pixels: an empty field with some dust is no fluorescence
 
 
+def check_pixels(pixels: NDArray[np.uint8], name: str) -> None:
+    """`check` of uint8 [H, W, 3] RGB, or RGBA without what is transparent."""
+    flat = pixels.reshape(-1, pixels.shape[-1])
+    sample = flat[:: -(-len(flat) // SAMPLE_PIXELS) or 1]
+    check(sample if pixels.shape[-1] == 3 else sample[sample[:, 3] > 0, :3], name)
+
+
 def check(sample: NDArray[np.uint8] | NDArray[np.uint16], name: str) -> None:
     """Raise DataError for pixels that H&E in bright-field light does not have.
 

@@ -140,9 +140,7 @@ def _pixels(
     if image.mode not in ("RGB", "RGBA"):
         raise colours.refuse(name, MODES.get(image.mode, f"of Pillow mode {image.mode}"))
     pixels, notes = decode(image, path), white.unused(given_white)
-    flat = pixels.reshape(-1, pixels.shape[-1])
-    sample = flat[:: -(-len(flat) // colourless.SAMPLE_PIXELS) or 1]
-    colourless.check(sample[:, :3] if image.mode == "RGB" else sample[sample[:, 3] > 0, :3], name)
+    colourless.check_pixels(pixels, name)
     return (pixels, notes) if image.mode == "RGB" else _on_white(pixels, notes)
 
 

@@ -1,5 +1,6 @@
 """From a file, or an image in memory, to a slide: which reader reads it, and what its resolution is."""
 
+import errno
 import os
 from contextlib import closing
 from pathlib import Path
@@ -194,9 +195,8 @@ def _check_file(path: Path) -> None:
             raise DataError(f"{path}: is no file")
         path.open("rb").close()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}). Ask for permission to read it"
-        ) from error
+        remedy = "Ask for permission to read it" if error.errno == errno.EACCES else "Check its name and disk"
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
 
 
 def _check_levels(reader: Reader, path: Path) -> None:

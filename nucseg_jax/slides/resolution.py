@@ -1,6 +1,7 @@
 """Micrometres a pixel: found in a file's metadata, and held against what a microscope can have."""
 
 import math
+import numbers
 import xml.etree.ElementTree as ElementTree
 
 from nucseg_jax.errors import DataError, UserError, in_short
@@ -54,7 +55,9 @@ def checked(found: Resolution, name: str) -> Resolution:
 
 
 def check_given(mpp: float) -> float:
-    """The value of --mpp; UserError for one that no slide has."""
+    """The value of --mpp; UserError for one that no slide has, or that is no number."""
+    if isinstance(mpp, bool) or not isinstance(mpp, numbers.Real):
+        raise UserError(f"mpp = {in_short(repr(mpp))}: must be a number of µm a pixel, such as 0.25")
     if not FINEST_MPP <= mpp <= COARSEST_MPP:
         raise UserError(
             f"--mpp {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about 0.25, "

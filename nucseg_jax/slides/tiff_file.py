@@ -279,6 +279,9 @@ class TiffReader:
 
     def _other_notes(self, page: Any) -> tuple[str, ...]:
         notes = colours.orientation_note(page.tags.valueof(ORIENTATION))
+        if count := sum(not tiff_page.is_of_another(series) for series in self._file.series[1:]):
+            others = "another image" if count == 1 else f"{count} other images"
+            notes += (f"{others} in the file {'is' if count == 1 else 'are'} left out: the first is read",)
         if tiff_page.alpha(page):
             return (*notes, colours.ON_WHITE)
         if page.samplesperpixel > 3:

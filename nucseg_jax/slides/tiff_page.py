@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
@@ -44,3 +45,11 @@ def ratio(page: Any, tag: str) -> float:
     """The value of a rational tag, 0 where it has none."""
     value = page.tags.valueof(tag, default=(0, 1))
     return value[0] / value[1] if value[1] else 0.0
+
+
+def is_of_another(series: tifffile.TiffPageSeries) -> bool:
+    """Whether a picture belongs to another one in the file: a scanner's label, a smaller copy, a mask."""
+    page: Any = series.keyframe
+    words = f"{series.name} {page.description} {page.tags.valueof('PageName', default='')}".lower()
+    named = any(word in words for word in ("label", "macro", "thumbnail", "overview"))
+    return bool(page.is_reduced or page.is_mask or named)

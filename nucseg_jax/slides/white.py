@@ -4,10 +4,12 @@ An image of 12 bits is black where 65,535 is taken for white, and one whose whit
 so dark that most nuclei are missed. So white is measured: by the glass, where the image shows some.
 """
 
+import numbers
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.errors import DataError, UserError, in_short
 
 RANGE = 65535
 """The brightest value of 16 bits."""
@@ -48,7 +50,9 @@ class UnknownWhite(DataError):
 
 
 def check_given(white: int) -> int:
-    """The value of --white; UserError for one that 16 bits do not have."""
+    """The value of --white; UserError for one that 16 bits do not have, or that is no whole number."""
+    if isinstance(white, bool) or not isinstance(white, numbers.Integral):
+        raise UserError(f"white = {in_short(repr(white))}: must be a whole number, such as 4095")
     if not 1 <= white <= RANGE:
         raise UserError(f"--white {white:g}: is not within 1 … {RANGE} (12-bit cameras: 4095)")
     return white

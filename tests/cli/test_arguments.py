@@ -39,6 +39,22 @@ def test_all_values_are_kept(text: str) -> None:
     assert FOUND == [(["s"], ["a=1", "b=2"], "o")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--out", "", "--set", "a=1"], "--out needs a value"),
+        (["--out=", "s"], "--out needs a value"),
+        (["", "--out", "o"], "an argument is needed"),
+    ],
+)
+def test_an_empty_text_is_no_value(
+    arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that is empty would be the current folder."""
+    assert run(APP, arguments, "test") == 2
+    assert capsys.readouterr().err == f"error: {what}, got an empty text: is a shell variable unset?\n"
+
+
 def test_an_option_is_no_value(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(APP, ["--out", "--set", "a=1"], "test") == 2
     assert capsys.readouterr().err == "error: --out needs a value, got the option --set\n"

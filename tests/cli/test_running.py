@@ -68,7 +68,16 @@ def test_an_error_does_not_share_a_line_with_a_progress_bar(capsys: pytest.Captu
         (None, 0, ""),
         (UserError("a.png: is no image"), 2, "error: a.png: is no image\n"),
         (FailedError("1 failed"), 1, "error: 1 failed\n"),
-        (PermissionError(13, "Permission denied", "/x"), 1, "error: /x: Permission denied\n"),
+        (
+            PermissionError(13, "Permission denied", "/x"),
+            1,
+            "error: /x: Permission denied. Ask for permission\n",
+        ),
+        (
+            FileNotFoundError(2, "No such file or directory", "/no/x.png.host-1-0123abcd.tmp"),
+            1,
+            "error: /no/x.png: No such file or directory. Check the path: its folder must exist\n",
+        ),
         (typer.Exit(3), 3, ""),
     ],
 )

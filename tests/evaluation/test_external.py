@@ -88,6 +88,7 @@ def test_probabilities_are_no_label_maps(tmp_path, name, value):
         (LABELS - 1, "labels from -1 to 199"),
         (LABELS * 2.0**40, "Renumber them"),
         (np.zeros((2, 3, 3)), r"shape \(2, 3, 3\)"),
+        (LABELS > 0, "holds bool, but a label map holds integers"),
         (np.array([["a"]], dtype=object), "inst_map is a cell array, but a label map is a matrix of numbers"),
     ],
 )

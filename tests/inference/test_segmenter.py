@@ -199,6 +199,19 @@ def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         segmenter()(tmp_path / "none.png")
     with pytest.raises(UserError, match="image: is greyscale"):
         segmenter()(Image.new("L", (9, 9)), MPP)
+    grey = np.repeat(np.random.default_rng(0).integers(20, 240, (40, 40, 1)).astype(np.uint8), 3, axis=2)
+    for same in (grey, Image.fromarray(grey)):
+        with pytest.raises(UserError, match=r"this array|image.*greyscale or fluorescence stored as RGB"):
+            segmenter()(same, MPP)
+    with pytest.raises(TypeError, match=r"without masked pixels is needed: fill them first"):
+        segmenter()(np.ma.masked_array(grey, grey > 200), MPP)
+    for wrong in ("0.25", True):
+        with pytest.raises(
+            UserError, match=rf"mpp = {wrong!r}: must be a number of µm a pixel, such as 0.25"
+        ):
+            segmenter()(Image.new("RGB", (9, 9)), wrong)
+    with pytest.raises(UserError, match=r"white = 4095\.5: must be a whole number, such as 4095"):
+        segmenter()(tmp_path / "none.png", MPP, white=4095.5)
     with pytest.raises(ValueError, match="an image of 5 × 0 pixels"):
         segmenter()(Image.new("RGB", (0, 5)), MPP)
     monkeypatch.setattr("nucseg_jax.inference.opened.LARGEST_PX", 99)

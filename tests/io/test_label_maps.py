@@ -8,7 +8,14 @@ import tifffile
 from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.io.label_maps import check_for_training, looks_like_mask, pieces_of, read_label_map
+from nucseg_jax.io.label_maps import (
+    check_areas,
+    check_for_training,
+    looks_like_mask,
+    looks_like_picture,
+    pieces_of,
+    read_label_map,
+)
 
 LABELS = np.array([[0, 1, 1], [0, 7, 0]])
 
@@ -120,6 +127,32 @@ def test_the_same_few_numbers_in_all_maps_are_classes():
     with pytest.raises(DataError, match=r"1.png: .* only the numbers 1, 2, of 1.8 separate .*classes"):
         for_training((), (1, 1, 2, 2), (2, 2), (1, 2, 2))
     for_training((1, 2, 3), (1, 2, 2), (1, 2))
+
+
+def field(number: int = 0) -> np.ndarray:
+    """120 × 120 pixels with 36 nuclei."""
+    labels = np.full((120, 120), number, np.int32)
+    for i in range(36):
+        y, x = divmod(i, 6)
+        labels[20 * y + 2 : 20 * y + 16, 20 * x + 2 : 20 * x + 16] = i + 1
+    return labels
+
+
+def test_areas_that_no_nuclei_have(tmp_path):
+    assert looks_like_picture(field()) is None
+    assert looks_like_picture(np.zeros((200, 200), np.int32)) is None
+    assert looks_like_picture(np.ones((99, 99), np.int32)) is None, "a small field may lie in a nucleus"
+    noise = np.random.default_rng(0).integers(0, 2, (120, 120)) * np.arange(1, 120 * 120 + 1).reshape(
+        120, 120
+    )
+    for labels, reason in (
+        (field(65535), "number 65535 covers 51% of the image"),
+        (field() + 1, "number 1 covers 51% of the image"),
+        (np.arange(120 * 120).reshape(120, 120) // 60 + 1, "its 240 numbers cover 100% of the image"),
+        (noise, r"most of its 7,\d\d\d numbers have fewer than 10 pixels, as in a picture"),
+    ):
+        with pytest.raises(DataError, match=rf"a\.png: {reason}\. Background must be 0, and each nucleus a"):
+            check_areas(Path("a.png"), labels.astype(np.int32))
 
 
 def test_pieces_without_crumbs():

@@ -307,6 +307,14 @@ def test_shares() -> None:
             share(jobs, wrong)
 
 
+def test_a_share_without_a_slide_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiff(tmp_path / "a.tif", tissue())
+    assert predict(run, tmp_path / "out", tmp_path / "a.tif", "--share", "3/3") == 0
+    assert capsys.readouterr().out == "nothing to do: of 1 slides --share 3/3 has none\n"
+
+
 def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tiff(tmp_path / "a.tif", tissue())
     assert predict(run, Path("/proc/out"), tmp_path / "a.tif") == 2

@@ -15,7 +15,7 @@ from nucseg_jax.io.locks import lock_inside
 from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
 from tests.io.test_locks import Holder
-from tests.recolour.stained_images import BLUER, REDDER, WHITE, record, run, save, tissue, written
+from tests.recolour.stained_images import BLUER, REDDER, WHITE, failure, record, run, save, tissue, written
 
 # --- what is written ---
 
@@ -120,7 +120,7 @@ def test_a_white_that_is_none(tiles, target, out, capsys):
 def test_a_damaged_image_is_skipped(tiles, target, out, capsys):
     whole = (tiles / "a.png").read_bytes()
     (tiles / "a.png").write_bytes(whole[: len(whole) // 2])
-    for options in ([], ["--together"]):
+    for options in (["--overwrite"], ["--overwrite", "--together"]):
         assert run(tiles, target=target, out=out, options=options) == 1
         said = capsys.readouterr()
         assert said.out.startswith("wrote 1 images")
@@ -181,13 +181,27 @@ def test_a_failed_write_leaves_older_files_as_they_were(tiles, target, out, monk
         replace(source, destination)
 
     monkeypatch.setattr(files.os, "replace", full_disk)
-    assert run(tiles, target=target, out=out, options=["--method", "identity"]) == 1
+    assert run(tiles, target=target, out=out, options=["--method", "identity", "--overwrite"]) == 1
     said = capsys.readouterr()
     assert "error: " in said.err and "b.tif: cannot be written, because the disk" in said.err and not said.out
     assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
     np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1, BLUER))
     for name in ("b.tif", "before_after.png", "stain.json"):
         assert (out / name).read_text() == "older"
+
+
+def test_files_that_are_there_are_replaced_only_when_asked(tiles, target, out, capsys):
+    out.mkdir(parents=True)
+    for name in ("b.tif", "stain.json"):
+        (out / name).write_text("precious")
+    said = failure(capsys, tiles, target=target, out=out)
+    assert said == (
+        f"error: files are there already:\n  {out / 'b.tif'}\n  {out / 'stain.json'}\n"
+        "Give --overwrite to replace them, or another --out\n"
+    )
+    assert written(out) == ["b.tif", "stain.json"] and (out / "b.tif").read_text() == "precious"
+    assert run(tiles, target=target, out=out, options=["--method", "identity", "--overwrite"]) == 0
+    assert written(out) == ["a.png", "b.tif", "before_after.png", "stain.json"]
 
 
 def test_two_processes_in_one_folder(tiles, target, out, capsys):

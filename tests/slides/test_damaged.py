@@ -66,6 +66,19 @@ def test_a_tiff_whose_first_image_is_not_the_largest(
             read(tmp_path / "a.tif")
 
 
+def test_other_images_of_a_tiff_are_said_to_be_left_out(tmp_path: Path) -> None:
+    """But for what belongs to the first one: a scanner's label, a smaller copy."""
+
+    def note(**second: object) -> tuple[str, ...]:
+        with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+            writer.write(picture(), photometric="rgb", metadata=None)
+            writer.write(picture()[:40, :50], photometric="rgb", metadata=None, **second)
+        return read_image(tmp_path / "a.tif").notes
+
+    assert note() == ("another image in the file is left out: the first is read",)
+    assert note(subfiletype=1) == note(description="label 40x50") == ()
+
+
 def test_a_tiff_whose_list_of_images_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as writer:
