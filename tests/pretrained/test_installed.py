@@ -7,7 +7,7 @@ from nucseg_jax import Segmenter, sample
 
 
 def test_it_finds_the_samples_nuclei_and_needs_no_explanation(one_device: Mesh) -> None:
-    """232 when this was written, of sizes that nuclei have; none on the glass."""
+    """229 when this was written, of sizes that nuclei have; none on the glass."""
     segmenter = Segmenter.from_pretrained(mesh=one_device)
     assert segmenter.notes == ()
     assert segmenter.facts["pretrained"]["name"] == "he" and "workdir" not in segmenter.facts
