@@ -108,7 +108,7 @@ def test_too_large_ones_are_counted_and_said(small_px: int) -> None:
     assert max(nucleus.mask.sum() for nucleus in nuclei) == 100
     assert stream.left_out == {"too_large": 1}
     (note,) = stream.notes()
-    assert note.startswith("1 of more than 800 µm² is left out")
+    assert note.startswith("left out: 1 larger than 800 µm², too large")
     assert "instances.watershed.max_area_um2" in note
     with slide_of_array(image, MPP) as slide:
         all_of_them = segmenter(small_px=small_px, **{"watershed.max_area_um2": 0.0}).stream(slide)
@@ -141,7 +141,7 @@ def test_a_call_warns_of_both_and_of_nothing_else() -> None:
         segmenter(small_px=10**7)(image, MPP)
     said = [str(warning.message) for warning in caught]
     assert len(said) == 2 and "pen " in said[0] and "black " in said[0] and "fold" not in said[0]
-    assert "1 of more than 800 µm²" in said[1]
+    assert "left out: 1 larger than 800 µm²" in said[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segmenter(small_px=10**7)(tissue(), MPP)
