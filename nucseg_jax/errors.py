@@ -1,7 +1,7 @@
 """What a user can mend: commands print the message alone, without a traceback."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,13 @@ def listed(names: Sequence[str], most: int = 5) -> str:
     """Names for a message: at most so many, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def listed_lines(lines: Iterable[str], most: int = 5) -> list[str]:
+    """Indented lines for a message: at most so many, and how many more there are."""
+    indented = [f"  {line}" for line in lines]
+    more = len(indented) - most
+    return [*indented[:most], *([f"  and {more} more"] if more > 0 else [])]
 
 
 def in_short(said: object, most: int = 200) -> str:

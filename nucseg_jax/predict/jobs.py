@@ -5,13 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import UserError, in_short
+from nucseg_jax.errors import UserError, in_short, listed_lines
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
 from nucseg_jax.predict.results import request_of, source_name
 from nucseg_jax.slides import SUFFIXES, files_of
-
-_SHOWN = 5  # folders with results of something else
 
 
 class SlideJob(NamedTuple):
@@ -110,12 +108,11 @@ def unfinished(
         if done is None or overwrite:
             missing.append(job)
         elif different := differences(done, request_for(job, request)):
-            others.append(f"  {job.folder}: {', '.join(different)}")
+            others.append(f"{job.folder}: {', '.join(different)}")
     if others:
         raise UserError(
             "results of another slide, run or setting are there:",
-            *others[:_SHOWN],
-            *([f"  and {len(others) - _SHOWN} more"] if len(others) > _SHOWN else []),
+            *listed_lines(others),
             "Give --overwrite to replace them, or another --out",
         )
     return missing

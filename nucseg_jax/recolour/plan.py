@@ -5,14 +5,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, listed_lines
 from nucseg_jax.slides import SUFFIXES, files_of, has_suffix
 
 RECORD = "stain.json"
 FIGURE = "before_after.png"
 """Names, in the output folder, of what is written besides the images."""
-
-_NAMED = 5  # files that an error lists
 
 
 class ImageJob(NamedTuple):
@@ -71,7 +69,7 @@ def _check_names(jobs: Iterable[ImageJob]) -> None:
     if twice:
         raise UserError(
             "images of the same name, which no output folder can tell apart:",
-            *_listed(" and ".join(map(str, paths)) for paths in twice),
+            *listed_lines(" and ".join(map(str, paths)) for paths in twice),
             "Rename them, or run the command once for each folder with an --out of its own",
         )
 
@@ -84,13 +82,13 @@ def _check_overwritten(jobs: Sequence[ImageJob], target: Path, out: Path, overwr
     if lost:
         raise UserError(
             "inputs, or the target, would be overwritten:",
-            *_listed(map(str, lost)),
+            *listed_lines(map(str, lost)),
             "Choose another folder with --out",
         )
     if there and not overwrite:
         raise UserError(
             "files are there already:",
-            *_listed(map(str, there)),
+            *listed_lines(map(str, there)),
             "Give --overwrite to replace them, or another --out",
         )
 
@@ -102,9 +100,3 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:  # a target that is not there is an error later on
         return None
     return status.st_dev, status.st_ino
-
-
-def _listed(lines: Iterable[str]) -> list[str]:
-    indented = [f"  {line}" for line in lines]
-    more = [f"  and {len(indented) - _NAMED} more"] if len(indented) > _NAMED else []
-    return indented[:_NAMED] + more

@@ -40,8 +40,8 @@ def test_whose_a_name_is() -> None:
     assert host_of(Path("out/a"), marked) is None
     assert host_of(Path("out/a.b"), "a.b.2019.old") is None and not is_marked("a.b.2019.old")
     assert final(Path("out") / marked / "nuclei.csv") == Path("out/a.b/nuclei.csv")
-    scratch = beside(Path("/tmp/nucseg"), "scratch")
-    assert final(scratch / "probabilities-x" / "0.planes") == Path("/tmp")
+    scratch = beside(Path("/scratch/nucseg"), "scratch")
+    assert final(scratch / "probabilities-x" / "0.planes") == Path("/scratch")
     old = beside(Path("out/a.b"), "old")
     assert final(old) == old
 
