@@ -1,11 +1,12 @@
-"""What a model card says of a recipe: scores by organ with intervals, and the crops that came out worst.
+"""What a model card says of a recipe: scores by organ with intervals, the worst crops, the training's curves.
 
 python -m benchmarks.model_card --run RUN --data DIR --out docs/model_card
 
 RUN was trained with the recipe on a prepared dataset in DIR, and is scored on the dataset's test images,
-which it was not trained on. Writes OUT.md (tables), OUT.json (a row an image) and OUT.jpg (the worst crops:
-tissue, truth, errors). An interval of an organ is a bootstrap over crops of 250 pixels, since an organ has an
-image or two; that of all images is one over images. A crop counts where it has at least 10 true nuclei.
+which it was not trained on. Writes OUT.md (tables), OUT.json (a row an image), OUT.jpg (the worst crops:
+tissue, truth, errors) and OUT.svg (the curves). An interval of an organ is a bootstrap over crops of 250
+pixels, since an organ has an image or two; that of all images is one over images. A crop counts where it
+has at least 10 true nuclei.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from nucseg_jax.data.dataset import Example
 from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.io.files import replacing, write_text
 from nucseg_jax.metrics.statistics import bootstrap_interval
+from nucseg_jax.report import scatter
 
 CROP_PX = 250
 FEWEST_NUCLEI = 10
@@ -121,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_text(args.out.with_suffix(".json"), json.dumps({"run": facts, "images": rows}, indent=1) + "\n")
     with replacing(args.out.with_suffix(".jpg")) as temporary:
         Image.fromarray(worst(parts)).save(temporary, format="JPEG", quality=88)
+    curves = scatter.curves(args.run.name, run.curves(), run.model.step)
+    write_text(args.out.with_suffix(".svg"), curves + "\n")
 
 
 if __name__ == "__main__":

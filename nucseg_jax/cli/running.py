@@ -54,7 +54,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         return _say(_of_system(error), FAILED)
     except Exception as error:
         if disk.is_full(error):  # libraries have errors of their own for that
-            return _say(_FULL, FAILED)
+            return _say(disk.FULL, FAILED)
         # Typer's own errors, of which some versions have the classes in private modules.
         if not hasattr(error, "format_message"):
             raise
@@ -89,16 +89,13 @@ def _end_progress_bars() -> None:
             bar.close()
 
 
-_FULL = "the disk (or your quota on it) is full. Make room, and start the command again"
-
-
 def _of_system(error: OSError) -> str:
     """A system's error as one line: the files that it is about, and what is wrong."""
     given = (name for name in (error.filename, error.filename2) if name is not None)
     names = ": ".join(
         str(final(Path(os.fsdecode(name)))) if isinstance(name, str | bytes) else str(name) for name in given
     )
-    reason = _FULL
+    reason = disk.FULL
     if not disk.is_full(error):
         reason = (error.strerror or str(error)) + _REMEDIES.get(error.errno or 0, "")
     return shown(f"{names}: {reason}" if names else reason)

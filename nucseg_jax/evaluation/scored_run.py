@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from nucseg_jax.data import dataset_name
 from nucseg_jax.data.dataset import Dataset, Example, check_nuclei
 from nucseg_jax.errors import DataError
+from nucseg_jax.inference import trained
 from nucseg_jax.inference.examples import ExampleSource
-from nucseg_jax.inference.magnification import of_run
+from nucseg_jax.inference.magnification import of_checkpoint
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
@@ -54,10 +55,12 @@ class ScoredRun:
         own = _own_dataset(run)
         # A run that records no resolution has that of the dataset it was trained on.
         known = run.model.info.get("resolution") or own not in (None, dataset.name)
-        magnification = of_run(run.model.info) if known else self._source.magnification
+        magnification = of_checkpoint(run.model.info) if known else self._source.magnification
         self._run, self._dataset = run, dataset
-        self._segmenter = Segmenter.of_run(
-            run, mesh, magnification, prepared=self._source.prepared, keep_boundary=keep_boundary
+        self._segmenter = Segmenter(
+            *trained.of_run(
+                run, mesh, magnification, prepared=self._source.prepared, keep_boundary=keep_boundary
+            )
         )
         self.network_mpp = magnification.network_mpp
         assumed = f"{dataset.name}: {dataset.mpp:g} µm a pixel ({dataset.mpp_source})"

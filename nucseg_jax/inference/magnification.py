@@ -24,7 +24,7 @@ class Magnification(NamedTuple):
     assumed: bool = False
 
 
-def of_run(info: Mapping[str, Any], network_mpp: float | None = None) -> Magnification:
+def of_checkpoint(info: Mapping[str, Any], network_mpp: float | None = None) -> Magnification:
     """The resolution of a checkpoint's network.
 
     Args:

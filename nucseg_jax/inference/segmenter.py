@@ -12,28 +12,24 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
-from nucseg_jax import devices, instances, pretrained
+from nucseg_jax import instances, pretrained
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.errors import UserError, shown
-from nucseg_jax.inference.magnification import Magnification, of_run
+from nucseg_jax.inference import trained
+from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.opened import Opened, opened
 from nucseg_jax.inference.planes import map_of_planes
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
-from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.inference.workers import processes
-from nucseg_jax.instances import WITH_BOUNDARY, NucleusMap
+from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
-from nucseg_jax.runs import Run, open_run, run_of_model
-from nucseg_jax.runs.model import model_of_tensors
-from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.slides import Slide
 
 BLOCK_PX = 1024
 """Side of the blocks that nuclei of large slides are cut in; the result does not depend on it."""
 
 _MOST_READERS = 8
-_OVERRIDES = ("eval.augment", "eval.batch_size", "eval.overlap_px", "eval.step", "eval.tile_px")
 
 
 class Segmenter:
@@ -44,11 +40,7 @@ class Segmenter:
     ``with open_slide("a.svs") as slide: for nucleus in segmenter.stream(slide): …``
 
     Args:
-      network: on the device.
-      instances: `config.instances`: how nuclei are made of probabilities.
-      magnification: at what resolution the network was trained.
-      facts: what a summary says of the run.
-      notes: what a user should be told before the first slide.
+      network, instances, magnification, facts, notes: see `trained.Trained`.
       workers: processes that cut nuclei of large slides while the device computes; 0: a thread.
       block_px: side of the blocks that nuclei of large slides are cut in.
       small_px: pixels of the network's level up to which a slide is segmented at once, in memory.
@@ -98,11 +90,7 @@ class Segmenter:
           CheckpointError: no checkpoint.
           UserError: an override that means nothing here; the resolution of training is not known.
         """
-        mesh = devices.make_mesh() if mesh is None else mesh
-        run = open_run(Path(workdir), mesh, overrides or {})
-        magnification = of_run(run.model.info, network_mpp)
-        _check_overrides(overrides or {})
-        return cls.of_run(run, mesh, magnification, **options)
+        return cls(*trained.load(Path(workdir), overrides or {}, network_mpp, mesh), **options)
 
     @classmethod
     def from_pretrained(
@@ -123,71 +111,8 @@ class Segmenter:
         Raises:
           UserError: no such model, or its file is damaged; otherwise as `load`.
         """
-        mesh = devices.make_mesh() if mesh is None else mesh
-        found = pretrained.load(os.fspath(name))
-        model = model_of_tensors(found.tensors, found.info, found.step, mesh, str(found.path))
-        run = run_of_model(model, found.name, overrides or {})
-        magnification = of_run(model.info, network_mpp)
-        _check_overrides(overrides or {})
-        segmenter = cls.of_run(run, mesh, magnification, **options)
-        del segmenter.facts["workdir"]
-        segmenter.facts["pretrained"] = {"name": found.name, "sha256": found.sha256}
-        return segmenter
-
-    @classmethod
-    def of_run(
-        cls,
-        run: Run,
-        mesh: Mesh,
-        magnification: Magnification,
-        *,
-        prepared: bool = False,
-        keep_boundary: bool | None = None,
-        **options: Any,
-    ) -> Self:
-        """A run that is open already.
-
-        Args:
-          run: with the choices of evaluation made.
-          mesh: where its weights are.
-          magnification: at what resolution it was trained.
-          prepared: images come with normalised stains.
-          keep_boundary: maps have the network's boundaries; None: where the run's method looks at them.
-          options: workers, block_px, small_px of the class.
-        """
-        config, model = run.config, run.model
-        if keep_boundary is None:
-            keep_boundary = config.instances.method in WITH_BOUNDARY
-        network = TileNetwork.of(
-            config,
-            model.network,
-            model.weights,
-            mesh,
-            stain=None if prepared else model.stain,
-            augment=config.eval.augment,
-            has_boundary=keep_boundary and config.model.num_classes > 2,
-        )
-        notes = list(run.notes)
-        if magnification.assumed:
-            notes.append(
-                f"{run.workdir}: taken to be trained at {magnification.network_mpp:g} µm a pixel "
-                f"({magnification.source}). --network-mpp says otherwise"
-            )
-        if not prepared and run.lacks_target:
-            notes.append(
-                f"{run.workdir}: was trained on images with normalised stains ({config.data.stain}), but "
-                "holds no target for that: images are taken as they are, which costs accuracy"
-            )
-        facts = {
-            "workdir": str(run.workdir),
-            "model": config.model.name,
-            "step": model.step,
-            "params_sha256": parameter_digest(model.params),
-            "config": model.info["config"],
-            "trained_with": model.info["version"],
-            **run.settings(),
-        }
-        return cls(network, config.instances, magnification, facts, notes, **options)
+        found = trained.load_pretrained(os.fspath(name), overrides or {}, network_mpp, mesh)
+        return cls(*found, **options)
 
     def __call__(
         self, image: Opened, mpp: float | None = None, *, white: int | None = None
@@ -319,12 +244,3 @@ def _painted(nuclei: Segmentation, onto: Frame) -> NDArray[np.int32]:
         top, left, mask = onto.on_slide(nucleus)
         label_map[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
     return label_map
-
-
-def _check_overrides(overrides: Mapping[str, Any]) -> None:
-    """Raise UserError for those that change nothing of how slides are segmented."""
-    for key in overrides:
-        if not key.startswith("instances.") and key not in _OVERRIDES:
-            raise UserError(
-                f"--set {key}: has no effect on slides. There are {', '.join(_OVERRIDES)} and instances.…"
-            )

@@ -10,6 +10,9 @@ from pathlib import Path
 from nucseg_jax.errors import DiskFullError
 from nucseg_jax.io.names import final, is_marked
 
+FULL = "the disk (or your quota on it) is full. Make room, and start the command again"
+"""For messages."""
+
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # of libraries that hide the number
 _IN_MEMORY = ("tmpfs", "ramfs")
@@ -37,10 +40,7 @@ def named_when_full(path: Path) -> Iterator[None]:
         if not is_full(error):
             raise
         name = final(_named_by(error) or path)
-        raise DiskFullError(
-            f"{name}: cannot be written, because the disk (or your quota on it) is full. Make room, and "
-            "start the command again"
-        ) from error
+        raise DiskFullError(f"{name}: cannot be written, because {FULL}") from error
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -82,18 +82,28 @@ def pixel_sha256(image: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(image, np.uint8).tobytes()).hexdigest()
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open a file with Pillow, without decoding it; DataError if it is no image."""
+def open_image(
+    path: Path, *, otherwise: str = "cannot be read as an image", remedy: str = "Download or export it again"
+) -> Image.Image:
+    """Open a file with Pillow, without decoding it; whoever decodes it looks at its size first.
+
+    Args:
+      path: of the file.
+      otherwise, remedy: of the message where it is no image.
+
+    Raises:
+      DataError: it is no image that Pillow reads.
+    """
+    # Pillow's own bound is for web servers.
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         return Image.open(path)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: too large to be an image tile ({in_short(error)}). Cut it first") from error
     except Exception as error:  # Pillow raises errors of many types on damaged files
-        raise DataError(
-            f"{path}: cannot be read as an image ({in_short(error)}). Download or export it again"
-        ) from error
+        raise DataError(f"{path}: {otherwise} ({in_short(error)}). {remedy}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = bound
 
 
 def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:

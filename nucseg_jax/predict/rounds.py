@@ -123,7 +123,7 @@ class Rounds:
             return False
         except OSError as error:
             if disk.is_full(error):
-                raise _disk_full(job) from error
+                raise DiskFullError(f"{job.source}: cannot be finished, because {disk.FULL}") from error
             raise UserError(
                 f"{lock}: cannot be locked ({error.strerror or error}). Start the command again, or delete "
                 "this file where no process works on the slide"
@@ -176,7 +176,7 @@ class Rounds:
             raise
         except Exception as error:
             if disk.is_full(error):
-                raise _disk_full(job) from error
+                raise DiskFullError(f"{job.source}: cannot be finished, because {disk.FULL}") from error
             # One bad slide of a thousand must not end the night's work.
             path = one_slide.remember_failure(job, traceback.format_exc())
             self._fail(job, in_short(error), f" (see {path})" if path else "")
@@ -189,13 +189,6 @@ class Rounds:
         line = message.replace("\n", " ")
         self.failed.append((job, f"{line}{where}"))
         _say(shown(f"{job.source}: failed: {line}"))
-
-
-def _disk_full(job: SlideJob) -> DiskFullError:
-    return DiskFullError(
-        f"{job.source}: cannot be finished, because a disk (or your quota on it) is full. Make room, and "
-        "start the command again"
-    )
 
 
 def _say(line: str) -> None:

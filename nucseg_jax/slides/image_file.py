@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nucseg_jax.errors import DataError, in_short
-from nucseg_jax.io.images import MODES, count_frames, decode, orientation
+from nucseg_jax.io.images import MODES, count_frames, decode, open_image, orientation
 from nucseg_jax.slides import colourless, colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -109,17 +109,11 @@ def find_white(path: Path) -> int | None:
 
 
 def _open(path: Path) -> Image.Image:
-    # Pillow's own bound is for web servers; this package has its own.
-    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        return Image.open(path)
-    except Exception as error:  # Pillow raises errors of many types on files that it cannot read
-        raise DataError(
-            f"{path}: is neither an image nor a slide that can be read here ({in_short(error)}). Slides of a "
-            "scanner with several files need all of them side by side"
-        ) from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = bound
+    return open_image(
+        path,
+        otherwise="is neither an image nor a slide that can be read here",
+        remedy="Slides of a scanner with several files need all of them side by side",
+    )
 
 
 def _pixels(

@@ -18,7 +18,7 @@ from nucseg_jax import Segmenter, runs
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.blocks import BlockCutter
 from nucseg_jax.inference.box import Box
-from nucseg_jax.inference.magnification import Magnification, of_run
+from nucseg_jax.inference.magnification import Magnification, of_checkpoint
 from nucseg_jax.inference.tile_store import LARGEST_DENSITY, TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.inference.timing import STAGES, StageTimes
@@ -254,15 +254,15 @@ def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> N
     ],
 )
 def test_the_resolution_of_training(data: dict, dataset: dict | None, expected: float) -> None:
-    found = of_run({"config": {"data": data}, "dataset": dataset})
+    found = of_checkpoint({"config": {"data": data}, "dataset": dataset})
     assert found.network_mpp == pytest.approx(expected) and found.image_mpp == 0.25
     assert found.assumed
 
 
 def test_a_checkpoint_carries_its_resolution() -> None:
     known = {"image_mpp": 0.23, "network_mpp": 0.46, "source": "TIFF resolution tags"}
-    assert of_run({"resolution": known}) == Magnification(0.23, 0.46, "TIFF resolution tags")
-    assert of_run({"resolution": known | {"source": "assumed: 40×"}}).assumed
+    assert of_checkpoint({"resolution": known}) == Magnification(0.23, 0.46, "TIFF resolution tags")
+    assert of_checkpoint({"resolution": known | {"source": "assumed: 40×"}}).assumed
 
 
 def test_what_a_user_should_know_of_a_run(tmp_path: Path, one_device: Mesh) -> None:
@@ -276,10 +276,10 @@ def test_what_a_user_should_know_of_a_run(tmp_path: Path, one_device: Mesh) -> N
 def test_a_resolution_of_training_that_cannot_be_known() -> None:
     info = {"config": {"data": {"dataset": "folder"}}, "dataset": {"size": 300}}
     with pytest.raises(UserError, match=r"300 × 300 .*--network-mpp"):
-        of_run(info)
-    assert of_run(info, 0.5) == Magnification(0.5, 0.5, "given")
+        of_checkpoint(info)
+    assert of_checkpoint(info, 0.5) == Magnification(0.5, 0.5, "given")
     with pytest.raises(UserError, match=r"--network-mpp 5"):
-        of_run(info, 5.0)
+        of_checkpoint(info, 5.0)
 
 
 def test_importing_the_package_is_light() -> None:
