@@ -27,7 +27,7 @@ from nucseg_jax.cores import usable_cores
 from nucseg_jax.data import feed_device
 from nucseg_jax.data.dataset import Example, rasters
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
-from nucseg_jax.models.network import InputFormat
+from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.training import feeds
 from nucseg_jax.training.step import initial_state, train_step
 
@@ -113,7 +113,8 @@ def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib
     store = feed_device.place(mesh, rasters(examples))
     cut = jax.jit(functools.partial(feed_device.cut, crop=case.size))
     optimizer = ours.make_optimizer()
-    network, state = initial_state(mesh, ours.build(case), optimizer, InputFormat())
+    network, *weights = split_network(ours.build(case))
+    state = initial_state(mesh, Weights(*weights), optimizer)
     step = functools.partial(train_step, network=network, optimizer=optimizer, **ours.STEP_OPTIONS)
     compiled = feeds.compile_steps(mesh, step, crop=case.size)
     numbers = iter(range(ENDLESS))

@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh
 from benchmarks.measure import Side, array_dtype, use_precision
 from nucseg_jax import devices
 from nucseg_jax.models import create_model, network
-from nucseg_jax.models.network import FunctionalNetwork, InputFormat, split_network
+from nucseg_jax.models.network import FunctionalNetwork, Weights, split_network
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
 from nucseg_jax.training.step import TrainState, compile_step, initial_state, train_step
@@ -91,7 +91,8 @@ def build(case: Case) -> nnx.Module:
 def start(case: Case) -> tuple[jax.stages.Wrapped, TrainState]:
     """The training step, compiled at its first call, and the state of step 0, on one device."""
     optimizer = make_optimizer()
-    network, state = initial_state(one_device(), build(case), optimizer, InputFormat())
+    network, *weights = split_network(build(case))
+    state = initial_state(one_device(), Weights(*weights), optimizer)
     return make_step(network, optimizer), state
 
 

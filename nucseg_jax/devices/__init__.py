@@ -10,6 +10,7 @@ from nucseg_jax.devices.mesh import (
     split,
     split_batch,
 )
+from nucseg_jax.devices.platform import is_for_cpu, traced_for
 from nucseg_jax.devices.processes import any_process, is_first_process, join_processes, say
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "compiler_options",
     "gather_shares",
     "is_first_process",
+    "is_for_cpu",
     "join_processes",
     "local_rows",
     "make_mesh",
@@ -25,4 +27,5 @@ __all__ = [
     "say",
     "split",
     "split_batch",
+    "traced_for",
 ]

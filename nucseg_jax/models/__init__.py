@@ -14,6 +14,7 @@ from nucseg_jax.models.ce2p import CE2P
 from nucseg_jax.models.efficient_unet import EfficientUNet, EfficientUNetHalf
 from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
+from nucseg_jax.models.initial import Streams
 from nucseg_jax.models.psp_segnet import PSPSegNet
 from nucseg_jax.models.segnet import SegNet
 from nucseg_jax.models.unet import UNet
@@ -83,11 +84,7 @@ def create_model(
         raise UserError(f"width must be positive, got {width}")
     if not _is_float(dtype):
         raise UserError(f"dtype must be a floating-point type such as float32 or bfloat16, got {dtype!r}")
-    # XLA compiles this generator in a fraction of the default one's time, and draws every shape once.
-    params = jax.random.key(jax.random.bits(rngs.params(), dtype=jnp.uint32), impl="rbg")
-    dropout = getattr(rngs, "dropout", rngs.params)()
-    streams = nnx.Rngs(params=params, dropout=dropout)
-    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
+    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=Streams(rngs))
 
 
 def _is_float(dtype: DTypeLike) -> bool:

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
 from nucseg_jax.models.resnet import DeepStem, ResNet101
 from nucseg_jax.models.targets import EDGE_CLASSES
@@ -35,7 +36,7 @@ class ConvNorm(nnx.Module):
         self, in_channels: int, out_channels: int, kernel: int = 1, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         self.conv = layers.Conv(in_channels, out_channels, kernel, bias=False, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return leaky_relu(self.bn(self.conv(x)))

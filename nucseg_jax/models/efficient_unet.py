@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import efficientnet, layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.efficientnet import EfficientNetLite0
 
 CHANNELS = (128, 64, 48, 32, 16)
@@ -34,9 +35,9 @@ class UpBlock(nnx.Module):
         self.skip: layers.Conv | None = nnx.data(None)
         if skip_channels:
             self.skip = conv(skip_channels, out_channels)
-        self.bn1 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn1 = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
         self.conv = conv(out_channels, out_channels)
-        self.bn2 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn2 = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, skip: jax.Array | None) -> jax.Array:
         y = self.up(x)

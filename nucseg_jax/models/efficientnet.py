@@ -12,6 +12,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import Window, convolve_depthwise
 
 EPSILON, MOMENTUM = 1e-3, 0.99
@@ -77,7 +78,7 @@ class ConvNorm(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.bn = layers.BatchNorm(out_channels, epsilon=EPSILON, momentum=MOMENTUM, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, epsilon=EPSILON, momentum=MOMENTUM, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = self.bn(self.conv(x))
@@ -132,7 +133,7 @@ class DepthwiseNorm(nnx.Module):
         self.conv = DepthwiseConv(
             channels, kernel, stride=stride, padding=same_padding(kernel, stride), dtype=dtype, rngs=rngs
         )
-        self.bn = layers.BatchNorm(channels, epsilon=EPSILON, momentum=MOMENTUM, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(channels, epsilon=EPSILON, momentum=MOMENTUM, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.relu6(self.bn(self.conv(x)))

@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm, Moments, normalised
 from nucseg_jax.models.convolution import settle
 
 GROWTH = 16
@@ -21,13 +22,41 @@ class NormReluConv(nnx.Module):
     """Batch norm, ReLU, convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.bn = layers.BatchNorm(in_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(in_channels, dtype=dtype, rngs=rngs)
         self.conv = layers.Conv(
             in_channels, out_channels, kernel, kernel_init=layers.he_uniform, dtype=dtype, rngs=rngs
         )
 
-    def __call__(self, x: jax.Array, moments: layers.Moments | None = None) -> jax.Array:
-        return self.conv(nnx.relu(self.bn(x, moments)))
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.conv(nnx.relu(self.bn(x)))
+
+    def of_features(self, features: Sequence[jax.Array], moments: Sequence[Moments]) -> jax.Array:
+        """The same of the concatenated features, of which the moments are known.
+
+        For its backward pass the concatenation and its normalised copy are made again, not kept: kept, they
+        are the bulk of the network's memory, as they grow with the square of a block's layers.
+        """
+        bn, conv = self.bn, self.conv
+        assert conv.bias is not None
+        if bn.use_running_average:
+            known = Moments(bn.mean[...], bn.var[...])
+        else:
+            known = Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True)))
+            bn.move(known)
+
+        @jax.checkpoint
+        def output(
+            features: Sequence[jax.Array],
+            known: Moments,
+            scale: jax.Array,
+            shift: jax.Array,
+            kernel: jax.Array,
+            bias: jax.Array,
+        ) -> jax.Array:
+            x = normalised(jnp.concatenate(features, axis=-1), known, scale, shift, bn.epsilon, bn.dtype)
+            return layers.convolved(nnx.relu(x), kernel, bias, conv.window)
+
+        return output(features, known, bn.scale[...], bn.bias[...], conv.kernel[...], conv.bias[...])
 
 
 class DenseBlock(nnx.Module):
@@ -48,24 +77,11 @@ class DenseBlock(nnx.Module):
         features, moments = [x], [moments_of(x)]
         for layer, factor in zip(self.layers, kept, strict=True):
             features = _settle_gradients(features)
-            new = settle(_dense_layer(layer, features, moments) * factor)
+            new = settle(layer.of_features(features, moments) * factor)
             features.append(new)
             # All later layers normalise these features with the same mean and variance, taken once.
             moments.append(moments_of(new))
         return jnp.concatenate(features[1:], axis=-1)
-
-
-@nnx.remat
-def _dense_layer(
-    layer: NormReluConv, features: Sequence[jax.Array], moments: Sequence[layers.Moments]
-) -> jax.Array:
-    """Apply `layer` to the concatenated features, of which the moments are known.
-
-    For its backward pass the concatenation and its normalised copy are made again, not kept: kept, they
-    are the bulk of the network's memory, as they grow with the square of a block's layers.
-    """
-    means, variances = (jnp.concatenate(parts) for parts in zip(*moments, strict=True))
-    return layer(jnp.concatenate(features, axis=-1), layers.Moments(means, variances))
 
 
 @jax.custom_vjp

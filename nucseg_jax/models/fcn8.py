@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.vgg import VGG16
 
 
@@ -16,7 +17,7 @@ class Up(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = layers.TransposedConv(in_channels, out_channels, zeros_before=1, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, skip: jax.Array | None = None) -> jax.Array:
         x = nnx.relu(self.conv(x))

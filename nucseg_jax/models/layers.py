@@ -5,8 +5,6 @@ and batch statistics are float32.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,30 +13,23 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.models import initial
 from nucseg_jax.models.convolution import Window, convolve, convolve_transposed
+from nucseg_jax.models.initial import Initializer
 
-he_normal = nnx.initializers.variance_scaling(2.0, "fan_out", "normal")
+he_normal = initial.variance_scaling(2.0, "fan_out", "normal")
 """He et al. (ICCV 2015) for ReLU networks, by outgoing connections, as torchvision's ResNet and VGG."""
 
-he_uniform = nnx.initializers.variance_scaling(2.0, "fan_in", "uniform")
+he_uniform = initial.variance_scaling(2.0, "fan_in", "uniform")
 """The same paper's, uniform and by incoming connections, as FC-DenseNet's (Jégou et al., CVPRW 2017)."""
 
-torch_uniform = nnx.initializers.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
+torch_uniform = initial.variance_scaling(1.0 / 3.0, "fan_in", "uniform")
 """PyTorch's default for convolutions: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
 
 
 def scaled(channels: int, width: float) -> int:
     """Channel count at a width multiplier: at least 1, `channels` itself at width 1."""
     return max(1, round(channels * width))
-
-
-def _uniform(bound: float) -> nnx.Initializer:
-    """U(-bound, bound)."""
-
-    def init(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, tuple(shape), dtype, -bound, bound)
-
-    return init
 
 
 class Conv(nnx.Conv):
@@ -60,8 +51,8 @@ class Conv(nnx.Conv):
         dilation: int = 1,
         padding: tuple[int, int] | None = None,
         bias: bool = True,
-        kernel_init: nnx.Initializer = torch_uniform,
-        bias_init: nnx.Initializer | None = None,
+        kernel_init: Initializer = torch_uniform,
+        bias_init: Initializer | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -76,21 +67,27 @@ class Conv(nnx.Conv):
             padding=((before, after), (before, after)),
             use_bias=bias,
             kernel_init=kernel_init,
-            bias_init=bias_init or _uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
+            bias_init=bias_init or initial.uniform(1.0 / math.sqrt(in_channels * kernel * kernel)),
             dtype=dtype,
             rngs=rngs,
         )
 
     def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
         """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
-        y = convolve(jnp.asarray(inputs, self.dtype), self.kernel[...], self.window)
-        return y if self.bias is None else _add_bias(y, self.bias[...])
+        bias = None if self.bias is None else self.bias[...]
+        return convolved(jnp.asarray(inputs, self.dtype), self.kernel[...], bias, self.window)
+
+
+def convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, window: Window) -> jax.Array:
+    """`convolve` and the bias: [B,H,W,in] → [B,h,w,out] in the dtype of `x`."""
+    y = convolve(x, kernel, window)
+    return y if bias is None else _add_bias(y, bias)
 
 
 @jax.custom_vjp
 def _add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
     """[B,H,W,C] + [C], in the dtype of `y`; the bias's gradient is summed in at least float32."""
-    return y + _per_channel(bias.astype(y.dtype))
+    return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
 
 
 def _bias_gradients(bias: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -114,7 +111,7 @@ class Classifier(Conv):
         out_channels: int,
         kernel: int = 3,
         *,
-        kernel_init: nnx.Initializer = torch_uniform,
+        kernel_init: Initializer = torch_uniform,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -170,7 +167,7 @@ class TransposedConv(nnx.ConvTranspose):
         out_channels: int,
         *,
         zeros_before: int,
-        kernel_init: nnx.Initializer | None = None,
+        kernel_init: Initializer | None = None,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -181,8 +178,8 @@ class TransposedConv(nnx.ConvTranspose):
             (3, 3),
             strides=(2, 2),
             padding=((zeros_before, 3 - zeros_before),) * 2,
-            kernel_init=kernel_init or nnx.initializers.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
-            bias_init=_uniform(1.0 / math.sqrt(out_channels * 9)),
+            kernel_init=kernel_init or initial.variance_scaling(1.0 / 3.0, "fan_out", "uniform"),
+            bias_init=initial.uniform(1.0 / math.sqrt(out_channels * 9)),
             dtype=dtype,
             rngs=rngs,
         )
@@ -192,94 +189,6 @@ class TransposedConv(nnx.ConvTranspose):
         assert self.bias is not None
         y = convolve_transposed(jnp.asarray(inputs, self.dtype), self.kernel[...], self.zeros_before)
         return _add_bias(y, self.bias[...])
-
-
-class Moments(NamedTuple):
-    """Mean and biased variance of each channel over a batch, float32[C]."""
-
-    mean: jax.Array
-    variance: jax.Array
-
-
-def _per_channel(values: jax.Array) -> jax.Array:
-    """[C] → [1,1,1,C]."""
-    return values.reshape(1, 1, 1, -1)
-
-
-class BatchNorm(nnx.BatchNorm):
-    """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9), computed in at least float32.
-
-    PyTorch stores the unbiased running variance and Flax the biased one, so inference with converted
-    statistics agrees exactly, the running variance of a training run does not.
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        *,
-        momentum: float = 0.9,
-        epsilon: float = 1e-5,
-        dtype: DTypeLike = jnp.float32,
-        rngs: nnx.Rngs,
-    ):
-        super().__init__(channels, momentum=momentum, epsilon=epsilon, dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:  # type: ignore[override]
-        """x: [B,H,W,C] → the same in the compute dtype.
-
-        Args:
-          x: images.
-          moments: of the channels of `x`, where they are known already; ignored in inference.
-        """
-        if self.use_running_average:
-            moments = Moments(self.mean[...], self.var[...])
-        else:
-            moments = moments or self.moments(x)
-            for running, value in ((self.mean, moments.mean), (self.var, moments.variance)):
-                value = value.astype(running.dtype)  # float32, also where the network computes in float64
-                running[...] = self.momentum * running[...] + (1 - self.momentum) * value
-        assert self.scale is not None and self.bias is not None
-        deviation = jnp.sqrt(moments.variance + self.epsilon)
-        y = _normalise(x, moments.mean, deviation, self.scale[...], self.bias[...])
-        return y.astype(self.dtype)
-
-    def moments(self, x: jax.Array) -> Moments:
-        """Of [B,H,W,C], over all devices of `axis_name` where there is one (`pmap`; `jit` needs none).
-
-        The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
-        large beside the deviation.
-        """
-
-        def mean(values: jax.Array) -> jax.Array:
-            local = values.mean((0, 1, 2))
-            return local if self.axis_name is None else jax.lax.pmean(local, self.axis_name)
-
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        center = mean(x)
-        # Deviations from the mean sum up to 0: the variance has no gradient through the mean.
-        deviations = x - _per_channel(jax.lax.stop_gradient(center))
-        return Moments(center, mean(jnp.square(deviations)))
-
-
-@jax.custom_vjp
-def _normalise(
-    x: jax.Array, mean: jax.Array, deviation: jax.Array, scale: jax.Array, bias: jax.Array
-) -> jax.Array:
-    """(x - mean) / deviation · scale + bias; `x` is [B,H,W,C], the others are float32[C]."""
-    return (x - _per_channel(mean)) * _per_channel(scale / deviation) + _per_channel(bias)
-
-
-def _normalise_gradients(operands: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
-    """Two sums over the pixels give them all. JAX would keep x - mean for them; here it is made again."""
-    x, mean, deviation, scale, bias = operands
-    total = dy.sum((0, 1, 2))
-    projection = (dy * (x - _per_channel(mean))).sum((0, 1, 2)) / deviation
-    factor = scale / deviation
-    dx = (dy * _per_channel(factor)).astype(x.dtype)
-    return dx, -factor * total, -factor * projection, projection, total
-
-
-_normalise.defvjp(lambda *operands: (_normalise(*operands), operands), _normalise_gradients)
 
 
 def check_images(images: jax.Array, multiple: int, network: str) -> None:

@@ -6,9 +6,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from nucseg_jax.devices import traced_for
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.stain import StainNormalizer
 
 CHANNEL_ORDERS = ("RGB", "BGR")
@@ -121,7 +124,7 @@ class FunctionalNetwork:
         Every batch norm normalises by the batch, as in training; `batch_stats` gives the tree's structure.
         """
         model = nnx.merge(self._inference, params, batch_stats, self._rngs, copy=True)
-        model.set_attributes(nnx.BatchNorm, use_running_average=False, momentum=0.0, raise_if_not_found=False)
+        model.set_attributes(BatchNorm, use_running_average=False, momentum=0.0, raise_if_not_found=False)
         self._logits(model, images)
         return nnx.state(model, nnx.BatchStat)
 
@@ -160,8 +163,17 @@ def split_network(
     if streams - {"dropout"}:
         raise ValueError(f"build the model with nnx.Rngs(params=..., dropout=...): it holds {streams}")
     model.train()
+    # Each training step sets them, and inference draws nothing: of a model of shapes alone they do, too.
+    rngs = jax.tree.map(_any_state, rngs)
     network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, input_format, augmentation)
     return network, params, batch_stats
+
+
+def _any_state(leaf: jax.Array | jax.ShapeDtypeStruct) -> jax.Array:
+    """A state of a random stream: its key, or how often it was drawn from."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.key(0)
+    return jnp.asarray(np.zeros(leaf.shape, leaf.dtype))
 
 
 def forward_flops(
@@ -180,7 +192,7 @@ def forward_flops(
     """
     weights = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (params, batch_stats))
     # GPU plugins have no analysis of what is not compiled yet.
-    with jax.default_device(jax.devices("cpu")[0]):
+    with jax.default_device(jax.devices("cpu")[0]), traced_for("tpu"):
         traced = jax.jit(network.predict).trace(*weights, jax.ShapeDtypeStruct(shape, jnp.uint8))
         return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
 

@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import convolve
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
 from nucseg_jax.models.resnet import ResNet101, Stem
@@ -37,7 +38,7 @@ class Up(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = layers.Conv(in_channels, out_channels, 5, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, size: Sequence[int]) -> jax.Array:
         return self.bn(self.conv(resampling.resize_bilinear(x, size)))
@@ -48,7 +49,7 @@ class Fuse(nnx.Module):
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = layers.Conv(channels, channels, 1, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, skip: jax.Array, x: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(skip)) + x)

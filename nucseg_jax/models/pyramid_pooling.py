@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 
 
 class PoolingBranch(nnx.Module):
@@ -26,7 +27,7 @@ class PoolingBranch(nnx.Module):
         self.bins = bins
         self.activation = activation
         self.conv = layers.Conv(in_channels, out_channels, 1, bias=False, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.activation(self.bn(self.conv(resampling.adaptive_average_pool(x, self.bins))))

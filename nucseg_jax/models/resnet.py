@@ -9,6 +9,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import settle
 
 EXPANSION = 4
@@ -34,11 +35,11 @@ class Bottleneck(nnx.Module):
         conv = partial(_conv, dtype=dtype, rngs=rngs)
         out_channels = EXPANSION * channels
         self.conv1 = conv(in_channels, channels, 1)
-        self.bn1 = layers.BatchNorm(channels, dtype=dtype, rngs=rngs)
+        self.bn1 = BatchNorm(channels, dtype=dtype, rngs=rngs)
         self.conv2 = conv(channels, channels, 3, stride=stride, dilation=dilation)
-        self.bn2 = layers.BatchNorm(channels, dtype=dtype, rngs=rngs)
+        self.bn2 = BatchNorm(channels, dtype=dtype, rngs=rngs)
         self.conv3 = conv(channels, out_channels, 1)
-        self.bn3 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn3 = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
         self.shortcut = nnx.data(None)
         if project:
             self.shortcut = Projection(in_channels, out_channels, stride=stride, dtype=dtype, rngs=rngs)
@@ -55,7 +56,7 @@ class Projection(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, stride: int, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = _conv(in_channels, out_channels, 1, stride=stride, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.bn(self.conv(x))
@@ -67,7 +68,7 @@ class Stem(nnx.Module):
     def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
         self.channels = layers.scaled(64, width)
         self.conv = _conv(3, self.channels, 7, stride=2, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(self.channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(self.channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(images)))
@@ -79,11 +80,11 @@ class DeepStem(nnx.Module):
     def __init__(self, *, width: float, dtype: DTypeLike, rngs: nnx.Rngs):
         half, self.channels = layers.scaled(64, width), layers.scaled(128, width)
         self.conv1 = _conv(3, half, 3, stride=2, dtype=dtype, rngs=rngs)
-        self.bn1 = layers.BatchNorm(half, dtype=dtype, rngs=rngs)
+        self.bn1 = BatchNorm(half, dtype=dtype, rngs=rngs)
         self.conv2 = _conv(half, half, 3, dtype=dtype, rngs=rngs)
-        self.bn2 = layers.BatchNorm(half, dtype=dtype, rngs=rngs)
+        self.bn2 = BatchNorm(half, dtype=dtype, rngs=rngs)
         self.conv3 = _conv(half, self.channels, 3, dtype=dtype, rngs=rngs)
-        self.bn3 = layers.BatchNorm(self.channels, dtype=dtype, rngs=rngs)
+        self.bn3 = BatchNorm(self.channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(images)))

@@ -6,6 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.vgg import CHANNELS
 
 DROPOUT = 0.5
@@ -19,7 +20,7 @@ class ConvNormRelu(nnx.Module):
         self.conv = layers.Conv(
             in_channels, out_channels, kernel_init=layers.he_normal, dtype=dtype, rngs=rngs
         )
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(x)))

@@ -6,6 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 
 CHANNELS = (64, 128, 256, 512, 1024)
 
@@ -15,9 +16,9 @@ class DoubleConv(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv1 = layers.Conv(in_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn1 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn1 = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
         self.conv2 = layers.Conv(out_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn2 = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn2 = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nnx.relu(self.bn1(self.conv1(x)))
@@ -29,7 +30,7 @@ class UpConv(nnx.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.conv = layers.ConvOfUpsampled(in_channels, out_channels, dtype=dtype, rngs=rngs)
-        self.bn = layers.BatchNorm(out_channels, dtype=dtype, rngs=rngs)
+        self.bn = BatchNorm(out_channels, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.relu(self.bn(self.conv(x)))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from nucseg_jax.models import layers, resampling
+from nucseg_jax.models import initial, layers, resampling
 
 CHANNELS = (64, 128, 256, 512, 512)
 VGG16_CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -26,7 +26,7 @@ class VGG16(nnx.Module):
                         in_channels,
                         channels,
                         kernel_init=layers.he_normal,
-                        bias_init=nnx.initializers.zeros,
+                        bias_init=initial.constant(0.0),
                         dtype=dtype,
                         rngs=rngs,
                     )

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from nucseg_jax import devices
-from nucseg_jax.models.network import Augmentation, FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.models.network import FunctionalNetwork, Weights
 from nucseg_jax.training.augmentation import Rescale
 from nucseg_jax.training.objectives import Objective
 
@@ -41,20 +42,19 @@ class TrainState(NamedTuple):
 
 def initial_state(
     mesh: Mesh,
-    model: nnx.Module,
+    weights: Weights,
     optimizer: optax.GradientTransformation,
-    input_format: InputFormat,
-    augmentation: Augmentation | None = None,
     *,
     keeps_average: bool = False,
-) -> tuple[FunctionalNetwork, TrainState]:
-    """A model → its forward passes, and the state of step 0 on the mesh."""
-    network, params, batch_stats = split_network(model, input_format, augmentation)
-    average = None
-    if keeps_average:  # copies: a step gives the memory of each of them to the next
-        average = jax.tree.map(jnp.copy, Weights(params, batch_stats))
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, optimizer.init(params), average)
-    return network, devices.replicate(mesh, state)
+) -> TrainState:
+    """The state of step 0 on the mesh."""
+    placed = devices.replicate(mesh, weights)
+    # One program for all shapes: `init` alone would be compiled for each.
+    opt_state = jax.jit(optimizer.init, out_shardings=devices.replicated(mesh))(placed.params)
+    # A copy: a step gives the memory of each of them to the next.
+    average = devices.replicate(mesh, jax.tree.map(np.array, weights)) if keeps_average else None
+    step = devices.replicate(mesh, np.zeros((), np.int32))
+    return TrainState(step, placed.params, placed.batch_stats, opt_state, average)
 
 
 def train_step(
@@ -98,21 +98,23 @@ def train_step(
         loss = objective(logits, part)
         return loss_scale * loss, (loss, batch_stats)
 
+    def gradients_of(batch_stats: nnx.State, part: dict[str, jax.Array], index: jax.Array | int) -> Any:
+        """(gradients, (loss, batch statistics)) of a part of the batch."""
+        key = jax.random.fold_in(step_key, index)
+        return jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
+
     def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
         batch_stats, gradients, loss = carry
-        part, index = inputs
-        key = jax.random.fold_in(step_key, index)
-        new, (part_loss, batch_stats) = jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
-        gradients = jax.tree.map(jnp.add, gradients, new)
-        return (batch_stats, gradients, loss + part_loss), None
+        new, (part_loss, batch_stats) = gradients_of(batch_stats, *inputs)
+        return (batch_stats, jax.tree.map(jnp.add, gradients, new), loss + part_loss), None
 
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    start = (state.batch_stats, zeros, jnp.zeros(()))
     if accumulate == 1:
-        (batch_stats, gradients, loss), _ = accumulate_part(start, (batch, 0))
+        gradients, (loss, batch_stats) = gradients_of(state.batch_stats, batch, 0)
     else:
         # Every accumulate-th row makes a part, so that each part spreads over all devices.
         parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch)
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        start = (state.batch_stats, zeros, jnp.zeros(()))
         (batch_stats, gradients, loss), _ = jax.lax.scan(
             accumulate_part, start, (parts, jnp.arange(accumulate))
         )

@@ -4,12 +4,9 @@ import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optax
-from flax import nnx
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
@@ -20,56 +17,18 @@ from nucseg_jax.data.patches import PatchPlan, balanced_crops, images_of_step
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.layout import tilings_of
-from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters, create_model
-from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights
+from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters
+from nucseg_jax.models.network import FunctionalNetwork, Weights
 from nucseg_jax.models.targets import check_classes
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
-from nucseg_jax.runs.compatibility import best_by, check_same_run, notes_on_changes
-from nucseg_jax.training import augmentation, feeds, objectives, optim, validation
+from nucseg_jax.runs.compatibility import best_by
+from nucseg_jax.training import augmentation, feeds, objectives, optim, start, validation
 from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
-from nucseg_jax.training.step import Step, TrainState, initial_state, train_step
-
-
-def create_state(
-    config: ConfigDict,
-    mesh: Mesh,
-    optimizer: optax.GradientTransformation,
-    encoder_weights: str | None = None,
-    stain: dict[str, Any] | None = None,
-) -> tuple[FunctionalNetwork, TrainState]:
-    """The network with weights drawn from config.seed, and the state of step 0 on the mesh.
-
-    Args:
-      config: the experiment.
-      mesh: where the state goes.
-      optimizer: whose state it is.
-      encoder_weights: file of ImageNet weights for the encoder.
-      stain: how stains are normalised (`runs.stain_target.describe`).
-
-    Raises:
-      UserError: encoder_weights is no file of the network's encoder.
-    """
-    model = create_model(
-        config.model.name,
-        num_classes=config.model.num_classes,
-        width=config.model.width,
-        dtype=config.model.dtype,
-        rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
-    )
-    if encoder_weights:
-        from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # needs PyTorch
-
-        say(load_encoder(model, encoder_file(encoder_weights), config.model.channel_order))
-    input_format = InputFormat(
-        config.model.channel_order, config.model.input_scale, stain_target.in_network(stain)
-    )
-    changes = augmentation.image_changes(config, stain_target.augmentation(config.stain, stain))
-    keeps_average = config.optim.average_decay > 0
-    return initial_state(mesh, model, optimizer, input_format, changes, keeps_average=keeps_average)
+from nucseg_jax.training.step import Step, train_step
 
 
 def train(config: ConfigDict, workdir: Path, interruption: Interruption | None = None) -> Weights:
@@ -105,15 +64,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     optimizer = make_optimizer(config, schedule)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
-        if checkpoints.latest is None:
-            saved = None
-            encoder_weights, stain = (
-                config.model.encoder_weights,
-                stain_target.describe(config.stain, dataset),
-            )
-        else:
-            saved = checkpoints.info()
-            encoder_weights, stain = None, saved.get("stain")
+        saved = None if checkpoints.latest is None else checkpoints.info()
+        stain = stain_target.describe(config.stain, dataset) if saved is None else saved.get("stain")
         resolution = {
             "image_mpp": dataset.mpp,
             "network_mpp": dataset.prepared_mpp,
@@ -121,10 +73,15 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         }
         info = describe(config, dataset.metadata, stain, resolution)
         info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
-        network, state = create_state(config, mesh, optimizer, encoder_weights, stain)
+        if saved is None:
+            begun = start.first(config, mesh, optimizer, config.model.encoder_weights, stain)
+        else:
+            start.check_continues(saved, info, workdir)
+            begun = start.again(config, mesh, optimizer, checkpoints, stain)
+        network, state, first = begun.network, begun.state, int(begun.state.step)
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
-        state = resume(checkpoints, state, correction, info, mesh, workdir)
-        first = int(state.step)
+        if begun.averaged is not None:
+            correction.resume(first, begun.averaged)
         if held_out and chosen != (usual := best_by(config, None)):
             say(
                 f"note: {workdir} goes on choosing its best checkpoint by {chosen}, as it was started: a new "
@@ -261,34 +218,3 @@ def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
         turns=config.data.turns,
         flips=config.data.flips,
     )
-
-
-def resume(
-    checkpoints: Checkpoints,
-    state: TrainState,
-    correction: SelfCorrection,
-    info: dict[str, Any],
-    mesh: Mesh,
-    workdir: Path,
-) -> TrainState:
-    """The state of the last checkpoint, or `state` where there is none; `correction` takes up its own.
-
-    Raises:
-      UserError: the checkpoint is of another run.
-    """
-    if checkpoints.latest is None:
-        return state
-    saved = checkpoints.info()
-    if "converted_from" in saved:
-        raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
-    check_same_run(saved, info, workdir)
-    for note in notes_on_changes(saved, info):
-        say(f"note: {workdir} {note}")
-    model, training, opt_state = checkpoints.restore(state.weights, state.opt_state)
-    average = None
-    if training is not None and state.average is not None:
-        average = model
-    elif training is not None:
-        correction.resume(checkpoints.latest, model)
-    step = devices.replicate(mesh, np.int32(checkpoints.latest))
-    return TrainState(step, *(training or model), opt_state, average)

@@ -34,7 +34,7 @@ import numpy as np
 from flax import nnx
 from nucseg_jax import devices
 from nucseg_jax.models import create_model
-from nucseg_jax.models.network import InputFormat
+from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
@@ -43,7 +43,8 @@ from nucseg_jax.training.step import compile_step, initial_state, train_step
 mesh = devices.make_mesh()
 optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
 model = create_model("unet", width=1 / 16, rngs=nnx.Rngs(params=0, dropout=0))
-network, state = initial_state(mesh, model, optimizer, InputFormat())
+network, *weights = split_network(model)
+state = initial_state(mesh, Weights(*weights), optimizer)
 options = {"objective": OBJECTIVES["cross_entropy"], "loss_scale": 1.0, "accumulate": 1, "seed": 0}
 step = compile_step(mesh, functools.partial(train_step, network=network, optimizer=optimizer, **options))
 image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)

@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from nucseg_jax import devices
 from nucseg_jax.models import layers, resampling
+from nucseg_jax.models.batch_norm import BatchNorm
 from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
 
@@ -138,7 +139,7 @@ LAYERS = {
     "of upsampled": lambda **options: layers.ConvOfUpsampled(4, 6, **options),
     "transposed": lambda **options: layers.TransposedConv(4, 6, zeros_before=1, **options),
     "classifier": lambda **options: layers.Classifier(4, 6, **options),
-    "batch norm": lambda **options: layers.BatchNorm(4, **options),
+    "batch norm": lambda **options: BatchNorm(4, **options),
 }
 
 

@@ -31,7 +31,7 @@ WIDTH = 1 / 32
 
 
 def narrow(name: str, **options: Any) -> nnx.Module:
-    return create_model(name, width=WIDTH, rngs=nnx.Rngs(0), **options)
+    return create_model(name, width=WIDTH, rngs=nnx.Rngs(1), **options)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -18,6 +18,7 @@ from nucseg_jax.models import (  # noqa: E402
     layers,
     resampling,
 )
+from nucseg_jax.models.batch_norm import BatchNorm  # noqa: E402
 from nucseg_jax.models.fc_densenet import DOWN_LAYERS  # noqa: E402
 from nucseg_jax.models.resnet import RESNET101_BLOCKS  # noqa: E402
 from nucseg_jax.torch_bridge.parameter_names import Kind  # noqa: E402
@@ -315,7 +316,7 @@ def test_batch_norm(training: bool, mean: float, deviation: float) -> None:
         source.running_var *= deviation**2
         source.bias.normal_()
         source.running_mean.normal_(mean, deviation)
-    norm = layers.BatchNorm(6, rngs=nnx.Rngs(0))
+    norm = BatchNorm(6, rngs=nnx.Rngs(0))
     norm.set_attributes(use_running_average=not training)
     give_weights(norm, Kind.NORM, source)
     x = mean + deviation * torch.randn(2, 6, 8, 5)

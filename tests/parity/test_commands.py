@@ -16,9 +16,7 @@ from nucseg_jax.models import create_model, efficientnet
 from nucseg_jax.models.network import InputFormat
 from nucseg_jax.runs import checkpoint, loading
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
-from nucseg_jax.training import optim, train
-from nucseg_jax.training.cycles import Cycles
-from nucseg_jax.training.self_correction import SelfCorrection
+from nucseg_jax.training import optim, start
 
 torch = pytest.importorskip("torch")
 from nucseg_jax.torch_bridge import from_torch, parity  # noqa: E402
@@ -82,15 +80,9 @@ def test_converted_weights_are_no_run_to_go_on_with(
     unet: tuple[torch.nn.Module, Path], tmp_path: Path
 ) -> None:
     from_torch.convert("unet", unet[1], tmp_path / "run", width=WIDTH, input_format=InputFormat())
-    config = get_config()
-    config.model.name, config.model.width = "unet", WIDTH
-    mesh = devices.make_mesh()
-    optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    network, state = train.create_state(config, mesh, optimizer)
-    correction = SelfCorrection(config, mesh, network, [], Cycles(1), tmp_path / "run")
     with checkpoint.Checkpoints(tmp_path / "run", keep=1) as checkpoints:
         with pytest.raises(UserError, match="holds converted weights"):
-            train.resume(checkpoints, state, correction, {}, mesh, tmp_path / "run")
+            start.check_continues(checkpoints.info(), {}, tmp_path / "run")
 
 
 def test_a_wrong_checkpoint_leaves_no_folder(
@@ -170,7 +162,7 @@ def test_training_says_how_it_loads_the_bgr_encoder(
     config = get_config()
     config.model.name, config.model.width = "self_correction", WIDTH
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    _, state = train.create_state(config, devices.make_mesh(), optimizer, str(file))
+    state = start.first(config, devices.make_mesh(), optimizer, str(file)).state
     found = np.asarray(state.params["encoder"]["stem"]["conv1"]["kernel"][...])
     rgb = np.random.default_rng(0).random((3, 3, 3), np.float32)
     np.testing.assert_allclose(

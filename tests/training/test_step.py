@@ -14,8 +14,10 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import devices
 from nucseg_jax.models import NETWORKS, create_model
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.network import FunctionalNetwork, InputFormat, network_input
 from nucseg_jax.training import losses, optim, train
+from nucseg_jax.training.start import first
 from nucseg_jax.training.step import TrainState, compile_step
 from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
@@ -30,7 +32,7 @@ def start(config: ConfigDict, mesh: Mesh) -> tuple[FunctionalNetwork, TrainState
     """
     schedule = optim.warm_restarts(config.optim.learning_rate, 10)
     optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
-    network, state = train.create_state(config, mesh, optimizer)
+    network, state, _ = first(config, mesh, optimizer)
     generator = np.random.default_rng(1)
     noisy = jax.tree.map(
         lambda x: np.asarray(x) + 0.1 * generator.standard_normal(x.shape, np.float32), state.params
@@ -80,7 +82,7 @@ def test_the_step_equals_pmap(tiny_config: ConfigDict, tissue_batch: Batch) -> N
     model = create_model(c.model.name, width=c.model.width, rngs=nnx.Rngs(params=0, dropout=0))
     model.train()
     for _, module in nnx.iter_modules(model):
-        if isinstance(module, nnx.BatchNorm):
+        if isinstance(module, BatchNorm):
             module.axis_name = "data"
     graph = nnx.graphdef(model)
 
@@ -166,10 +168,13 @@ def test_accumulation_gives_the_mean_gradient_of_the_parts(
 def test_accumulation_on_eight_devices_equals_one(
     tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch
 ) -> None:
+    """In float64, as above."""
     tiny_config.optim.accumulate = 2
+    tiny_config.model.dtype = "float64"
     batch = {key: np.concatenate([value, value[:, ::-1]]) for key, value in tissue_batch.items()}
-    many, many_loss = step_once(tiny_config, devices.make_mesh(), batch)
-    one, one_loss = step_once(tiny_config, one_device, batch)
+    with jax.enable_x64(True):
+        many, many_loss = step_once(tiny_config, devices.make_mesh(), batch)
+        one, one_loss = step_once(tiny_config, one_device, batch)
     assert_close((many_loss, many.params, many.batch_stats), (one_loss, one.params, one.batch_stats))
 
 

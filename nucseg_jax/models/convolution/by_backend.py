@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 from jax import lax
 
+from nucseg_jax.devices import is_for_cpu
 from nucseg_jax.models.convolution import cpu, depthwise, xla
 from nucseg_jax.models.convolution.windows import Window
 
@@ -62,7 +63,7 @@ def settle(x: jax.Array) -> jax.Array:
     XLA's CPU backend fuses cheap operations into all that use them, however many they are: the sum at the end
     of a residual block would be computed again, with those of all blocks before it, in every later block.
     """
-    return lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x)
+    return lax.optimization_barrier(x) if is_for_cpu() else x
 
 
 def _by_backend(on_cpu: Way, elsewhere: Way) -> Convolution:
@@ -76,37 +77,23 @@ def _by_backend(on_cpu: Way, elsewhere: Way) -> Convolution:
         x: jax.Array, kernel: jax.Array, window: Window
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         x = settle(x)
-        y = lax.platform_dependent(
-            x,
-            kernel.astype(x.dtype),
-            cpu=partial(on_cpu.forward, window=window),
-            default=partial(elsewhere.forward, window=window),
-        )
-        return y, (x, kernel)
+        return way().forward(x, kernel.astype(x.dtype), window=window), (x, kernel)
 
     def gradients(
         window: Window, operands: tuple[jax.Array, jax.Array], dy: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         x, kernel = operands
         dy = settle(dy)
-        dx = lax.platform_dependent(
-            x,
-            kernel.astype(x.dtype),
-            dy,
-            cpu=partial(on_cpu.image_gradient, window=window),
-            default=partial(elsewhere.image_gradient, window=window),
-        )
-        size = kernel.shape[0]
-        dk = lax.platform_dependent(
-            x,
-            dy,
-            cpu=partial(on_cpu.kernel_gradient, size=size, window=window),
-            default=partial(elsewhere.kernel_gradient, size=size, window=window),
-        )
+        dx = way().image_gradient(x, kernel.astype(x.dtype), dy, window=window)
+        dk = way().kernel_gradient(x, dy, size=kernel.shape[0], window=window)
         return dx, dk.astype(kernel.dtype)
 
+    def way() -> Way:
+        return on_cpu if is_for_cpu() else elsewhere
+
     convolution.defvjp(keep_operands, gradients)
-    return convolution
+    # Convolutions of equal shape are traced, and turned into XLA's language, once.
+    return jax.jit(convolution, static_argnums=2)
 
 
 _convolve = _by_backend(

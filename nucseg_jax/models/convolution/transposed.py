@@ -5,8 +5,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
+from nucseg_jax.devices import is_for_cpu
 from nucseg_jax.models.convolution import xla
 from nucseg_jax.models.convolution.by_backend import convolve
 from nucseg_jax.models.convolution.windows import Window
@@ -24,23 +24,15 @@ def convolve_transposed(x: jax.Array, kernel: jax.Array, zeros_before: int) -> j
     Returns:
       [B,2h,2w,O] in the dtype of `x`.
     """
-    return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=partial(_transposed_by_phases, zeros_before=zeros_before),
-        default=partial(xla.transposed, zeros_before=zeros_before),
-    )
+    way = _transposed_by_phases if is_for_cpu() else xla.transposed
+    return way(x, kernel, zeros_before=zeros_before)
 
 
 def _transposed_gradients(
     zeros_before: int, operands: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    return lax.platform_dependent(
-        *operands,
-        dy,
-        cpu=partial(_transposed_gradients_on_cpu, zeros_before=zeros_before),
-        default=partial(xla.transposed_gradients, zeros_before=zeros_before),
-    )
+    way = _transposed_gradients_on_cpu if is_for_cpu() else xla.transposed_gradients
+    return way(*operands, dy, zeros_before=zeros_before)
 
 
 convolve_transposed.defvjp(

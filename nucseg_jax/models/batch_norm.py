@@ -1,0 +1,144 @@
+"""Batch norm as PyTorch has it, with the variance about the mean and gradients that need little memory.
+
+All arrays are [batch, height, width, channels].
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from nucseg_jax.models import initial
+
+
+class Moments(NamedTuple):
+    """Mean and biased variance of each channel over a batch, float32[C]."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+class BatchNorm(nnx.Module):
+    """Batch norm with PyTorch's eps and momentum (its 0.1 is Flax's 0.9), computed in at least float32.
+
+    PyTorch stores the unbiased running variance and Flax the biased one, so inference with converted
+    statistics agrees exactly, the running variance of a training run does not.
+
+    Args:
+      channels: that come in, and out.
+      momentum: of the running statistics.
+      epsilon: added to the variance.
+      dtype: compute dtype.
+      rngs: of the weights.
+
+    Attributes:
+      use_running_average: normalise by the running statistics, as in inference (`nnx.Module.eval` sets it).
+      axis_name: of the devices of a `pmap` that share their statistics.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        zeros, ones = initial.constant(0.0), initial.constant(1.0)
+        self.mean = nnx.BatchStat(zeros(rngs.params(), (channels,), jnp.float32))
+        self.var = nnx.BatchStat(ones(rngs.params(), (channels,), jnp.float32))
+        self.scale = nnx.Param(ones(rngs.params(), (channels,), jnp.float32))
+        self.bias = nnx.Param(zeros(rngs.params(), (channels,), jnp.float32))
+        self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
+        self.use_running_average = False
+        self.axis_name: str | None = None
+
+    def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:
+        """x: [B,H,W,C] → the same in the compute dtype.
+
+        Args:
+          x: images.
+          moments: of the channels of `x`, where they are known already; ignored in inference.
+        """
+        if self.use_running_average:
+            moments = Moments(self.mean[...], self.var[...])
+        else:
+            moments = moments or self.moments(x)
+            self.move(moments)
+        return normalised(x, moments, self.scale[...], self.bias[...], self.epsilon, self.dtype)
+
+    def move(self, moments: Moments) -> None:
+        """Move the running statistics towards those of a batch."""
+        mean, variance = _moved(Moments(self.mean[...], self.var[...]), moments, self.momentum)
+        # Not `self.mean[...] = mean`, for which Flax asks where a traced array is: that takes JAX long.
+        self.mean.set_value(mean)
+        self.var.set_value(variance)
+
+    def moments(self, x: jax.Array) -> Moments:
+        """Of [B,H,W,C], over all devices of `axis_name` where there is one (`pmap`; `jit` needs none)."""
+        return _moments(x, self.axis_name)
+
+
+# These are jitted so that they are traced once for layers of equal shape.
+@partial(jax.jit, static_argnums=1)
+def _moments(x: jax.Array, axis_name: str | None) -> Moments:
+    """See `BatchNorm.moments`.
+
+    The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
+    large beside the deviation.
+    """
+
+    def mean(values: jax.Array) -> jax.Array:
+        local = values.mean((0, 1, 2))
+        return local if axis_name is None else jax.lax.pmean(local, axis_name)
+
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    center = mean(x)
+    # Deviations from the mean sum up to 0: the variance has no gradient through the mean.
+    deviations = x - _per_channel(jax.lax.stop_gradient(center))
+    return Moments(center, mean(jnp.square(deviations)))
+
+
+@partial(jax.jit, static_argnums=2)
+def _moved(running: Moments, new: Moments, momentum: float) -> Moments:
+    """The running statistics after a batch: float32, also where the network computes in float64."""
+    return jax.tree.map(lambda old, x: momentum * old + (1 - momentum) * x.astype(old.dtype), running, new)
+
+
+@partial(jax.jit, static_argnums=(4, 5))
+def normalised(
+    x: jax.Array, moments: Moments, scale: jax.Array, bias: jax.Array, epsilon: float, dtype: DTypeLike
+) -> jax.Array:
+    """(x - mean) / deviation · scale + bias: [B,H,W,C] → the same in `dtype`."""
+    deviation = jnp.sqrt(moments.variance + epsilon)
+    return _normalise(x, moments.mean, deviation, scale, bias).astype(dtype)
+
+
+def _per_channel(values: jax.Array) -> jax.Array:
+    """[C] → [1,1,1,C]."""
+    return values.reshape(1, 1, 1, -1)
+
+
+@jax.custom_vjp
+def _normalise(
+    x: jax.Array, mean: jax.Array, deviation: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    """(x - mean) / deviation · scale + bias; `x` is [B,H,W,C], the others are float32[C]."""
+    return (x - _per_channel(mean)) * _per_channel(scale / deviation) + _per_channel(bias)
+
+
+def _normalise_gradients(operands: tuple[jax.Array, ...], dy: jax.Array) -> tuple[jax.Array, ...]:
+    """Two sums over the pixels give them all. JAX would keep x - mean for them; here it is made again."""
+    x, mean, deviation, scale, bias = operands
+    total = dy.sum((0, 1, 2))
+    projection = (dy * (x - _per_channel(mean))).sum((0, 1, 2)) / deviation
+    factor = scale / deviation
+    gradients = (dy * _per_channel(factor), -factor * total, -factor * projection, projection, total)
+    return tuple(g.astype(operand.dtype) for g, operand in zip(gradients, operands, strict=True))
+
+
+_normalise.defvjp(lambda *operands: (_normalise(*operands), operands), _normalise_gradients)

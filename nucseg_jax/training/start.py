@@ -1,0 +1,131 @@
+"""How a training starts: with weights that are drawn, or from its last checkpoint."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from nucseg_jax import devices
+from nucseg_jax.devices import say
+from nucseg_jax.errors import UserError
+from nucseg_jax.models import create_model
+from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, split_network
+from nucseg_jax.runs import stain_target
+from nucseg_jax.runs.checkpoint import Checkpoints
+from nucseg_jax.runs.compatibility import check_same_run, notes_on_changes
+from nucseg_jax.runs.manager import abstract
+from nucseg_jax.training import augmentation
+from nucseg_jax.training.step import TrainState, initial_state
+
+
+class Start(NamedTuple):
+    """What a training goes on from.
+
+    Attributes:
+      network: its forward passes.
+      state: on the mesh.
+      averaged: the average over self-correction's cycles; None where there is none yet.
+    """
+
+    network: FunctionalNetwork
+    state: TrainState
+    averaged: Weights | None = None
+
+
+def first(
+    config: ConfigDict,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    encoder_weights: str | None = None,
+    stain: dict[str, Any] | None = None,
+) -> Start:
+    """The network with weights drawn from config.seed, and the state of step 0.
+
+    Args:
+      config: the experiment.
+      mesh: where the state goes.
+      optimizer: whose state it is.
+      encoder_weights: file of ImageNet weights for the encoder.
+      stain: how stains are normalised (`runs.stain_target.describe`).
+
+    Raises:
+      UserError: encoder_weights is no file of the network's encoder.
+    """
+    model = _model(config)
+    if encoder_weights:
+        from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # needs PyTorch
+
+        say(load_encoder(model, encoder_file(encoder_weights), config.model.channel_order))
+    network, weights = _split(config, model, stain)
+    return Start(network, initial_state(mesh, weights, optimizer, keeps_average=_keeps_average(config)))
+
+
+def again(
+    config: ConfigDict,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    checkpoints: Checkpoints,
+    stain: dict[str, Any] | None,
+) -> Start:
+    """The network and the state of the last checkpoint; no weights are drawn.
+
+    Args:
+      config, mesh, optimizer, stain: as of `first`.
+      checkpoints: at least one.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    network, shapes = _split(config, nnx.eval_shape(lambda: _model(config)), stain)
+    opt_state = abstract(jax.eval_shape(optimizer.init, shapes.params), mesh)
+    model, training, opt_state = checkpoints.restore(Weights(*abstract(tuple(shapes), mesh)), opt_state)
+    average = averaged = None
+    if training is not None:
+        average, averaged = (model, None) if _keeps_average(config) else (None, model)
+    step = devices.replicate(mesh, np.asarray(checkpoints.latest, np.int32))
+    return Start(network, TrainState(step, *(training or model), opt_state, average), averaged)
+
+
+def check_continues(saved: dict[str, Any], info: dict[str, Any], workdir: Path) -> None:
+    """Raise UserError unless a run can go on from a checkpoint, and say what has changed since.
+
+    Args:
+      saved: the checkpoint's `info`.
+      info: what this run would write.
+      workdir: for messages.
+    """
+    if "converted_from" in saved:
+        raise UserError(f"{workdir} holds converted weights, not a run to go on with: use another --workdir")
+    check_same_run(saved, info, workdir)
+    for note in notes_on_changes(saved, info):
+        say(f"note: {workdir} {note}")
+
+
+def _model(config: ConfigDict) -> nnx.Module:
+    return create_model(
+        config.model.name,
+        num_classes=config.model.num_classes,
+        width=config.model.width,
+        dtype=config.model.dtype,
+        rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
+    )
+
+
+def _split(
+    config: ConfigDict, model: nnx.Module, stain: dict[str, Any] | None
+) -> tuple[FunctionalNetwork, Weights]:
+    input_format = InputFormat(
+        config.model.channel_order, config.model.input_scale, stain_target.in_network(stain)
+    )
+    changes = augmentation.image_changes(config, stain_target.augmentation(config.stain, stain))
+    network, params, batch_stats = split_network(model, input_format, changes)
+    return network, Weights(params, batch_stats)
+
+
+def _keeps_average(config: ConfigDict) -> bool:
+    return config.optim.average_decay > 0
