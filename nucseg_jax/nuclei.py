@@ -66,20 +66,18 @@ class Frame:
         nucleus of a few pixels may have none left.
 
         Args:
-          nucleus: within the slide.
+          nucleus: of this slide, or of another frame of the same field: what lies outside is left out.
 
         Returns:
           The top row and left column of a crop, and its pixels, bool [h, w].
         """
-        rows, columns = (
-            slice(*np.searchsorted(places, (start, start + length)).tolist())
-            for places, start, length in zip(
-                self._network_pixels, (nucleus.top, nucleus.left), nucleus.mask.shape, strict=True
-            )
-        )
-        from_rows = self._network_pixels[0][rows] - nucleus.top
-        from_columns = self._network_pixels[1][columns] - nucleus.left
-        return rows.start, columns.start, nucleus.mask[from_rows][:, from_columns]
+        (from_rows, from_columns), (first_rows, first_columns) = self._network_pixels, self._first_pixels
+        (height, width), (last_row, last_column) = nucleus.mask.shape, self.network_size
+        top, bottom = (first_rows[min(y, last_row)] for y in (nucleus.top, nucleus.top + height))
+        left, right = (first_columns[min(x, last_column)] for x in (nucleus.left, nucleus.left + width))
+        rows = from_rows[top:bottom] - nucleus.top
+        columns = from_columns[left:right] - nucleus.left
+        return top, left, nucleus.mask[rows][:, columns]
 
     def label_map(self, of_network: NDArray[np.int32]) -> NDArray[np.int32]:
         """A label map in base pixels: each has the nucleus that its centre lies on, as in `on_slide`.
@@ -95,6 +93,15 @@ class Frame:
             for places, side in zip(self._network_pixels, of_network.shape, strict=True)
         )
         return of_network[rows[:, None], columns]
+
+    @cached_property
+    def _first_pixels(self) -> tuple[list[int], list[int]]:
+        """The first base pixel whose centre lies on or behind each row (column) of the network's level."""
+        rows, columns = (
+            np.searchsorted(places, np.arange(side + 1)).tolist()
+            for places, side in zip(self._network_pixels, self.network_size, strict=True)
+        )
+        return rows, columns
 
     @cached_property
     def _network_pixels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -28,10 +28,7 @@ def filled_network(
     num_classes: int = 2,
     dtype: DTypeLike = jnp.float32,
 ) -> nnx.Module:
-    """A network whose every parameter and batch statistic is `fill(shape)`.
-
-    Drawing real weights takes far longer: XLA compiles the generator for every shape.
-    """
+    """A network whose every parameter and batch statistic is `fill(shape)`."""
     graph, weights, rest = _abstract(name, width, num_classes, dtype)
     key = jax.random.key(0)
 

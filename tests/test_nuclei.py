@@ -39,3 +39,13 @@ def test_the_last_digit_of_a_resolution_moves_no_nucleus() -> None:
     np.testing.assert_array_equal(exact.label_map(of_network), read.label_map(of_network))
     nucleus = Nucleus(1, 60, 0, np.ones((8, 1), bool), 0.5)
     np.testing.assert_equal(exact.on_slide(nucleus), read.on_slide(nucleus))
+
+
+def test_a_frame_of_fewer_pixels_cuts_what_lies_outside() -> None:
+    """An image that was prepared a little smaller than the field that the nucleus was found in."""
+    frame = Frame((995, 995), 0.25, 0.25 * 1000 / 512)
+    assert frame.network_size == (509, 509)
+    nucleus = Nucleus(1, 505, 500, np.ones((6, 4), bool), 0.5)
+    top, left, mask = frame.on_slide(nucleus)
+    assert top + mask.shape[0] == 995 and mask.all() and 6 < mask.shape[0] < 10
+    assert frame.on_slide(Nucleus(1, 510, 0, np.ones((2, 2), bool), 0.5))[2].size == 0

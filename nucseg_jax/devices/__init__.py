@@ -3,6 +3,7 @@
 from nucseg_jax.devices.mesh import (
     compiler_options,
     gather_shares,
+    jit,
     local_rows,
     make_mesh,
     replicate,
@@ -19,6 +20,7 @@ __all__ = [
     "gather_shares",
     "is_first_process",
     "is_for_cpu",
+    "jit",
     "join_processes",
     "local_rows",
     "make_mesh",

@@ -34,7 +34,7 @@ def enable() -> Path | None:
     # With a bound JAX takes a lock to read and write, so that no process reads what another has half written.
     if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
         jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
-    # The many small programs that draw the initial weights together take longer to compile than to read.
+    # A program of 0.1 s is worth keeping: a start has many of them.
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -4,11 +4,15 @@ Data parallelism: parameters are replicated, batches are split along their first
 axis `data`. The compiler inserts the collectives, so that N devices compute what one would.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from nucseg_jax.devices.platform import traced_for
 
 
 def make_mesh() -> Mesh:
@@ -24,6 +28,24 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     """
     on_cpu = mesh.devices.flat[0].platform == "cpu"
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
+
+
+def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
+    """`jax.jit` of a function for a mesh: written for its platform, with results on all its devices.
+
+    Args:
+      mesh: where the arguments are.
+      function: of arrays.
+      options: of `jax.jit`.
+    """
+    platform = mesh.devices.flat[0].platform
+
+    @functools.wraps(function)
+    def on_platform(*arguments: Any) -> Any:
+        with traced_for(platform):
+            return function(*arguments)
+
+    return jax.jit(on_platform, out_shardings=replicated(mesh), **options)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

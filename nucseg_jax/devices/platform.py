@@ -3,10 +3,10 @@
 import jax
 
 traced_for = jax.make_user_context(None)
-"""`with traced_for("tpu"): …`: programs traced in the block are for this platform: cpu, cuda, rocm or tpu.
+"""`with traced_for("tpu"): …`: programs traced in the block are for this platform, as JAX names it: "cpu" or
+another. Elsewhere JAX's default device decides.
 
-Outside of such a block they are for that of JAX's default device. A program that is traced for one platform
-runs on the others, too, but may be slow there.
+A program that is traced for one platform runs on the others, too, but may be slow there.
 """
 
 

@@ -35,7 +35,7 @@ class ClassProbabilities:
         tilings: Sequence[Tiling],
         batch_px: int,
     ):
-        self._of_tiles = jax.jit(of_tiles, out_shardings=devices.replicated(mesh))
+        self._of_tiles = devices.jit(mesh, of_tiles)
         self._mesh, self._tilings, self._batch_px = mesh, tuple(tilings), batch_px
 
     def __call__(self, weights: Weights, image: NDArray[np.uint8]) -> NDArray[np.float32]:

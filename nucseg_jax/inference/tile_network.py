@@ -81,7 +81,7 @@ class TileNetwork:
             return jnp.stack([*stored, hematoxylin], axis=1)[:, :, keep, keep]
 
         # Replicated, since every process cuts nuclei out of all tiles.
-        self._kept = jax.jit(kept, static_argnums=3, out_shardings=devices.replicated(mesh))
+        self._kept = devices.jit(mesh, kept, static_argnums=3)
 
     @classmethod
     def of(

@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-
-from nucseg_jax.models import initial
 
 
 class Moments(NamedTuple):
@@ -32,9 +31,11 @@ class BatchNorm(nnx.Module):
       momentum: of the running statistics.
       epsilon: added to the variance.
       dtype: compute dtype.
-      rngs: of the weights.
+      rngs: for the same call as other layers'; nothing is drawn.
 
     Attributes:
+      mean, var: the running statistics, float32[C].
+      scale, bias: of the normalised channels, float32[C].
       use_running_average: normalise by the running statistics, as in inference (`nnx.Module.eval` sets it).
       axis_name: of the devices of a `pmap` that share their statistics.
     """
@@ -48,35 +49,35 @@ class BatchNorm(nnx.Module):
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        zeros, ones = initial.constant(0.0), initial.constant(1.0)
-        self.mean = nnx.BatchStat(zeros(rngs.params(), (channels,), jnp.float32))
-        self.var = nnx.BatchStat(ones(rngs.params(), (channels,), jnp.float32))
-        self.scale = nnx.Param(ones(rngs.params(), (channels,), jnp.float32))
-        self.bias = nnx.Param(zeros(rngs.params(), (channels,), jnp.float32))
+        # By NumPy: JAX would compile a program for every size.
+        self.mean = nnx.BatchStat(jnp.asarray(np.zeros(channels, np.float32)))
+        self.var = nnx.BatchStat(jnp.asarray(np.ones(channels, np.float32)))
+        self.scale = nnx.Param(jnp.asarray(np.ones(channels, np.float32)))
+        self.bias = nnx.Param(jnp.asarray(np.zeros(channels, np.float32)))
         self.momentum, self.epsilon, self.dtype = momentum, epsilon, dtype
         self.use_running_average = False
         self.axis_name: str | None = None
 
-    def __call__(self, x: jax.Array, moments: Moments | None = None) -> jax.Array:
-        """x: [B,H,W,C] → the same in the compute dtype.
-
-        Args:
-          x: images.
-          moments: of the channels of `x`, where they are known already; ignored in inference.
-        """
-        if self.use_running_average:
-            moments = Moments(self.mean[...], self.var[...])
-        else:
-            moments = moments or self.moments(x)
-            self.move(moments)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """x: [B,H,W,C] → the same in the compute dtype."""
+        moments = self.take(None if self.use_running_average else self.moments(x))
         return normalised(x, moments, self.scale[...], self.bias[...], self.epsilon, self.dtype)
 
-    def move(self, moments: Moments) -> None:
-        """Move the running statistics towards those of a batch."""
-        mean, variance = _moved(Moments(self.mean[...], self.var[...]), moments, self.momentum)
+    def take(self, moments: Moments | None) -> Moments:
+        """The moments to normalise by: the running ones in inference, else a batch's, which move these.
+
+        Args:
+          moments: of the batch; not looked at in inference.
+        """
+        running = Moments(self.mean[...], self.var[...])
+        if self.use_running_average:
+            return running
+        assert moments is not None
+        mean, variance = _moved(running, moments, self.momentum)
         # Not `self.mean[...] = mean`, for which Flax asks where a traced array is: that takes JAX long.
         self.mean.set_value(mean)
         self.var.set_value(variance)
+        return moments
 
     def moments(self, x: jax.Array) -> Moments:
         """Of [B,H,W,C], over all devices of `axis_name` where there is one (`pmap`; `jit` needs none)."""

@@ -31,18 +31,14 @@ class NormReluConv(nnx.Module):
         return self.conv(nnx.relu(self.bn(x)))
 
     def of_features(self, features: Sequence[jax.Array], moments: Sequence[Moments]) -> jax.Array:
-        """The same of the concatenated features, of which the moments are known.
+        """`__call__` of the concatenated features, whose moments are known already.
 
         For its backward pass the concatenation and its normalised copy are made again, not kept: kept, they
         are the bulk of the network's memory, as they grow with the square of a block's layers.
         """
         bn, conv = self.bn, self.conv
         assert conv.bias is not None
-        if bn.use_running_average:
-            known = Moments(bn.mean[...], bn.var[...])
-        else:
-            known = Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True)))
-            bn.move(known)
+        known = bn.take(Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True))))
 
         @jax.checkpoint
         def output(
@@ -54,7 +50,7 @@ class NormReluConv(nnx.Module):
             bias: jax.Array,
         ) -> jax.Array:
             x = normalised(jnp.concatenate(features, axis=-1), known, scale, shift, bn.epsilon, bn.dtype)
-            return layers.convolved(nnx.relu(x), kernel, bias, conv.window)
+            return layers.convolve_and_add(nnx.relu(x), kernel, bias, conv.window)
 
         return output(features, known, bn.scale[...], bn.bias[...], conv.kernel[...], conv.bias[...])
 

@@ -16,8 +16,8 @@ class Source(NamedTuple):
     """What an array is drawn from.
 
     Attributes:
-      seed: uint32[2], of all weights.
-      place: of the array among them.
+      seed: one for all weights of a network: the words of a key, uint32.
+      place: the array's number among them.
     """
 
     seed: jax.Array | NDArray[np.uint32]
@@ -93,21 +93,19 @@ def _initializer(values: _Values) -> Initializer:
 
         if isinstance(seed, np.ndarray):
             return jnp.asarray(drawn(seed), dtype)
-        return jax.pure_callback(drawn, jax.ShapeDtypeStruct(size, np.float32), seed).astype(dtype)
+        return jax.pure_callback(
+            drawn, jax.ShapeDtypeStruct(size, np.float32), seed, vmap_method="sequential"
+        ).astype(dtype)
 
     return init
 
 
 def _of_key(key: jax.Array) -> Source:
-    """What a layer draws from that is built alone, with streams of Flax."""
+    """The source for a layer that is built outside of a network, with Flax's own streams."""
     seed = jax.random.key_data(key)
     return Source(seed if isinstance(seed, jax.core.Tracer) else np.asarray(seed), 0)
 
 
-def constant(value: float) -> Initializer:
-    """One value everywhere."""
-
-    def init(_: Source | jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jnp.asarray(np.full(shape, value, np.float32), dtype)
-
-    return init
+def zeros(_: Source | jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
+    """0 everywhere."""
+    return jnp.asarray(np.zeros(shape, np.float32), dtype)

@@ -75,11 +75,11 @@ class Conv(nnx.Conv):
     def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
         """inputs: [B,H,W,in] → [B,h,w,out] in the compute dtype."""
         bias = None if self.bias is None else self.bias[...]
-        return convolved(jnp.asarray(inputs, self.dtype), self.kernel[...], bias, self.window)
+        return convolve_and_add(jnp.asarray(inputs, self.dtype), self.kernel[...], bias, self.window)
 
 
-def convolved(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, window: Window) -> jax.Array:
-    """`convolve` and the bias: [B,H,W,in] → [B,h,w,out] in the dtype of `x`."""
+def convolve_and_add(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, window: Window) -> jax.Array:
+    """`convolve`, plus the bias where there is one: [B,H,W,in] → [B,h,w,out] in the dtype of `x`."""
     y = convolve(x, kernel, window)
     return y if bias is None else _add_bias(y, bias)
 

@@ -163,7 +163,8 @@ def split_network(
     if streams - {"dropout"}:
         raise ValueError(f"build the model with nnx.Rngs(params=..., dropout=...): it holds {streams}")
     model.train()
-    # Each training step sets them, and inference draws nothing: of a model of shapes alone they do, too.
+    # Any state will do, so that a model of shapes alone can be split, too: each training step sets the
+    # streams, and inference draws nothing.
     rngs = jax.tree.map(_any_state, rngs)
     network = FunctionalNetwork(inference, nnx.graphdef(model), rngs, input_format, augmentation)
     return network, params, batch_stats

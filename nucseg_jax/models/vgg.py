@@ -26,7 +26,7 @@ class VGG16(nnx.Module):
                         in_channels,
                         channels,
                         kernel_init=layers.he_normal,
-                        bias_init=initial.constant(0.0),
+                        bias_init=initial.zeros,
                         dtype=dtype,
                         rngs=rngs,
                     )

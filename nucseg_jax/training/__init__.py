@@ -1,4 +1,5 @@
 """From a config to a trained network.
 
-Start with `train`; then `loop`, `step`; `optim`; `objectives`, `losses`; `self_correction`, `cycles`.
+Start with `train`; then `start`, `loop`, `step`; `optim`; `objectives`, `losses`; `self_correction` and
+`cycles`.
 """

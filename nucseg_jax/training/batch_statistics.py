@@ -26,7 +26,7 @@ class StatisticsEstimator:
     """
 
     def __init__(self, network: FunctionalNetwork, mesh: Mesh, *, tile: int, batch_size: int):
-        self._statistics = jax.jit(network.batch_statistics, out_shardings=devices.replicated(mesh))
+        self._statistics = devices.jit(mesh, network.batch_statistics)
         self._mesh, self._tile, self._batch_size = mesh, tile, batch_size
 
     def __call__(self, weights: Weights, images: Sequence[np.ndarray]) -> nnx.State:

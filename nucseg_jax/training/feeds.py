@@ -98,10 +98,10 @@ def compile_steps(
 
         return jax.lax.fori_loop(0, count, body, (state, jnp.zeros(steps_per_dispatch)))
 
-    return jax.jit(
+    return devices.jit(
+        mesh,
         single if steps_per_dispatch == 1 else several,
         donate_argnums=0,
-        out_shardings=devices.replicated(mesh),
         compiler_options=devices.compiler_options(mesh),
     )
 

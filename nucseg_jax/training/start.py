@@ -37,7 +37,7 @@ class Start(NamedTuple):
     averaged: Weights | None = None
 
 
-def first(
+def fresh(
     config: ConfigDict,
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
@@ -65,7 +65,7 @@ def first(
     return Start(network, initial_state(mesh, weights, optimizer, keeps_average=_keeps_average(config)))
 
 
-def again(
+def resumed(
     config: ConfigDict,
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
@@ -75,11 +75,11 @@ def again(
     """The network and the state of the last checkpoint; no weights are drawn.
 
     Args:
-      config, mesh, optimizer, stain: as of `first`.
+      config, mesh, optimizer, stain: as of `fresh`.
       checkpoints: at least one.
 
     Raises:
-      CheckpointError: it is damaged.
+      CheckpointError: the last checkpoint is damaged.
     """
     network, shapes = _split(config, nnx.eval_shape(lambda: _model(config)), stain)
     opt_state = abstract(jax.eval_shape(optimizer.init, shapes.params), mesh)

@@ -50,7 +50,7 @@ def initial_state(
     """The state of step 0 on the mesh."""
     placed = devices.replicate(mesh, weights)
     # One program for all shapes: `init` alone would be compiled for each.
-    opt_state = jax.jit(optimizer.init, out_shardings=devices.replicated(mesh))(placed.params)
+    opt_state = devices.jit(mesh, optimizer.init)(placed.params)
     # A copy: a step gives the memory of each of them to the next.
     average = devices.replicate(mesh, jax.tree.map(np.array, weights)) if keeps_average else None
     step = devices.replicate(mesh, np.zeros((), np.int32))
@@ -149,9 +149,4 @@ def move(average: Weights, new: Weights, step: jax.Array, decay: float) -> Weigh
 
 def compile_step(mesh: Mesh, step: Step) -> jax.stages.Wrapped:
     """A step jitted with `state` donated: (state, batch) → (state, loss)."""
-    return jax.jit(
-        step,
-        donate_argnums=0,
-        out_shardings=devices.replicated(mesh),
-        compiler_options=devices.compiler_options(mesh),
-    )
+    return devices.jit(mesh, step, donate_argnums=0, compiler_options=devices.compiler_options(mesh))

@@ -74,10 +74,10 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         info = describe(config, dataset.metadata, stain, resolution)
         info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
         if saved is None:
-            begun = start.first(config, mesh, optimizer, config.model.encoder_weights, stain)
+            begun = start.fresh(config, mesh, optimizer, config.model.encoder_weights, stain)
         else:
             start.check_continues(saved, info, workdir)
-            begun = start.again(config, mesh, optimizer, checkpoints, stain)
+            begun = start.resumed(config, mesh, optimizer, checkpoints, stain)
         network, state, first = begun.network, begun.state, int(begun.state.step)
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         if begun.averaged is not None:

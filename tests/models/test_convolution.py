@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from nucseg_jax import devices
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.convolution import Window, convolve, convolve_depthwise, convolve_transposed, cpu
 from nucseg_jax.models.convolution.cpu_blocks import BlockSize
@@ -169,7 +170,8 @@ def test_other_backends_take_xlas_convolutions() -> None:
 
     step = jax.jit(jax.grad(loss, argnums=(0, 1)))
     operands = random(1, 8, 8, 4), random(3, 3, 4, 4)
-    on_gpu = step.trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
+    with devices.traced_for("cuda"):
+        on_gpu = step.trace(*operands).lower(lowering_platforms=("cuda",)).as_text()
     assert on_gpu.count("stablehlo.convolution") == 2 and "stablehlo.dot_general" not in on_gpu
     assert "stablehlo.dot_general" in step.lower(*operands).as_text()
 

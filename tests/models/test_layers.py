@@ -1,5 +1,6 @@
 """The layers against NumPy written from their definitions."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -144,11 +145,10 @@ LAYERS = {
 
 
 @pytest.fixture(params=["cpu", "default"])
-def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """The layers as CPUs compute them, and, compiled for this CPU too, as all other backends do."""
-    if request.param == "default":
-        monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
-    return request.param
+    with devices.traced_for("cpu" if request.param == "cpu" else "cuda"):
+        yield request.param
 
 
 def parameter_gradients(kind: str, dtype: Any) -> tuple[Any, nnx.State, jax.Array, jax.Array]:

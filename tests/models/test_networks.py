@@ -31,6 +31,7 @@ WIDTH = 1 / 32
 
 
 def narrow(name: str, **options: Any) -> nnx.Module:
+    # So narrow, a network may begin with dead channels, which have no gradient: with seed 1 none does.
     return create_model(name, width=WIDTH, rngs=nnx.Rngs(1), **options)
 
 

@@ -24,7 +24,7 @@ from nucseg_jax.training import optim, refined_labels, train
 from nucseg_jax.training.batch_statistics import StatisticsEstimator
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.self_correction import average
-from nucseg_jax.training.start import first
+from nucseg_jax.training.start import fresh
 from tests.killed import keep_until
 from tests.networks import QUICK
 
@@ -133,7 +133,7 @@ def cycling(tiny_config: ConfigDict) -> ConfigDict:
 
 def tree_of(config: ConfigDict, mesh: Mesh) -> tuple[Any, Weights]:
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    network, state, _ = first(config, mesh, optimizer)
+    network, state, _ = fresh(config, mesh, optimizer)
     return network, state.weights
 
 

@@ -17,7 +17,7 @@ from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.network import FunctionalNetwork, InputFormat, network_input
 from nucseg_jax.training import losses, optim, train
-from nucseg_jax.training.start import first
+from nucseg_jax.training.start import fresh
 from nucseg_jax.training.step import TrainState, compile_step
 from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
@@ -32,7 +32,7 @@ def start(config: ConfigDict, mesh: Mesh) -> tuple[FunctionalNetwork, TrainState
     """
     schedule = optim.warm_restarts(config.optim.learning_rate, 10)
     optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
-    network, state, _ = first(config, mesh, optimizer)
+    network, state, _ = fresh(config, mesh, optimizer)
     generator = np.random.default_rng(1)
     noisy = jax.tree.map(
         lambda x: np.asarray(x) + 0.1 * generator.standard_normal(x.shape, np.float32), state.params
@@ -168,7 +168,7 @@ def test_accumulation_gives_the_mean_gradient_of_the_parts(
 def test_accumulation_on_eight_devices_equals_one(
     tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch
 ) -> None:
-    """In float64, as above."""
+    """In float64, for the reason in `test_eight_devices_equal_one`."""
     tiny_config.optim.accumulate = 2
     tiny_config.model.dtype = "float64"
     batch = {key: np.concatenate([value, value[:, ::-1]]) for key, value in tissue_batch.items()}
