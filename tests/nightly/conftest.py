@@ -1,4 +1,4 @@
-"""Processes that may be killed have caches and temporary files of their own."""
+"""Processes as a user starts them, with caches and temporary files of their own."""
 
 from pathlib import Path
 
@@ -11,3 +11,9 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, variable in (("jax", "JAX_COMPILATION_CACHE_DIR"), ("tmp", "TMPDIR")):
         (tmp_path / name).mkdir()
         monkeypatch.setenv(variable, str(tmp_path / name))
+
+
+@pytest.fixture(autouse=True)
+def real_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The 8 devices that the other tests simulate take threads and memory that no user's process has."""
+    monkeypatch.delenv("XLA_FLAGS")

@@ -51,7 +51,7 @@ def test_a_long_training(tiny_dataset: Path, tmp_path: Path, capsys: pytest.Capt
         "data.dir": tiny_dataset,
         "data.validation": "SYN-BREAST-000",
         "data.crop_size": 32,
-        "batch_size": 8,  # as many as there are simulated devices
+        "batch_size": 4,
         "num_steps": STEPS,
         "checkpoint.every": 200,
         "model.width": 1 / 16,
