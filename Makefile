@@ -47,7 +47,7 @@ fuzz: .venv/torch
 
 # What takes hours, not part of .ci/run: besides both, processes that are killed, and long work.
 nightly: slow fuzz
-	$(PY) -m pytest tests/nightly
+	$(PY) -m pytest tests/nightly --numprocesses 0
 
 lint: .venv/dev
 	$(PY) -m ruff check .

@@ -21,6 +21,8 @@ def join_processes() -> None:
         os.environ.get(f"JAX_{key}") for key in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     ]
     address, processes, process = explicit
+    # JAX's own service takes SIGTERM away from Python, whose handler has training save a checkpoint.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         if address and processes and process:
             jax.distributed.initialize(address, int(processes), int(process))

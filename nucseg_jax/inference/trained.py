@@ -44,10 +44,7 @@ def load(
 ) -> Trained:
     """A run's best (or last) checkpoint; see `Segmenter.load`."""
     mesh = devices.make_mesh() if mesh is None else mesh
-    run = open_run(workdir, mesh, overrides)
-    found = magnification.of_checkpoint(run.model.info, network_mpp)
-    _check_overrides(overrides)
-    return of_run(run, mesh, found)
+    return _for_slides(open_run(workdir, mesh, overrides), mesh, overrides, network_mpp)
 
 
 def load_pretrained(
@@ -57,13 +54,16 @@ def load_pretrained(
     mesh = devices.make_mesh() if mesh is None else mesh
     file = pretrained.load(name)
     model = model_of_tensors(file.tensors, file.info, file.step, mesh, str(file.path))
-    run = run_of_model(model, file.name, overrides)
-    found = magnification.of_checkpoint(model.info, network_mpp)
-    _check_overrides(overrides)
-    trained = of_run(run, mesh, found)
+    trained = _for_slides(run_of_model(model, file.name, overrides), mesh, overrides, network_mpp)
     facts = {key: value for key, value in trained.facts.items() if key != "workdir"}
     facts["pretrained"] = {"name": file.name, "sha256": file.sha256}
     return trained._replace(facts=facts)
+
+
+def _for_slides(run: Run, mesh: Mesh, overrides: Mapping[str, Any], network_mpp: float | None) -> Trained:
+    found = magnification.of_checkpoint(run.model.info, network_mpp)
+    _check_overrides(overrides)
+    return of_run(run, mesh, found)
 
 
 def of_run(

@@ -11,9 +11,9 @@ from nucseg_jax.errors import DiskFullError
 from nucseg_jax.io.names import final, is_marked
 
 FULL = "the disk (or your quota on it) is full. Make room, and start the command again"
-"""For messages."""
+"""The end of a message."""
 
-_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_FULL_NUMBERS = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # of libraries that hide the number
 _IN_MEMORY = ("tmpfs", "ramfs")
 
@@ -54,7 +54,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _FULL
+        return error.errno in _FULL_NUMBERS
     return any(text in str(error).lower() for text in _FULL_TEXTS)
 
 

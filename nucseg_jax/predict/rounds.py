@@ -57,9 +57,9 @@ class Rounds:
         Raises:
           DiskFullError: there is no room for the next one.
         """
+        self._space.clean()
         if not jobs:
             return
-        self._space.clean()
         before = {job: state_of(job.folder) for job in jobs}
         left = list(jobs)
         with tqdm(total=len(jobs), unit="slide", disable=None, bar_format=_BAR) as bar:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from nucseg_jax import devices
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import write_text
+from nucseg_jax.io.leftovers import remove_leftovers
 
 
 class RunLog:
@@ -29,6 +30,7 @@ class RunLog:
             return
         workdir.mkdir(parents=True, exist_ok=True)
         path = workdir / "metrics.jsonl"
+        remove_leftovers(path)
         _keep_until(path, first)
         self._path, self._file = path, path.open("a")
         # purge_step hides the same steps in TensorBoard.

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,19 +14,31 @@ from typing import NamedTuple
 import psutil
 
 ROOT = Path(__file__).parents[2]
-_LONGEST_S = 900.0
+_LONGEST_S = 1800.0
+_LOOKS = 20
 
 
 class Moment(NamedTuple):
     """When a process is killed.
 
     Attributes:
-      begun: waited for.
+      begun: waited for; it is given the number of the process, since an earlier one may have left the same.
       longest_s: then a time from 0 to this many seconds passes, drawn at random.
     """
 
-    begun: Callable[[], bool]
+    begun: Callable[[int], bool]
     longest_s: float = 0.0
+
+
+def at_once(process: int) -> bool:
+    """What is begun when the process is."""
+    return True
+
+
+def marked_by(folder: Path, process: int) -> list[Path]:
+    """What a process has begun in a folder (`io.names.beside`)."""
+    own = re.compile(rf"-{process}-[0-9a-f]{{8}}\.(tmp|scratch)$")
+    return [path for path in folder.iterdir() if own.search(path.name)] if folder.is_dir() else []
 
 
 class Killing(NamedTuple):
@@ -53,14 +66,14 @@ def finished(command: Sequence[str]) -> str:
 
 
 def killed_again_and_again(
-    command: Sequence[str], moments: Sequence[Moment], *, doing: Callable[[], str], seed: int
+    command: Sequence[str], moments: Sequence[Moment], *, doing: Callable[[int], str], seed: int
 ) -> Killing:
     """Start a command and kill it (SIGKILL), once for each of `moments`; then let it end.
 
     Args:
       command: that goes on where it was killed.
       moments: in order.
-      doing: what it was doing, asked when it has been killed.
+      doing: what a process was doing, asked when it has been killed.
       seed: of the times.
     """
     draw = random.Random(seed)
@@ -68,7 +81,7 @@ def killed_again_and_again(
     for moment in moments:
         with _started(command) as (process, output):
             deadline = time.monotonic() + _LONGEST_S
-            while process.poll() is None and not moment.begun():
+            while process.poll() is None and not moment.begun(process.pid):
                 assert time.monotonic() < deadline, f"{moment} did not come: {output()}"
                 time.sleep(0.001)
             time.sleep(draw.uniform(0, moment.longest_s))
@@ -76,10 +89,27 @@ def killed_again_and_again(
             children = psutil.Process(process.pid).children(recursive=True)
             process.kill()
             process.wait()
-            found.append(doing())
-        _, alive = psutil.wait_procs(children, timeout=10)
+            found.append(doing(process.pid))
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive, f"processes outlive their parent: {alive}"
     return Killing(found, finished(command))
+
+
+def stopped(command: Sequence[str], begun: Callable[[int], bool]) -> tuple[int, str]:
+    """Start a command, and ask it to stop (SIGTERM) when something has begun: its exit status and output."""
+    with _started(command) as (process, output):
+        deadline = time.monotonic() + _LONGEST_S
+        while process.poll() is None and not begun(process.pid):
+            assert time.monotonic() < deadline, output()
+            time.sleep(0.001)
+        assert process.poll() is None, f"it ended before it could be stopped: {output()}"
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        status = process.wait(timeout=_LONGEST_S)
+        printed = output()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive, f"processes outlive their parent: {alive}"
+    return status, printed
 
 
 @contextlib.contextmanager
@@ -123,7 +153,8 @@ def watched(command: Sequence[str], progress: Callable[[], int], at: Sequence[in
       at: of `progress`, in order.
 
     Returns:
-      What it had when `progress` first was at, or past, each of `at`.
+      What it had when `progress` first was at, or past, each of `at`: the least of several looks, since files
+      are open, and memory is taken, for a moment only.
     """
     found: dict[int, Usage] = {}
     left = list(at)
@@ -131,12 +162,23 @@ def watched(command: Sequence[str], progress: Callable[[], int], at: Sequence[in
     with _started(command) as (process, output):
         while process.poll() is None:
             assert time.monotonic() < deadline, f"after {_LONGEST_S:.0f} s it still runs: {output()}"
-            if left and progress() >= left[0] and (usage := _usage(process.pid)) is not None:
-                found[left.pop(0)] = usage
+            if left and progress() >= left[0]:
+                found[left.pop(0)] = _least(process)
             time.sleep(0.05)
         assert process.returncode == 0, output()
     assert not left, f"it ended before it was looked at {left}"
     return found
+
+
+def _least(process: subprocess.Popen[bytes]) -> Usage:
+    """The least of what a process has in the next second."""
+    looks = []
+    for _ in range(_LOOKS):
+        if (usage := _usage(process.pid)) is not None:
+            looks.append(usage)
+        time.sleep(1 / _LOOKS)
+    assert looks, "it ended while it was looked at"
+    return Usage(*map(min, zip(*looks, strict=True)))
 
 
 def _usage(number: int) -> Usage | None:

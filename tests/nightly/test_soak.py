@@ -34,13 +34,13 @@ def test_prediction_of_many_images(tmp_path: Path, capsys: pytest.CaptureFixture
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for number in range(IMAGES):
-        Image.fromarray(tissue(256, 256, 80, seed=number)).save(images / f"{number:03}.png")
+        Image.fromarray(tissue(512, 512, 320, seed=number)).save(images / f"{number:03}.png")
     command = python("-m", "nucseg_jax.predict", images, "--workdir", run, "--out", out, "--mpp", "0.25")
 
     def done() -> int:
         return len(list(out.glob("*/summary.json")))
 
-    found = watched(command, done, at=(30, 60, 120, IMAGES - 5))
+    found = watched(command, done, at=(30, 60, 120, IMAGES - 20))
     with capsys.disabled():
         print(shown(found))
     is_flat(found)
