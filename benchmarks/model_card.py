@@ -1,12 +1,13 @@
 """What a model card says of a recipe: scores by organ with intervals, the worst crops, the training's curves.
 
-python -m benchmarks.model_card --run RUN --data DIR --out docs/model_card
+python -m benchmarks.model_card --run RUN --data DIR --out docs/model_card_he
 
 RUN was trained with the recipe on a prepared dataset in DIR, and is scored on the dataset's test images,
-which it was not trained on. Writes OUT.md (tables), OUT.json (a row an image), OUT.jpg (the worst crops:
+which it was not trained on. Writes OUT_scores.md (tables), OUT.json (a row an image), OUT.jpg (the worst crops:
 tissue, truth, errors) and OUT.svg (the curves). An interval of an organ is a bootstrap over crops of 250
-pixels, since an organ has an image or two; that of all images is one over images. A crop counts where it
-has at least 10 true nuclei.
+pixels, since an organ has an image or two; crops cut nuclei at their borders, so that their mean can be a
+little lower than the score of the image. That of all images is one over images. A crop counts where it has at
+least 10 true nuclei.
 """
 
 import argparse
@@ -117,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parts = [crop for image in images for crop in crops(image)]
     text = tables(images, parts)
     print(text)
-    write_text(args.out.with_suffix(".md"), text.lstrip())
+    write_text(args.out.with_name(f"{args.out.name}_scores.md"), text.lstrip())
     rows = [{"split": i.split, "id": i.example.id, "organ": i.example.organ, **i.scores} for i in images]
     facts = {"model": run.config.model.name, "step": run.model.step, **run.settings()}
     write_text(args.out.with_suffix(".json"), json.dumps({"run": facts, "images": rows}, indent=1) + "\n")

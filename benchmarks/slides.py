@@ -89,13 +89,13 @@ def colour_segmenter(workers: int) -> Segmenter:
     config.method = "watershed"
     config.masked = ()  # no tissue has these colours
     network = RedIsNucleus(tile=256, margin=32, batch_size=16)
-    return Segmenter(network, config, Magnification(MPP, MPP, "drawn"), workers=workers, small_px=0)
+    return Segmenter(network, config, Magnification(MPP, "drawn"), workers=workers, small_px=0)
 
 
 def compiled(segmenter: Segmenter) -> Segmenter:
     """The same, after its first slide."""
     image = drawn_slide(4).thumbnail(4096)
-    with slide_of_array(image, segmenter.magnification.image_mpp) as slide:
+    with slide_of_array(image, segmenter.magnification.network_mpp) as slide:
         list(segmenter.stream(slide))
     return segmenter
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         settings |= {"blocks": args.blocks}
     else:
         settings |= {"network": Path(networks[0]).name, "slide": args.slide.name}
-    name = "slides_drawn" if drawn else "slides"
+    name = "slides_drawn" if drawn else f"slides_{Path(networks[0]).stem}"
     with tempfile.TemporaryDirectory() as scratch:
         try:
             segmenter = _segmenter(args.run, args.model, args.workers)

@@ -35,7 +35,7 @@ def segmenter(
     return Segmenter(
         network or RedIsNucleus(),
         config_of(method),
-        Magnification(MPP, network_mpp, "test"),
+        Magnification(network_mpp, "test"),
         block_px=block_px,
         workers=workers,
         small_px=small_px,

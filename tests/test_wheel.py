@@ -52,6 +52,8 @@ def test_it_claims_one_name_and_has_all(wheel: Path) -> None:
         "nucseg_jax/data_prep/manifests/he.json",
     }
     assert wanted <= set(files)
+    texts = {Path(name).name for name in files if ".dist-info/licenses/" in name}
+    assert texts == {"LICENSE", "LICENSE-WEIGHTS", "NOTICE"}
     models = sum(i.compress_size for i in zipfile.ZipFile(wheel).infolist() if i.filename.endswith(SUFFIX))
     assert 0 < models < 25e6
 

@@ -22,9 +22,16 @@ def show(context: typer.Context) -> None:
     """
     if context.invoked_subcommand is None:
         from nucseg_jax import pretrained
+        from nucseg_jax.errors import UserError
 
+        wrong = []
         for name in pretrained.names():
-            print("\n".join(_lines(name, pretrained.load(name), pretrained.card(name))))
+            try:
+                print("\n".join(_lines(name, pretrained.load(name), pretrained.card(name))))
+            except UserError as error:  # the others can be used
+                wrong.append(str(error))
+        if wrong:
+            raise UserError("; ".join(wrong))
 
 
 @models.command(cls=Command)

@@ -50,4 +50,4 @@ class ExampleSource:
     @property
     def magnification(self) -> Magnification:
         """That of a network which was trained on the dataset."""
-        return Magnification(self.mpp, self.prepared_mpp, "the dataset's")
+        return Magnification(self.prepared_mpp, "the dataset's")

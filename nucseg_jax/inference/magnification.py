@@ -12,13 +12,12 @@ class Magnification(NamedTuple):
     """At what resolution a network was trained.
 
     Attributes:
-      image_mpp: µm a pixel of the training images as they came.
-      network_mpp: µm a pixel of what the network saw of them; slides are read at that.
+      network_mpp: µm a pixel of what the network saw; slides are read at that, and images that say none are
+        taken to have it.
       source: how that is known.
       assumed: nothing says so; it is the commonest.
     """
 
-    image_mpp: float
     network_mpp: float
     source: str
     assumed: bool = False
@@ -40,10 +39,9 @@ def of_checkpoint(info: Mapping[str, Any], network_mpp: float | None = None) -> 
             raise UserError(
                 f"--network-mpp {network_mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel"
             )
-        image_mpp = (info.get("resolution") or {}).get("image_mpp", network_mpp)
-        return Magnification(image_mpp, network_mpp, "given")
+        return Magnification(network_mpp, "given")
     found = info.get("resolution")
     if found is None:
         return Magnification(*earlier.resolution(info))
     source = found["source"]
-    return Magnification(found["image_mpp"], found["network_mpp"], source, source.startswith("assumed"))
+    return Magnification(found["network_mpp"], source, source.startswith("assumed"))

@@ -120,10 +120,11 @@ class Segmenter:
         """Find the nuclei of an image.
 
         Args:
-          image: H&E-stained tissue: an array uint8 [H, W, 3] RGB, an image of Pillow, or the path of an image
-            or a slide. As it came: its stains are normalised here where the network needs that.
+          image: H&E-stained tissue: an array uint8 (or float in 0 … 1) [H, W, 3], RGB and not OpenCV's BGR; an
+            image of Pillow; or the path of an image or a slide. As it came: its stains are normalised here
+            where the network needs that.
           mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
-            does, is taken to have those of the images of training, and a warning says so.
+            does, is taken to have the model's, `magnification.network_mpp`, and a warning says so.
           white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning
             says what was done about the pixels (`Slide.notes`).
 
@@ -134,17 +135,19 @@ class Segmenter:
 
         Raises:
           TypeError: it is nothing of these.
-          ValueError: an array that is no uint8 [H, W, 3], or one with `white`; or an image without a pixel.
-          UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large for one
-            label map.
+          ValueError: an array that is none of these, or one with `white`; or an image without a pixel.
+          UserError: `mpp` or `white` is out of range; or the file cannot be read, is too large for one label
+            map, or is a scanner's slide that does not say its resolution.
         """
-        with opened(image, mpp, assumed_mpp=self.magnification.image_mpp, white=white) as slide:
+        with opened(image, mpp, assumed_mpp=self.magnification.network_mpp, white=white) as slide:
             for note in slide.notes:
                 warnings.warn(shown(f"{slide.path}: {note}"), stacklevel=2)
-            if slide.mpp_source.startswith("assumed"):
+            if slide.assumption is not None:
                 warnings.warn(
-                    f"{slide.path} does not say its resolution: taken to have {slide.mpp:g} µm a pixel, as "
-                    "the images of training. Give it with mpp=",
+                    shown(
+                        f"{slide.path}: {slide.assumption}; taken to have {slide.mpp:g} µm a pixel, as the "
+                        "model has. Give it with mpp="
+                    ),
                     stacklevel=2,
                 )
             nuclei = self.stream(slide)

@@ -39,6 +39,11 @@ def is_plain(name: str) -> bool:
     return name.isprintable() and not set(name) & set("/\\") and name not in ("", ".", "..")
 
 
+def is_address(path: Path) -> bool:
+    """Whether a path is an address of the network, such as https://…, of which `Path` keeps one slash."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)) is not None and not path.exists()
+
+
 def beside(path: Path, kind: str) -> Path:
     """A new name beside `path`, NAME.HOST-PROCESS-RANDOM.KIND; of a long NAME its beginning (`shortened`).
 

@@ -81,13 +81,13 @@ def segment(
     start = time.perf_counter()
     request_of(job.folder)  # again: hours may have passed
     known = segmenter.magnification
-    with open_slide(job.source, mpp, assumed_mpp=known.image_mpp, white=white) as slide:
+    with open_slide(job.source, mpp, assumed_mpp=known.network_mpp, white=white) as slide:
         for note in slide.notes:
             say(f"{shown(job.source)}: {note}")
-        if slide.mpp_source.startswith("assumed"):
+        if slide.assumption is not None:
             say(
-                f"{shown(job.source)}: {slide.mpp_source}; taken to have {slide.mpp:g} µm a pixel, as the "
-                "images of training. --mpp says otherwise"
+                f"{shown(job.source)}: {slide.assumption}; taken to have {slide.mpp:g} µm a pixel, as the "
+                "model has. --mpp says otherwise"
             )
         stream = segmenter.stream(slide, on_progress=on_progress)
         config = {

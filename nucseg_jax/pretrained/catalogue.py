@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import UserError
-from nucseg_jax.pretrained.weights_file import SUFFIX, PretrainedModel, read
+from nucseg_jax.errors import UserError, in_short
+from nucseg_jax.pretrained.weights_file import REMEDY, SUFFIX, PretrainedModel, read
 
 FOLDER = Path(__file__).parent / "models"
 """Holds NAME.safetensors and NAME.json of each model."""
@@ -62,6 +62,14 @@ def load(name_or_file: str | Path) -> PretrainedModel:
 
 
 def card(name: str) -> Card:
-    """What is known of an installed model."""
-    content = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
-    return Card(content["title"], content["licence"], content["training_images"], tuple(content["scores"]))
+    """What is known of an installed model.
+
+    Raises:
+      UserError: its file is damaged, or cannot be read.
+    """
+    path = FOLDER / f"{name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Card(content["title"], content["licence"], content["training_images"], tuple(content["scores"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be read, or is damaged ({in_short(error)}). {REMEDY}") from error

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.io.files import replacing
+from nucseg_jax.io.names import is_address
 
 SUFFIX = ".safetensors"
 VERSION = 1
@@ -77,39 +78,54 @@ def read(path: Path) -> PretrainedModel:
     """Read a model.
 
     Raises:
-      UserError: there is no such file; it is none of these, of another version, or damaged.
+      UserError: there is no such file; it cannot be read, is none of these, of another version, or damaged.
     """
+    if is_address(path):
+        raise UserError(f"{path}: is an address, and nothing is fetched. Download the file, and give its path")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder, not a model's file. {_OTHER}")
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
+        path.open("rb").close()
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            if _ENTRY not in metadata:
-                raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax. {_OTHER}")
+            facts, sha256 = _facts(path, file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict
-    except UserError:
+    except (UserError, MemoryError):
         raise
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be read ({error.strerror or in_short(error)}). Ask for permission to read it, or "
+            "check its disk"
+        ) from error
     except Exception as error:  # its decoder raises errors of many types on damaged files
         raise UserError(
-            f"{path}: is no model's file, or is damaged ({in_short(error)}). {_REMEDY}"
+            f"{path}: is no model's file, or is damaged ({in_short(error)}). {REMEDY}"
         ) from error
+    if _digest(facts, tensors) != sha256:
+        raise UserError(f"{path}: is damaged: its SHA-256 is not the one that was written. {REMEDY}")
+    return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
+
+
+def _facts(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str]:
+    """What the metadata says, and the digest; a later version may say, and hold, what is not known here."""
+    if _ENTRY not in metadata:
+        raise UserError(f"{path}: holds arrays, but is no model of nucseg_jax. {_OTHER}")
     try:
         facts = json.loads(metadata[_ENTRY])
         version, sha256 = facts["version"], facts.pop("sha256")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: is damaged ({in_short(error)}). {_REMEDY}") from error
+        raise UserError(f"{path}: is damaged ({in_short(error)}). {REMEDY}") from error
     if version != VERSION:
         raise UserError(
             f"{path}: is a model's file of version {in_short(version)}, and this release of nucseg_jax reads "
             f"{VERSION}. Take the release that wrote it"
         )
-    if _digest(facts, tensors) != sha256:
-        raise UserError(f"{path}: is damaged: its SHA-256 is not the one that was written. {_REMEDY}")
-    return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
+    return facts, sha256
 
 
 _OTHER = "Give one that `nucseg models save` has made of a run"
-_REMEDY = "Install nucseg_jax again (pip install --force-reinstall), or copy the file again"
+REMEDY = "Install nucseg_jax again (pip install --force-reinstall), or copy the file again"
 
 
 def _digest(facts: Mapping[str, Any], tensors: Mapping[str, NDArray[np.generic]]) -> str:

@@ -39,8 +39,8 @@ def physical(values: Mapping[str, Any], mpp: float) -> tuple[dict[str, Any], dic
     return result, converted
 
 
-def resolution(info: Mapping[str, Any]) -> tuple[float, float, str, bool]:
-    """(image_mpp, network_mpp, source, assumed) of a checkpoint without `resolution`.
+def resolution(info: Mapping[str, Any]) -> tuple[float, str, bool]:
+    """(network_mpp, source, assumed) of a checkpoint without `resolution`.
 
     Raises:
       UserError: its images were rescaled, and nothing says from which size.
@@ -50,10 +50,10 @@ def resolution(info: Mapping[str, Any]) -> tuple[float, float, str, bool]:
     if data["dataset"] == "monuseg" and "converted_from" not in info:
         size = size or _PREPARED_PX
         source = f"an earlier release's run: images of {TYPICAL_MPP:g}, rescaled {_SIDE_PX} → {size} px"
-        return TYPICAL_MPP, TYPICAL_MPP * _SIDE_PX / size, source, True
+        return TYPICAL_MPP * _SIDE_PX / size, source, True
     if size is not None:
         raise UserError(
             f"the run was trained on images rescaled to {size} × {size} pixels, and does not say at what "
             "resolution these are. Give it with --network-mpp, in µm a pixel"
         )
-    return TYPICAL_MPP, TYPICAL_MPP, "the run does not say, 40× is the commonest", True
+    return TYPICAL_MPP, "the run does not say, 40× is the commonest", True

@@ -76,8 +76,8 @@ def understood(where: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{where}: {error}. Take the release of nucseg_jax that wrote it") from error
     except Exception as error:  # values of other types, keys that are missing
         raise UserError(
             f"{where}: holds no model that this release understands ({in_short(error)}). Take the release "

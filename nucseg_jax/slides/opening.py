@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
+from nucseg_jax.io.names import is_address
 from nucseg_jax.slides import image_file, resolution, white
 from nucseg_jax.slides.image_file import MOST_PIXELS, ArrayReader, read_image_file, reader_of_image
 from nucseg_jax.slides.reader import Reader, Resolution
@@ -22,6 +23,7 @@ SUFFIXES = (
 )
 """Endings of files that are looked for in folders; a file that is named may have any."""
 
+_SAME = 1.05  # of two values of one resolution: scanners differ by parts of a thousand
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
 
 
@@ -65,7 +67,7 @@ def open_slide(
         resolution.check_given(mpp)
     reader = _reader(path, white)
     try:
-        return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp))
+        return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp), _contradiction(reader, mpp))
     except UserError:
         reader.close()
         raise
@@ -185,6 +187,10 @@ def _is_tiff(path: Path) -> bool:
 def _check_file(path: Path) -> None:
     """Raise DataError for what is no file, or may not be read."""
     try:
+        if is_address(path):
+            raise DataError(
+                f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
+            )
         if path.is_symlink() and not path.exists():
             raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
         if not path.exists():
@@ -212,6 +218,17 @@ def _check_levels(reader: Reader, path: Path) -> None:
             )
 
 
+def _contradiction(reader: Reader, mpp: float | None) -> tuple[str, ...]:
+    """A note where the file says another resolution than the one that is given."""
+    of_file = reader.resolution.mpp
+    if mpp is None or of_file is None or max(mpp, of_file) <= _SAME * min(mpp, of_file):
+        return ()
+    return (
+        f"taken to have {mpp:g} µm a pixel, as given, though the file says {of_file:g} "
+        f"({reader.resolution.source})",
+    )
+
+
 def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: float | None) -> Resolution:
     if mpp is not None:
         return Resolution(mpp, "given")
@@ -225,4 +242,4 @@ def _resolution(path: Path, reader: Reader, mpp: float | None, assumed_mpp: floa
         )
     if assumed_mpp is None:
         return found
-    return Resolution(assumed_mpp, f"assumed: {found.source}")
+    return Resolution(assumed_mpp, f"{resolution.ASSUMED}{found.source}")

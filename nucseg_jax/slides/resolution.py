@@ -10,6 +10,9 @@ from nucseg_jax.slides.reader import Resolution, UnusableResolution
 FINEST_MPP, COARSEST_MPP = 0.05, 1.0
 """µm a pixel between which nuclei can be seen: 200× and 10× objectives."""
 
+ASSUMED = "assumed: "
+"""How the source of a resolution begins that nothing says."""
+
 _UM_AN_INCH = 25400.0
 _INCHES_A_TIFF_UNIT = {2: 1.0, 3: 1 / 2.54}  # inch and centimetre; 1 is no unit
 _MOST_PRINTED_DPI = 1200.0  # 21 µm a pixel; screens and printers have 72 to 1200 dots an inch

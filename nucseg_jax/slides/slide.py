@@ -11,6 +11,7 @@ from PIL import Image
 from nucseg_jax.errors import UserError
 from nucseg_jax.slides import colours
 from nucseg_jax.slides.reader import Reader, Resolution
+from nucseg_jax.slides.resolution import ASSUMED
 
 _SAME_RESOLUTION = 1.01  # a level that is coarser by less is taken as it is
 
@@ -30,13 +31,18 @@ class Slide:
       notes: what was done about its pixels, or left undone, that a user should be told.
     """
 
-    def __init__(self, path: Path, reader: Reader, found: Resolution):
+    def __init__(self, path: Path, reader: Reader, found: Resolution, notes: tuple[str, ...] = ()):
         self.path = path
         self.mpp, self.mpp_source = found
-        self.is_slide, self.notes = reader.is_slide, reader.notes
+        self.is_slide, self.notes = reader.is_slide, reader.notes + notes
         self._reader = reader
         base = reader.levels[0]
         self.size = base.height, base.width
+
+    @property
+    def assumption(self) -> str | None:
+        """Why the resolution had to be assumed; None where it is known, or there is none."""
+        return self.mpp_source.removeprefix(ASSUMED) if self.mpp_source.startswith(ASSUMED) else None
 
     def region(self, top: int, left: int, height: int, width: int, mpp: float) -> NDArray[np.uint8]:
         """A rectangle at a resolution.

@@ -1,6 +1,7 @@
 """Installed models listed; a run's network saved to one file, and used from it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,26 @@ def test_the_installed_models_are_listed(capsys: pytest.CaptureFixture[str]) -> 
     listed = capsys.readouterr().out
     for name in pretrained.names():
         assert f"\n{name}: " in f"\n{listed}" and pretrained.load(name).sha256 in listed
-        assert pretrained.card(name).licence in listed
+        card, info = pretrained.card(name), pretrained.load(name).info
+        assert card.licence in listed and f"{info['resolution']['network_mpp']:g} µm a pixel" in listed
+        assert f"classes      {', '.join(info['classes'])}" in listed
+        assert f"trained on   {sum(card.training_images.values())} images" in listed
+        assert all(f"AJI {row['aji']:.3f}" in listed for row in card.scores) and card.scores
+
+
+def test_one_model_that_is_damaged_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pretrained.catalogue.FOLDER, tmp_path / "models")
+    monkeypatch.setattr(pretrained.catalogue, "FOLDER", tmp_path / "models")
+    for ending in ("json", "safetensors"):
+        shutil.copy(tmp_path / f"models/he.{ending}", tmp_path / f"models/other.{ending}")
+    (tmp_path / "models/he.json").write_text('{"title"')
+    assert nucseg(["models"]) == 2
+    printed = capsys.readouterr()
+    assert "\nother: " in f"\n{printed.out}"
+    assert f"{tmp_path}/models/he.json: cannot be read, or is damaged" in printed.err
+    assert printed.err.count("\n") == 1 and "Install nucseg_jax again" in printed.err
 
 
 def test_a_saved_model_finds_what_its_run_finds(run: Path, saved: Path) -> None:

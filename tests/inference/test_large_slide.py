@@ -81,7 +81,7 @@ def segment(path: str) -> None:
     config.method = "watershed"
     config.masked = ()  # no tissue has these colours
     network = RedIsNucleus(tile=256, margin=16, batch_size=8)
-    segmenter = Segmenter(network, config, Magnification(MPP, MPP, "test"))
+    segmenter = Segmenter(network, config, Magnification(MPP, "test"))
     before = held_bytes("VmHWM")
     with open_slide(path) as slide:
         nuclei = segmenter.stream(slide, scratch=Path(path).parent)

@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.slides import slide_of_array
 from tests.drawn_tissue import MPP, segmenter, tissue
 
 
 def test_arrays_images_and_paths_are_all_taken(tmp_path: Path) -> None:
-    """At the resolution that they say; what says none is taken at the training images', and this is said."""
+    """At the resolution that they say; what says none is taken at the model's, and this is said."""
     image = tissue(100, 120, 12)
     expected = segmenter()(image, MPP)
     assert expected.max() > 5
@@ -21,15 +22,33 @@ def test_arrays_images_and_paths_are_all_taken(tmp_path: Path) -> None:
     for given in (tmp_path / "said.png", str(tmp_path / "said.png")):
         np.testing.assert_array_equal(segmenter()(given), expected)
     Image.fromarray(image).save(tmp_path / "silent.png")
-    for silent, name in (
-        (image, "image"),
-        (Image.fromarray(image), "image"),
-        (Image.open(tmp_path / "said.png"), "said.png"),  # Pillow keeps its dots, whatever is done to it
-        (tmp_path / "silent.png", "silent.png"),
+    in_memory, in_file = "an image in memory carries no resolution", "no resolution in the file"
+    for silent, said in (
+        (image, f"image: {in_memory}"),
+        (Image.fromarray(image), f"image: {in_memory}"),
+        # Pillow keeps its dots, whatever is done to it.
+        (Image.open(tmp_path / "said.png"), f"said.png: {in_memory}"),
+        (tmp_path / "silent.png", f"silent.png: {in_file}"),
     ):
-        with pytest.warns(UserWarning, match=f"{name} does not say its resolution: taken to have {MPP:g} µm"):
+        with pytest.warns(UserWarning, match=f"{said}; taken to have {MPP:g} µm a pixel, as the model has"):
             np.testing.assert_array_equal(segmenter()(silent), expected)
         np.testing.assert_array_equal(segmenter()(silent, MPP), expected)
+
+
+def test_a_model_of_another_resolution_than_the_usual() -> None:
+    """What says nothing is taken at what the network sees, and not enlarged or reduced for it."""
+    image = tissue(100, 120, 12)
+    coarse = segmenter(network_mpp=2 * MPP)
+    with pytest.warns(UserWarning, match=f"taken to have {2 * MPP:g} µm a pixel, as the model has"):
+        np.testing.assert_array_equal(coarse(image), coarse(image, 2 * MPP))
+
+
+def test_a_resolution_that_contradicts_the_file_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "said.png"
+    Image.fromarray(tissue(100, 120, 12)).save(path, dpi=(25400 / MPP,) * 2)
+    with pytest.warns(UserWarning, match=rf"said\.png: taken to have {2 * MPP:g} µm a pixel, as given, though .* {MPP:g}"):
+        segmenter()(path, 2 * MPP)
+    segmenter()(path, 1.02 * MPP)
 
 
 def test_arrays_of_other_kinds_that_cannot_be_mistaken() -> None:
@@ -61,8 +80,9 @@ def test_sixteen_bits_are_converted_which_is_said(tmp_path: Path) -> None:
         ((9, 8), np.uint8, r"\[9, 8\], which is greyscale"),
         ((9, 8, 1), np.uint8, "greyscale"),
         ((9, 8, 4), np.uint8, "with transparency"),
-        ((9, 8, 3), np.int64, r"uint8 \[H, W, 3\], got int64"),
-        ((9, 8, 3), np.float32, r"uint8 \[H, W, 3\], got float32"),  # of up to 255: of what range?
+        ((9, 8, 3), np.int64, r"uint8 \[H, W, 3\], got int64 \[9, 8, 3\]: .*image.astype\(np.uint8\)"),
+        ((9, 8, 3), np.uint16, "got uint16 .*which value is white"),
+        ((9, 8, 3), np.float32, "got float32 .*taken from 0 to 1, and these go from 200 to 200"),
     ],
 )
 def test_arrays_that_are_no_images(shape: tuple[int, ...], dtype: type, message: str) -> None:
@@ -71,8 +91,18 @@ def test_arrays_that_are_no_images(shape: tuple[int, ...], dtype: type, message:
 
 
 def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TypeError, match="an array uint8 .* an image of Pillow or a path, not list"):
-        segmenter()([[1]])
+    for wrong, said in (
+        ([[1]], "list: give several images one after"),
+        (b"PNG", r"bytes: open them with PIL.Image.open\(io.BytesIO"),
+        (None, "NoneType$"),
+        (slide_of_array(tissue(100, 120, 12), MPP), r"an open slide: .* segmenter.stream\(slide\)"),
+    ):
+        with pytest.raises(TypeError, match=said):
+            segmenter()(wrong)
+    with pytest.raises(UserError, match="https:/a.b/c.png: is an address, and nothing is fetched"):
+        segmenter()("https://a.b/c.png")
+    with pytest.raises(ValueError, match="taken from 0 to 1, and these go from nan"):
+        segmenter()(np.full((9, 8, 3), np.nan), MPP)
     with pytest.raises(UserError, match="none.png: no such file"):
         segmenter()(tmp_path / "none.png")
     with pytest.raises(UserError, match="image: is greyscale"):

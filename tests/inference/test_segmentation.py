@@ -42,7 +42,7 @@ def segmenter(method: str = "watershed", *, small_px: int = 0, **instances: obje
     config.method = method
     config.update_from_flattened_dict(instances)
     network = RedIsNucleus(tile=64, margin=4, batch_size=8)
-    return Segmenter(network, config, Magnification(MPP, MPP, "test"), block_px=200, small_px=small_px)
+    return Segmenter(network, config, Magnification(MPP, "test"), block_px=200, small_px=small_px)
 
 
 def label_map(of: Segmenter, image: NDArray[np.uint8]) -> NDArray[np.int32]:
@@ -125,7 +125,7 @@ def test_the_limit_is_an_area_at_any_resolution(scale: int) -> None:
     image[LARGE] = HEMATOXYLIN
     mpp = MPP * scale
     network = RedIsNucleus(tile=64, margin=4, batch_size=8)
-    of = Segmenter(network, config, Magnification(mpp, mpp, "test"), small_px=0)
+    of = Segmenter(network, config, Magnification(mpp, "test"), small_px=0)
     with slide_of_array(np.ascontiguousarray(image[::scale, ::scale]), mpp) as slide:
         for limit, left_out in ((800.0, 1), (1100.0, 0)):
             config.watershed.max_area_um2 = limit

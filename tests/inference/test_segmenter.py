@@ -255,13 +255,13 @@ def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> N
 )
 def test_the_resolution_of_training(data: dict, dataset: dict | None, expected: float) -> None:
     found = of_checkpoint({"config": {"data": data}, "dataset": dataset})
-    assert found.network_mpp == pytest.approx(expected) and found.image_mpp == 0.25
+    assert found.network_mpp == pytest.approx(expected)
     assert found.assumed
 
 
 def test_a_checkpoint_carries_its_resolution() -> None:
     known = {"image_mpp": 0.23, "network_mpp": 0.46, "source": "TIFF resolution tags"}
-    assert of_checkpoint({"resolution": known}) == Magnification(0.23, 0.46, "TIFF resolution tags")
+    assert of_checkpoint({"resolution": known}) == Magnification(0.46, "TIFF resolution tags")
     assert of_checkpoint({"resolution": known | {"source": "assumed: 40×"}}).assumed
 
 
@@ -277,7 +277,7 @@ def test_a_resolution_of_training_that_cannot_be_known() -> None:
     info = {"config": {"data": {"dataset": "folder"}}, "dataset": {"size": 300}}
     with pytest.raises(UserError, match=r"300 × 300 .*--network-mpp"):
         of_checkpoint(info)
-    assert of_checkpoint(info, 0.5) == Magnification(0.5, 0.5, "given")
+    assert of_checkpoint(info, 0.5) == Magnification(0.5, "given")
     with pytest.raises(UserError, match=r"--network-mpp 5"):
         of_checkpoint(info, 5.0)
 

@@ -346,14 +346,14 @@ def test_an_array_of_tasks_shares_a_list(tmp_path: Path, array: dict[str, str], 
     fake.chmod(0o755)
     slurm = {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
     result = subprocess.run(
-        [str(ROOT / "launch/slurm_predict.sh"), "a run", "my slides.txt", "out", "--mpp=1"],
+        [str(ROOT / "launch/slurm_predict.sh"), "my slides.txt", "out", "--workdir", "a run", "--mpp=1"],
         env={**os.environ, "PYTHON": str(fake), **slurm},
         capture_output=True,
         text=True,
         check=True,
     )
-    expected = ["-m", "nucseg_jax.predict", "--workdir", "a run", "--list", "my slides.txt"]
-    assert result.stdout.splitlines() == [*expected, "--share", share, "--out", "out", "--mpp=1"]
+    expected = ["-m", "nucseg_jax.predict", "--list", "my slides.txt", "--share", share, "--out", "out"]
+    assert result.stdout.splitlines() == [*expected, "--workdir", "a run", "--mpp=1"]
 
 
 def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:

@@ -60,11 +60,22 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     save_file({"x": np.zeros(3)}, other, {"nucseg_jax": '{"version": 9, "sha256": ""}'})
     with pytest.raises(UserError, match="of version 9, and this release of nucseg_jax reads 1"):
         pretrained.load(other)
+    with pytest.raises(UserError, match="folder.safetensors: is a folder, not a model's file"):
+        (tmp_path / "folder.safetensors").mkdir()
+        pretrained.load(tmp_path / "folder.safetensors")
+    with pytest.raises(UserError, match="he.safetensors: is an address, and nothing is fetched"):
+        pretrained.load("https://a.b/he.safetensors")
     for kind in ("BF16", "F8_E4M3"):  # of which NumPy knows nothing
-        header = json.dumps({"x": {"dtype": kind, "shape": [0], "data_offsets": [0, 0]}}).encode()
-        other.write_bytes(len(header).to_bytes(8, "little") + header)
-        with pytest.raises(UserError, match="is no model of nucseg_jax"):
-            pretrained.load(other)
+        arrays = {"x": {"dtype": kind, "shape": [1], "data_offsets": [0, 1 + (kind == "BF16")]}}
+        facts = {"nucseg_jax": json.dumps({"version": 9, "sha256": ""})}
+        for header, said in (
+            (arrays, "is no model of nucseg_jax"),
+            ({"__metadata__": facts, **arrays}, "of version 9, and this release"),
+        ):
+            encoded = json.dumps(header).encode()
+            other.write_bytes(len(encoded).to_bytes(8, "little") + encoded + bytes(2)[: 1 + (kind == "BF16")])
+            with pytest.raises(UserError, match=said):
+                pretrained.load(other)
     with pytest.raises(UserError, match="missing.safetensors: no such file"):
         pretrained.load(tmp_path / "missing.safetensors")
     with pytest.raises(UserError, match="ends with .safetensors"):
