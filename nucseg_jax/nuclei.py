@@ -79,6 +79,26 @@ class Frame:
         columns = from_columns[left:right] - nucleus.left
         return top, left, nucleus.mask[rows][:, columns]
 
+    def runs_on_slide(
+        self, y: NDArray[np.int64], start: NDArray[np.int64], stop: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Horizontal runs of pixels in base pixels: those whose centre lies on them, as in `on_slide`.
+
+        Args:
+          y: int64 [N], rows of the network's level.
+          start, stop: int64 [N], the first column, and the one after the last.
+
+        Returns:
+          int64 [M] each: the run (0 … N - 1) that a run of base pixels is of, in order; its row, first column,
+          and column after the last. One run may become several rows or, on a coarser slide, nothing.
+        """
+        rows, columns = (np.asarray(first) for first in self._first_pixels)
+        left, right = columns[start], columns[stop]
+        count = np.where(right > left, rows[y + 1] - rows[y], 0)
+        index = np.repeat(np.arange(len(y)), count)
+        row = np.arange(len(index)) + np.repeat(rows[y] - (np.cumsum(count) - count), count)
+        return index, row, left[index], right[index]
+
     def label_map(self, of_network: NDArray[np.int32]) -> NDArray[np.int32]:
         """A label map in base pixels: each has the nucleus that its centre lies on, as in `on_slide`.
 

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from nucseg_jax.export.canvas import Canvas
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import label_map_of, many, sampled
 
@@ -22,6 +23,16 @@ def test_base_pixels_of_nuclei(size: tuple[int, int], mpp: float, network_mpp: f
         assert part.shape == mask.shape and not part[mask].any()
         part[mask] = nucleus.id
     np.testing.assert_array_equal(painted, sampled(frame, label_map_of(nuclei, frame)))
+    if nuclei:
+        canvas = Canvas(nuclei, frame)
+        runs = canvas.runs
+        by_runs = np.zeros(size, np.int32)
+        for index, row, start, stop in zip(
+            *frame.runs_on_slide(runs.y, runs.start, runs.stop), strict=True
+        ):
+            assert stop > start and not by_runs[row, start:stop].any()
+            by_runs[row, start:stop] = canvas.ids[runs.nucleus[index]]
+        np.testing.assert_array_equal(by_runs, painted)
 
 
 def test_the_same_pixels_where_nothing_is_scaled() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.export.batches import Batch
-from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
+from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid, paint_runs
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.disk import named_when_full
@@ -77,11 +77,8 @@ class PyramidLabelMap(Sink):
         self._pyramid = LabelPyramid(self._frame.size, scratch, self._limits.label_bytes)
 
     def _write(self, batch: Batch) -> None:
-        for nucleus in batch.nuclei:
-            top, left, mask = self._frame.on_slide(nucleus)
-            if mask.any():
-                with named_when_full(self._scratch):
-                    self._pyramid.paint(top, left, mask, nucleus.id)
+        with named_when_full(self._scratch):
+            self._pyramid.paint(*_runs_on_slide(batch))
 
     def _finish(self) -> None:
         import tifffile
@@ -144,9 +141,8 @@ class ImageLabelMap(Sink):
         self._labels = np.zeros(self._frame.size, dtype=np.int32)
 
     def _write(self, batch: Batch) -> None:
-        for nucleus in batch.nuclei:
-            top, left, mask = self._frame.on_slide(nucleus)
-            self._labels[top : top + mask.shape[0], left : left + mask.shape[1]][mask] = nucleus.id
+        row, start, stop, label = _runs_on_slide(batch)
+        paint_runs(self._labels, row * self._labels.shape[1] + start, stop - start, label)
 
     def _finish(self) -> None:
         if self._path.suffix.lower() == ".png":
@@ -168,6 +164,13 @@ class ImageLabelMap(Sink):
             software="nucseg_jax",
             **resolution(self._frame.mpp),
         )
+
+
+def _runs_on_slide(batch: Batch) -> tuple[NDArray[np.int64], ...]:
+    """The nuclei's pixels in base pixels as runs: row, first column, column after the last, label."""
+    runs = batch.canvas.runs
+    index, row, start, stop = batch.canvas.frame.runs_on_slide(runs.y, runs.start, runs.stop)
+    return row, start, stop, batch.ids[runs.nucleus[index]]
 
 
 def resolution(mpp: float) -> dict[str, Any]:

@@ -50,15 +50,25 @@ class CsvTable(Sink):
 
     def _write(self, batch: Batch) -> None:
         columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
-        texts = [_column(name, values) for name, values in zip(COLUMNS, columns, strict=True)]
-        self._file.writelines(",".join(row) + "\n" for row in zip(*texts, strict=True))
+        self._file.writelines(map(_line, zip(*columns, strict=True)))
 
 
-def _column(name: str, values: list[float]) -> list[str]:
-    """The values of a column as text."""
-    default = _LENGTH if name.endswith(("_px", "_um", "_um2")) else _RATIO
-    form = _FORMATS.get(name, default)
-    return ["" if math.isnan(value) else form % value for value in values]
+def _form(name: str) -> str:
+    """How a value of a column is written."""
+    return _FORMATS.get(name, _LENGTH if name.endswith(("_px", "_um", "_um2")) else _RATIO)
+
+
+_FORMS = tuple(map(_form, COLUMNS))
+_LINE = ",".join(_FORMS) + "\n"
+_DENSITY = COLUMNS.index("hematoxylin_density")
+_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\n"
+
+
+def _line(values: tuple[float, ...]) -> str:
+    """A nucleus as text; without a density that was not measured."""
+    if math.isnan(values[_DENSITY]):
+        return _LINE_WITHOUT % (values[:_DENSITY] + values[_DENSITY + 1 :])
+    return _LINE % values
 
 
 class ParquetTable(Sink):

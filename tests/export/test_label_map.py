@@ -12,6 +12,7 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.export import Limits, label_map
+from nucseg_jax.export.canvas import Canvas
 from nucseg_jax.export.label_pyramid import TILE_PX, LabelPyramid
 from nucseg_jax.io import label_maps
 from nucseg_jax.nuclei import Frame, Nucleus
@@ -107,7 +108,8 @@ def test_memory_is_bounded_in_any_order(order):
         pyramid = LabelPyramid(LARGE.size, scratch, most_waiting_bytes=most)
         waiting = []
         for nucleus in nuclei:
-            pyramid.paint(nucleus.top, nucleus.left, nucleus.mask, nucleus.id)
+            runs = Canvas([nucleus], LARGE).runs
+            pyramid.paint(runs.y, runs.start, runs.stop, np.full(len(runs.y), nucleus.id))
             waiting.append(pyramid.waiting_bytes)
         assert most / 2 < max(waiting) <= most
         truth = label_map_of(nuclei, LARGE)
