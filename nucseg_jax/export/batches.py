@@ -71,14 +71,15 @@ class Gathering:
 
     def add(self, nucleus: Nucleus) -> Batch | None:
         """Keep a nucleus; give the batch that was full without it, if one was."""
-        rows = self._rows + nucleus.mask.shape[0] + 1
-        columns = max(self._columns, nucleus.mask.shape[1] + 2)
+        height, width = nucleus.mask.shape[0] + 1, nucleus.mask.shape[1] + 2
+        rows, columns = self._rows + height, max(self._columns, width)
         # One wide nucleus makes the canvas wide for all: better two batches.
         full = len(self._waiting) >= self._limits.nuclei or rows * columns > self._limits.canvas_px
-        batch = self.rest() if full else None
+        batch = None
+        if full:
+            batch, rows, columns = self.rest(), height, width
         self._waiting.append(nucleus)
-        self._rows += nucleus.mask.shape[0] + 1
-        self._columns = max(self._columns, nucleus.mask.shape[1] + 2)
+        self._rows, self._columns = rows, columns
         return batch
 
     def rest(self) -> Batch | None:

@@ -76,13 +76,14 @@ class GeoJson(Sink):
 
     def _write(self, batch: Batch) -> None:
         geometries = _geometries(batch, self._coordinates)
-        for number, geometry, values in zip(batch.ids.tolist(), geometries, _values(batch), strict=True):
-            self._file.write(
-                f'{self._separator}\n{{"type":"Feature","id":"{self._id}{number:012x}",'
-                f'"geometry":{geometry},"properties":{{"objectType":"detection",'
-                f'"classification":{_CLASSIFICATION},"measurements":{values}}}}}'
-            )
-            self._separator = ","
+        features = [
+            f'\n{{"type":"Feature","id":"{self._id}{number:012x}",'
+            f'"geometry":{geometry},"properties":{{"objectType":"detection",'
+            f'"classification":{_CLASSIFICATION},"measurements":{values}}}}}'
+            for number, geometry, values in zip(batch.ids.tolist(), geometries, _values(batch), strict=True)
+        ]
+        self._file.write(self._separator + ",".join(features))
+        self._separator = ","
 
     def _finish(self) -> None:
         self._file.write("\n]}\n")
