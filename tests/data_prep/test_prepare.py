@@ -42,6 +42,27 @@ def test_resizing_agrees_between_image_and_labels():
     assert ((big[..., 0] >= 128) == (big_labels > 0)).mean() > 0.98
 
 
+@pytest.mark.parametrize("size", [200, 133, 100, 80, 40])
+def test_a_smaller_label_map_moves_and_grows_no_nucleus(size):
+    """The nearest pixel, of two, was half a pixel too far right and down: nuclei moved left and up by it."""
+    rows, columns = np.indices((400, 400))
+    disc = 5 * (((rows - 190.3) ** 2 + (columns - 180.7) ** 2) < 120.5**2).astype(np.int32)
+    small, scale = prepare.resize_labels(disc, size), 400 / size
+    y, x = np.nonzero(small)
+    assert small.dtype == np.int32 and set(np.unique(small)) == {0, 5}
+    assert len(y) * scale**2 == pytest.approx((disc > 0).sum(), rel=0.004)
+    assert (y.mean() + 0.5) * scale == pytest.approx(190.8, abs=0.05 * scale)
+    assert (x.mean() + 0.5) * scale == pytest.approx(181.2, abs=0.05 * scale)
+
+
+def test_the_label_of_most_of_a_pixel_is_taken():
+    labels = np.kron(np.arange(1, 17, dtype=np.int32).reshape(4, 4), np.ones((3, 3), np.int32))
+    labels[1::3, 1::3] = 99  # one pixel of nine
+    np.testing.assert_array_equal(prepare.resize_labels(labels, 4), np.arange(1, 17).reshape(4, 4))
+    halves = np.tile(np.array([[1, 2], [1, 2]], np.int32), (4, 4))  # as much of one as of the other
+    assert (np.bincount(prepare.resize_labels(halves, 4).ravel()) == [0, 8, 8]).all()
+
+
 def test_wrong_pixels_are_all_listed(source):
     sha256 = {"TCGA-1": pixel_sha256(tissue(2)), "TCGA-2": pixel_sha256(tissue(1)), "TCGA-3": "0" * 64}
     with pytest.raises(DataError) as caught:
