@@ -23,8 +23,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
+from nucseg_jax.data.json_values import sha256_of
+from nucseg_jax.data.metadata import check as check_metadata
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.files import replacing_folder, write_text
 from nucseg_jax.io.json_files import read_json
@@ -53,6 +58,10 @@ LARGEST_ID = np.iinfo(np.uint16).max
 LARGEST_SIDE = 16383  # of a WebP image
 
 
+# Not `Image.open`, which refuses or warns of large images: its bound is for what strangers send.
+_FORMATS = {".webp": WebPImageFile, ".png": PngImageFile}
+
+
 def is_packed(folder: Path) -> bool:
     """Whether a folder DATASET/SPLIT_STAIN[_SIZE] holds a packed dataset."""
     return (folder / INDEX).is_file()
@@ -70,7 +79,7 @@ def read(folder: Path) -> Dataset:
     index = _read_index(folder / INDEX)
     name = "/".join(folder.parts[-2:])
     source = default_source(name, index["metadata"])
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         splits = {
             split: list(threads.map(partial(_read_example, folder, source), entries))
             for split, entries in index["splits"].items()
@@ -101,13 +110,13 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
     with replacing_folder(folder) as temporary:
         for kind in SUFFIXES:
             (temporary / kind).mkdir(parents=True)
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             splits = {
                 split: list(threads.map(partial(_write_example, temporary, split != TRAIN), examples))
                 for split, examples in dataset.splits.items()
             }
         index = {"version": VERSION, "splits": splits, "metadata": dataset.metadata}
-        index[DIGEST] = _digest(index)
+        index[DIGEST] = sha256_of(index, DIGEST)
         write_text(temporary / INDEX, json.dumps(index, indent=1) + "\n")
 
 
@@ -201,7 +210,9 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with _FORMATS[path.suffix](io.BytesIO(content)) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise ValueError(f"{image.size[0]} × {image.size[1]} pixels are more than were ever packed")
             return np.array(image)
     except Exception as error:  # Pillow raises errors of many types on what is no image
         raise DataError(f"{path}: cannot be read as an image ({in_short(error)}). {_REMEDY}") from error
@@ -221,40 +232,28 @@ def _read_index(path: Path) -> dict[str, Any]:
             f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that "
             "packed it"
         )
-    if index.get(DIGEST, digest := _digest(index)) != digest:  # earlier releases wrote none
+    if index.get(DIGEST, digest := sha256_of(index, DIGEST)) != digest:  # earlier releases wrote none
         raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")
     try:
         entries = [e for split in index["splits"].values() for e in split]
-        metadata = index["metadata"]
-        whole = (
-            isinstance(metadata, dict)
-            and _is_size(metadata.get("mpp", 1))
-            and all(
-                all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
-                and REQUIRED <= e["sha256"].keys()
-                for e in entries
-            )
+        check_metadata(index["metadata"])
+        whole = all(
+            all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
+            and REQUIRED <= e["sha256"].keys()
+            for e in entries
         )
         whole = whole and all(isinstance(text, str) for e in entries for text in e["sha256"].values())
         whole = whole and all(is_plain(e["id"]) for e in entries)
         whole = whole and all(set(e["sha256"]) <= set(SUFFIXES) for e in entries) and bool(entries)
     except (KeyError, TypeError, AttributeError):
         whole = False
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({error}). {_REMEDY}") from error
     if not whole:
         raise DataError(
             f"{path}: damaged (splits, ids, organs, sources, SHA-256 or metadata miss). {_REMEDY}"
         )
     return index
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 < value < np.inf
-
-
-def _digest(index: dict[str, Any]) -> str:
-    """SHA-256 of all else in packed.json; the SHA-256 of the files are part of it."""
-    content = {key: value for key, value in index.items() if key != DIGEST}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _path(folder: Path, kind: str, example_id: str) -> Path:

@@ -160,13 +160,48 @@ def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
     path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
     metadata = json.loads(path.read_text())
-    del metadata["mpp"], metadata["mpp_source"]
+    del metadata["mpp"], metadata["mpp_source"], metadata["metadata_sha256"]
     path.write_text(json.dumps(metadata))
     prepare(source, tmp_path, "--test", "b")
     first, second = capsys.readouterr().out.splitlines()
     assert "nothing to do" in first and "recorded no µm a pixel, so 0.25 (40×) is taken" in second
     options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "b")
     assert "with another mpp" in failure(capsys, folder.main, *options, "--mpp", "0.25")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("dataset_info.json", lambda content: b""),
+        ("dataset_info.json", lambda content: content[:100]),
+        ("dataset_info.json", lambda content: b"{}"),
+        ("features.json", lambda content: content[:100]),
+        ("metadata.json", lambda content: b"[" * 99999),
+        ("metadata.json", lambda content: b"[]"),
+        ("metadata.json", lambda content: content.replace(b'"mpp": 0.25', b'"mpp": 0.26')),
+        ("metadata.json", lambda content: content.replace(b'"train"', b'"traim"')),
+        ("metadata.json", None),
+    ],
+)
+def test_a_damaged_dataset_is_one_line_and_is_prepared_again(source, out, tmp_path, capsys, file, damage):
+    folder_of_it = tmp_path / "folder" / "mine_none" / "1.0.0"
+    shutil.copytree(out / "folder" / "mine_none" / "1.0.0", folder_of_it)
+    path = folder_of_it / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(content))
+        assert path.read_bytes() != content
+    options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "b")
+    message = failure(capsys, folder.main, *options)
+    assert message.startswith(f"error: {folder_of_it}: cannot be read as a prepared dataset (")
+    assert len(message.splitlines()) == 1 and "Prepare it again with --overwrite" in message
+    assert file in message or damage(content) == b"{}"
+    prepare(source, tmp_path, "--test", "b", "--overwrite")
+    assert f"prepared {folder_of_it}" in capsys.readouterr().out
+    _, train = read(tmp_path, "mine_none", "train")
+    np.testing.assert_array_equal(train["a"]["label_map"], labels_of("a"))
+    assert json.loads((folder_of_it / "metadata.json").read_text())["mpp"] == 0.25
 
 
 def test_test_images_are_kept_however_often_the_option_is_given(source, tmp_path, capsys):
