@@ -203,6 +203,7 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "white": preparation.white,
         "white_notes": list(preparation.white_notes),
         "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},
+        "skipped_regions": preparation.skipped,
         "stain_target": None,
         "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},

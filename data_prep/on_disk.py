@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 from nucseg_jax import data
 from nucseg_jax.data import tfds
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
-from nucseg_jax.errors import DataError, shown
+from nucseg_jax.errors import DataError, listed, shown
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
+from .annotations import shown_counts
 from .builder import NucleiBuilder
 
 _SHOWN_NOTES = 5
@@ -114,6 +116,7 @@ def _summary(final: Path, asked: NucleiBuilder) -> Iterator[str]:
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
     yield from (f"  {note}" for note in metadata.get("white_notes", ()))
     yield from _image_notes(metadata["image_notes"])
+    yield from _skipped(metadata["skipped_regions"])
     default = default_source(f"{asked.name}/", metadata)
     for split in manifest.splits:
         entries = manifest.in_split(split)
@@ -134,3 +137,16 @@ def _image_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield from (f"  {image_id}: {note}" for note in notes[image_id])
     if len(notes) > _SHOWN_NOTES:
         yield f"  … and of {len(notes) - _SHOWN_NOTES} more images: see image_notes in metadata.json"
+
+
+def _skipped(by_image: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """How many outlines are no nuclei of the dataset, and why, in all and by image."""
+    if not by_image:
+        return
+    total: Counter[str] = Counter()
+    for of_image in by_image.values():
+        total.update(of_image["skipped"])
+    yield f"  skipped {total.total()} regions of {len(by_image)} images: {shown_counts(total)}"
+    worst = sorted(by_image, key=lambda i: -sum(by_image[i]["skipped"].values()))
+    counts = (f"{i} {sum(by_image[i]['skipped'].values())} of {by_image[i]['regions']}" for i in worst)
+    yield f"    {listed(list(counts), _SHOWN_NOTES)} (skipped_regions in metadata.json)"

@@ -156,6 +156,26 @@ def test_what_was_done_about_pixels_is_told_and_recorded(source, tmp_path, capsy
     assert "another white" in failure(capsys, folder.main, *arguments, "--white", "4000")
 
 
+def test_skipped_regions_are_told_and_recorded(source, tmp_path, capsys):
+    """At the end, once, and in the metadata."""
+    for path in source.iterdir():
+        if path.name != "a_label.npy":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    corners = ((4, 4), (20, 4), (20, 20), (4, 20))
+    points = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in corners)
+    regions = f"<Region><Vertices>{points}</Vertices></Region>", "<Region/>"
+    (tmp_path / "a.xml").write_text(f"<Annotations>{''.join(regions)}</Annotations>")
+    prepare(tmp_path, tmp_path / "out", "--test", "b")
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    at = lines.index("  skipped 1 regions of 1 images: 1 with fewer than three vertices")
+    assert lines[at + 1] == "    a 1 of 2 (skipped_regions in metadata.json)"
+    assert "skipped" not in printed.err
+    builder, _ = read(tmp_path / "out", "mine_none", "train")
+    reasons = {"with fewer than three vertices": 1}
+    assert builder.info.metadata["skipped_regions"] == {"a": {"regions": 2, "skipped": reasons}}
+
+
 def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
     path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
