@@ -135,8 +135,8 @@ def check_usable(xml_path: Path, drawing: Drawing) -> None:
     if 2 * sum(drawing.skipped.values()) > drawing.regions:
         height, width = drawing.labels.shape
         raise AnnotationError(
-            f"{xml_path}: {drawing.said_of_skipped()}, on an image of {height} × {width} pixels. {_CHECK}. If "
-            "it is, delete these regions"
+            f"{xml_path}: {drawing.said_of_skipped()}, on an image of {height} × {width} pixels. {_CHECK}. "
+            "If it is, delete these regions"
         )
 
 

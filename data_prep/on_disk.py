@@ -39,7 +39,7 @@ def build(
     """Prepare a dataset on disk unless it is there, and print what was made.
 
     Args:
-      make_builder: makes the builder for a folder of prepared datasets; it reads the dataset if that is there.
+      make_builder: makes the builder for a folder of prepared datasets; it reads the dataset that is there.
       out: folder for prepared datasets; None: TFDS's.
       folders: those with the raw files.
       overwrite: do it again. A finished dataset is replaced when the new one is complete, a damaged one, too.

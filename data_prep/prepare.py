@@ -99,8 +99,8 @@ def plan(
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
-        no stain target; a label map that is none, or a mask; outlines of which most cannot be used; images of different resolutions, or, where a
-        size is asked for, of different sides.
+        no stain target; a label map that is none, or a mask; outlines of which most cannot be used; images
+        of different resolutions, or, where a size is asked for, of different sides.
       UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:

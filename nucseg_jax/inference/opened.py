@@ -51,9 +51,7 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
 
 
 def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int | None) -> Slide:
-    known = (
-        (assumed_mpp, f"{ASSUMED}an image in memory carries no resolution") if mpp is None else (mpp, "given")
-    )
+    known = (assumed_mpp, f"{ASSUMED}an image in memory carries no resolution") if mpp is None else (mpp, "given")
     if isinstance(image, Image.Image):
         _check_not_empty(image.height, image.width)
         return slide_of_image(image, known[0], source=known[1], white=white)
@@ -69,9 +67,7 @@ def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int 
 def _as_bytes(image: object) -> NDArray[np.uint8]:
     """An array of any library, as it is or, of floats in 0 … 1, as uint8; what cannot be meant is refused."""
     if isinstance(image, Slide):
-        raise TypeError(
-            "this is an open slide: take its nuclei with segmenter.stream(slide), or give its path"
-        )
+        raise TypeError("this is an open slide: take its nuclei with segmenter.stream(slide), or give its path")
     if not hasattr(image, "__array__"):
         remedy = {
             list: ": give several images one after the other",

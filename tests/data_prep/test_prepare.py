@@ -219,6 +219,6 @@ def test_outlines_of_which_most_cannot_be_used_are_refused_before_any_slow_step(
     with pytest.raises(DataError) as caught:
         planned(source, WITH_TARGET, stain="macenko")
     assert str(caught.value) == (
-        f"{path}: skipped 4 of 7 regions: 4 without a pixel in the image, on an image of 64 × 64 pixels. Check "
-        "that the annotation is of this image, and at its resolution. If it is, delete these regions"
+        f"{path}: skipped 4 of 7 regions: 4 without a pixel in the image, on an image of 64 × 64 pixels. "
+        "Check that the annotation is of this image, and at its resolution. If it is, delete these regions"
     )
