@@ -79,10 +79,10 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_manifest(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("images"), list):
+    if not isinstance(value, dict) or not isinstance(value.get("images", []), list):
         return False
-    texts = [value.get("name"), value.get("stain_target")]
-    for entry in value["images"]:
+    texts = [value.get("name", ""), value.get("stain_target", "")]
+    for entry in value.get("images", []):
         if not isinstance(entry, dict):
             return False
         texts += [entry.get(key) for key in ("id", "split", "sha256")]

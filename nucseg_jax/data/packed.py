@@ -11,11 +11,12 @@ A machine without TensorFlow trains and scores from it. Images are lossless WebP
 PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_prep.pack`.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
@@ -58,10 +57,6 @@ LARGEST_ID = np.iinfo(np.uint16).max
 LARGEST_SIDE = 16383  # of a WebP image
 
 
-# Not `Image.open`, which refuses or warns of large images: its bound is for what strangers send.
-_FORMATS = {".webp": WebPImageFile, ".png": PngImageFile}
-
-
 def is_packed(folder: Path) -> bool:
     """Whether a folder DATASET/SPLIT_STAIN[_SIZE] holds a packed dataset."""
     return (folder / INDEX).is_file()
@@ -79,7 +74,7 @@ def read(folder: Path) -> Dataset:
     index = _read_index(folder / INDEX)
     name = "/".join(folder.parts[-2:])
     source = default_source(name, index["metadata"])
-    with ThreadPoolExecutor(usable_cores()) as threads:
+    with _no_bound_of_pillow(), ThreadPoolExecutor(usable_cores()) as threads:
         splits = {
             split: list(threads.map(partial(_read_example, folder, source), entries))
             for split, entries in index["splits"].items()
@@ -171,6 +166,19 @@ def _encode(pixels: np.ndarray, file_format: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
+@contextlib.contextmanager
+def _no_bound_of_pillow() -> Iterator[None]:
+    """Let Pillow open images of any size; LARGEST_SIDE bounds them. Its own bound is for web servers.
+
+    The bound is one for all threads: this goes around those that read.
+    """
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = bound
+
+
 def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example:
     """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
     example_id, sha256 = entry["id"], entry["sha256"]
@@ -210,7 +218,7 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
     try:
-        with _FORMATS[path.suffix](io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content)) as image:
             if max(image.size) > LARGEST_SIDE:
                 raise ValueError(f"{image.size[0]} × {image.size[1]} pixels are more than were ever packed")
             return np.array(image)

@@ -22,7 +22,7 @@ def trained_on(info: Mapping[str, Any]) -> dict[str, str | None] | None:
       does not say, as those that were converted from PyTorch.
     """
     dataset = info.get("dataset") or {}
-    if "converted_from" in info or "manifest" not in dataset:
+    if "converted_from" in info or "images" not in dataset.get("manifest", {}):
         return None
     held_out = info["config"]["data"]["validation"]
     known = dataset.get("sha256", {})

@@ -32,7 +32,7 @@ class Board:
         from tensorboardX.record_writer import RecordWriter
 
         self._folder, self._say = folder, say
-        self._writer: RecordWriter | None = None
+        self._writer: Any = None  # a RecordWriter, until it fails
         self._flushed = time.monotonic()
         name = f"events.out.tfevents.{int(time.time())}.{host()}.{os.getpid()}"
         with self._given_up_on_error():
