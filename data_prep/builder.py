@@ -84,7 +84,7 @@ def make_config(
     )
 
 
-class _SealedMetadata(tfds.core.MetadataDict):  # type: ignore[misc]  # TFDS has no types
+class _SealedMetadata(tfds.core.MetadataDict):
     """Metadata whose file has a digest of them."""
 
     def save_metadata(self, data_dir: Any) -> None:
