@@ -11,7 +11,7 @@ from PIL import Image
 from data_prep import prepare
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from tests.data_prep.small_source import IDS, manifest_of, planned, tissue
+from tests.data_prep.small_source import IDS, WITH_TARGET, manifest_of, planned, square_xml, tissue
 
 
 def test_examples(source):
@@ -209,3 +209,37 @@ def test_a_wrong_resolution_of_a_file_and_the_right_one_of_the_user(source):
     assert planned(source, mpp=0.25).resolution == (0.25, "given by --mpp")
     with pytest.raises(DataError, match=r"TCGA-1\.tif: its pixels are .* not square"):
         planned(source)
+
+
+# --- outlines ---
+
+
+def outlines(source, number, good, bad):
+    """Write an annotation file with so many nuclei, and so many regions of another image."""
+    regions = [square_xml(8 * i, 4) for i in range(good)] + [square_xml(1e5, 1e5)] * bad
+    body = "".join(r.removeprefix("<Annotations>").removesuffix("</Annotations>") for r in regions)
+    path = source / "Annotations" / f"TCGA-{number}.xml"
+    path.write_text(f"<Annotations>{body}</Annotations>")
+    return path
+
+
+def test_skipped_regions_are_counted_by_image_and_reason(source):
+    outlines(source, 2, good=4, bad=3)
+    preparation = planned(source)
+    reasons = {"without a pixel in the image": 3}
+    assert preparation.skipped == {"TCGA-2": {"regions": 7, "skipped": reasons}}
+    train = {example.id: example for example in preparation.examples("train")}
+    assert set(np.unique(train["TCGA-2"].original_label_map)) == {0, 1, 2, 3, 4}
+
+
+def test_outlines_of_which_most_cannot_be_used_are_refused_before_any_slow_step(source, monkeypatch):
+    path = outlines(source, 3, good=3, bad=3)
+    planned(source)
+    outlines(source, 3, good=3, bad=4)
+    monkeypatch.setattr(prepare.normalize, "fit", None)
+    with pytest.raises(DataError) as caught:
+        planned(source, WITH_TARGET, stain="macenko")
+    assert str(caught.value) == (
+        f"{path}: skipped 4 of 7 regions: 4 without a pixel in the image, on an image of 64 × 64 pixels. "
+        "Check that the annotation is of this image, and at its resolution. If it is, delete these regions"
+    )
