@@ -10,8 +10,9 @@ Any other polygon filler costs AJI (about 0.885 against the official masks).
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
@@ -25,7 +26,16 @@ try:
 except ImportError as error:
     raise MissingExtraError("data", error) from error
 
-__all__ = ["AnnotationError", "AnnotationWarning", "polygon_mask", "rasterize"]
+__all__ = [
+    "AnnotationError",
+    "AnnotationWarning",
+    "Drawing",
+    "check_usable",
+    "draw",
+    "polygon_mask",
+    "rasterize",
+    "shown_counts",
+]
 
 SUBPIXELS = 5
 # Polygons are cut to the image and this margin (pixels) before they are drawn: a vertex a billion pixels
@@ -35,6 +45,8 @@ MARGIN = 4096
 # nearer than this: the rasteriser rounds `y0 + slope * t` in floating point, and only a number of about
 # the same size is rounded in the same way as at the polygon's own place.
 NEAR = 1024
+
+_CHECK = "Check that the annotation is of this image, and at its resolution"
 
 
 class AnnotationError(DataError):
@@ -65,6 +77,41 @@ def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.nd
 
     Source: Kumar et al., IEEE TMI 36(7), 2017, and the challenge's MATLAB code.
     """
+    drawing = draw(xml_path, shape)
+    if drawing.skipped:
+        warnings.warn(f"{xml_path}: {drawing.said_of_skipped()}", AnnotationWarning, stacklevel=2)
+    return drawing.labels
+
+
+class Drawing(NamedTuple):
+    """The nuclei of an annotation file.
+
+    Attributes:
+      labels: int32 [height, width], as `rasterize` returns them.
+      regions: of the file.
+      skipped: why regions were skipped → how many.
+    """
+
+    labels: np.ndarray
+    regions: int
+    skipped: dict[str, int]
+
+    def said_of_skipped(self) -> str:
+        """How many regions were skipped, and why."""
+        return f"skipped {sum(self.skipped.values())} of {self.regions} regions: {shown_counts(self.skipped)}"
+
+
+def shown_counts(skipped: Mapping[str, int]) -> str:
+    """Why regions were skipped, for messages."""
+    return "; ".join(f"{number} {problem}" for problem, number in skipped.items())
+
+
+def draw(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> Drawing:
+    """`rasterize` without its warning: whoever calls it says what was skipped.
+
+    Raises:
+      AnnotationError: as `rasterize`.
+    """
     height, width = shape
     labels = np.zeros((height, width), np.int32)
     skipped: Counter[str] = Counter()
@@ -75,19 +122,22 @@ def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.nd
             skipped[problem] += 1
         else:
             count += 1
-    counts = "; ".join(f"{number} {problem}" for problem, number in skipped.items())
     if not count:
         raise AnnotationError(
             f"{xml_path}: none of its {skipped.total()} regions can be drawn on an image of {height} × "
-            f"{width} pixels: {counts}. Check that the annotation is of this image, and at its resolution"
+            f"{width} pixels: {shown_counts(skipped)}. {_CHECK}"
         )
-    if skipped:
-        warnings.warn(
-            f"{xml_path}: skipped {skipped.total()} of {skipped.total() + count} regions: {counts}",
-            AnnotationWarning,
-            stacklevel=2,
+    return Drawing(labels, count + skipped.total(), dict(skipped))
+
+
+def check_usable(xml_path: Path, drawing: Drawing) -> None:
+    """Raise AnnotationError where more than half of a file's regions were skipped."""
+    if 2 * sum(drawing.skipped.values()) > drawing.regions:
+        height, width = drawing.labels.shape
+        raise AnnotationError(
+            f"{xml_path}: {drawing.said_of_skipped()}, on an image of {height} × {width} pixels. {_CHECK}. "
+            "If it is, delete these regions"
         )
-    return labels
 
 
 def polygon_mask(polygon: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, int, int]:

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucseg_jax.data.dataset import default_source
+from nucseg_jax.data.metadata import sealed
 from nucseg_jax.data.tensorflow import import_tensorflow
 from nucseg_jax.errors import MissingExtraError
 from nucseg_jax.slides import resolution
@@ -83,6 +84,14 @@ def make_config(
     )
 
 
+class _SealedMetadata(tfds.core.MetadataDict):
+    """Metadata whose file has a digest of them."""
+
+    def save_metadata(self, data_dir: Any) -> None:
+        self.update(sealed(self))
+        super().save_metadata(data_dir)
+
+
 class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
@@ -113,7 +122,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
                     "source": tfds.features.Text(),
                 }
             ),
-            metadata=tfds.core.MetadataDict(self.recipe()),
+            metadata=_SealedMetadata(self.recipe()),
         )
 
     def recipe(self) -> dict[str, Any]:
@@ -194,6 +203,7 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "white": preparation.white,
         "white_notes": list(preparation.white_notes),
         "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},
+        "skipped_regions": preparation.skipped,
         "stain_target": None,
         "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},

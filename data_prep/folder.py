@@ -76,7 +76,7 @@ def prepare(
         white=white,
     )
     with plain_warnings():
-        build(lambda root: Folder(config=config, data_dir=root or out), folders, overwrite=overwrite)
+        build(lambda root: Folder(config=config, data_dir=root), out, folders, overwrite=overwrite)
 
 
 def images_of(

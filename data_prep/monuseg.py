@@ -58,7 +58,7 @@ def prepare(
         images, stain=stain, stain_backend=stain_backend, size=size, default_size=SIZE, mpp=mpp, white=white
     )
     with plain_warnings():
-        build(lambda root: MonusegAsAsked(config=config, data_dir=root or out), [source], overwrite=overwrite)
+        build(lambda root: MonusegAsAsked(config=config, data_dir=root), out, [source], overwrite=overwrite)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

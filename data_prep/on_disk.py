@@ -3,17 +3,23 @@
 import math
 import os
 import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from nucseg_jax import data
+from nucseg_jax.data import tfds
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
-from nucseg_jax.errors import DataError, shown
+from nucseg_jax.errors import DataError, listed, shown
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
 
 from . import sources
+from .annotations import shown_counts
 from .builder import NucleiBuilder
 
 _SHOWN_NOTES = 5
@@ -24,90 +30,94 @@ _ROUNDING = 1e-4
 
 
 def build(
-    make_builder: Callable[[Path | None], NucleiBuilder], folders: Sequence[Path], *, overwrite: bool
+    make_builder: Callable[[Path], NucleiBuilder],
+    out: Path | None,
+    folders: Sequence[Path],
+    *,
+    overwrite: bool,
 ) -> None:
     """Prepare a dataset on disk unless it is there, and print what was made.
 
     Args:
-      make_builder: makes the builder, with another folder for prepared datasets or, of None, the one that was
-        asked for.
+      make_builder: makes the builder for a folder of prepared datasets; it reads the dataset that is there.
+      out: folder for prepared datasets; None: TFDS's.
       folders: those with the raw files.
-      overwrite: do it again. A finished dataset is replaced when the new one is complete.
+      overwrite: do it again. A finished dataset is replaced when the new one is complete, a damaged one, too.
 
     Raises:
-      DataError: see `prepare.plan`; or the dataset is there, but made from another recipe.
+      DataError: see `prepare.plan`; or the dataset is there, but damaged, or made from another recipe.
       InUseError: another process prepares it.
     """
-    final = Path(make_builder(None).data_path)
+    root = data.root_of(out)
+    with tempfile.TemporaryDirectory() as empty:  # what is in `root` may be damaged
+        asked = make_builder(Path(empty))
+        final = root / Path(asked.data_path).relative_to(empty)
     remove_leftovers(final)
-    builder = make_builder(None)  # it reads what is there, and that may have been renamed back
     if final.exists() and not overwrite:
-        _tell_prepared(builder)
+        _tell_prepared(final, asked)
         return
     # The commonest error, found before the slow import of TensorFlow.
-    sources.scan(*folders).pairs(entry.id for entry in builder.builder_config.manifest.images)
+    sources.scan(*folders).pairs(entry.id for entry in asked.builder_config.manifest.images)
     final.parent.mkdir(parents=True, exist_ok=True)
     with alone(lock_beside(final), final, print):
         if final.exists() and not overwrite:  # another process has just prepared it
-            _tell_prepared(make_builder(None))
+            _tell_prepared(final, asked)
             return
         remove_leftovers(final)
-        _replace(final, builder, make_builder, folders)
-    print("\n".join(map(shown, _summary(make_builder(None)))))
+        _replace(final, root, make_builder, folders)
+    print("\n".join(map(shown, _summary(final, asked))))
 
 
-def _tell_prepared(builder: NucleiBuilder) -> None:
-    """Print that a dataset is there; raises DataError where it was made from another recipe."""
-    _check_recipe(builder)
-    print(shown(f"{builder.data_path}: already prepared, nothing to do (--overwrite prepares it again)"))
-    if "mpp" not in builder.info.metadata:
+def _tell_prepared(final: Path, asked: NucleiBuilder) -> None:
+    """Print that a dataset is there; DataError where it is damaged, or was made from another recipe."""
+    metadata = tfds.read_metadata(final)
+    _check_recipe(final, metadata, asked)
+    print(shown(f"{final}: already prepared, nothing to do (--overwrite prepares it again)"))
+    if "mpp" not in metadata:
         print(
-            f"{shown(builder.data_path)}: an earlier release prepared it and recorded no µm a pixel, so "
+            f"{shown(final)}: an earlier release prepared it and recorded no µm a pixel, so "
             f"{TYPICAL_MPP:g} (40×) is taken. --overwrite records it"
         )
 
 
 def _replace(
-    final: Path,
-    builder: NucleiBuilder,
-    make_builder: Callable[[Path | None], NucleiBuilder],
-    folders: Sequence[Path],
+    final: Path, root: Path, make_builder: Callable[[Path], NucleiBuilder], folders: Sequence[Path]
 ) -> None:
     """Prepare a dataset in a temporary folder, and give it its name when it is complete."""
     with replacing_folder(final) as temporary:
         fresh = make_builder(temporary / "root")  # below which TFDS makes folders of its own
-        fresh.cache = Path(builder.data_dir_root) / "cache"
+        fresh.cache = root / "cache"
         fresh.prepare_from(folders)
         for path in Path(fresh.data_path).iterdir():
             os.replace(path, temporary / path.name)
         shutil.rmtree(temporary / "root")
 
 
-def _check_recipe(builder: NucleiBuilder) -> None:
-    wanted = builder.recipe()
-    found = {key: builder.info.metadata.get(key) for key in wanted}
-    different = [key for key in wanted if found[key] != wanted[key]]
-    mpp = builder.builder_config.mpp
-    if mpp is not None and not math.isclose(mpp, builder.info.metadata.get("mpp", 0), rel_tol=_ROUNDING):
+def _check_recipe(final: Path, metadata: Mapping[str, Any], asked: NucleiBuilder) -> None:
+    wanted = asked.recipe()
+    different = [key for key in wanted if metadata.get(key) != wanted[key]]
+    mpp = asked.builder_config.mpp
+    if mpp is not None and not math.isclose(mpp, metadata.get("mpp", 0), rel_tol=_ROUNDING):
         different.append("mpp")
-    white = builder.builder_config.white
-    if white is not None and white != builder.info.metadata.get("white"):
+    white = asked.builder_config.white
+    if white is not None and white != metadata.get("white"):
         different.append("white")
     if different:
         raise DataError(
-            f"{builder.data_path}: already prepared with another {' and '.join(different)}. "
+            f"{final}: already prepared with another {' and '.join(different)}. "
             "Give --overwrite to prepare it again, or another --out"
         )
 
 
-def _summary(builder: NucleiBuilder) -> Iterator[str]:
-    metadata, manifest = builder.info.metadata, builder.builder_config.manifest
-    yield f"prepared {builder.data_path}"
+def _summary(final: Path, asked: NucleiBuilder) -> Iterator[str]:
+    metadata, manifest = tfds.read_metadata(final), asked.builder_config.manifest
+    yield f"prepared {final}"
     otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
     yield from (f"  {note}" for note in metadata.get("white_notes", ()))
     yield from _image_notes(metadata["image_notes"])
-    default = default_source(f"{builder.name}/", metadata)
+    yield from _skipped(metadata["skipped_regions"])
+    default = default_source(f"{asked.name}/", metadata)
     for split in manifest.splits:
         entries = manifest.in_split(split)
         nuclei = sum(metadata["nuclei"][entry.id] for entry in entries)
@@ -127,3 +137,16 @@ def _image_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield from (f"  {image_id}: {note}" for note in notes[image_id])
     if len(notes) > _SHOWN_NOTES:
         yield f"  … and of {len(notes) - _SHOWN_NOTES} more images: see image_notes in metadata.json"
+
+
+def _skipped(by_image: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """How many outlines are no nuclei of the dataset, and why, in all and by image."""
+    if not by_image:
+        return
+    total: Counter[str] = Counter()
+    for of_image in by_image.values():
+        total.update(of_image["skipped"])
+    yield f"  skipped {total.total()} regions of {len(by_image)} images: {shown_counts(total)}"
+    worst = sorted(by_image, key=lambda i: -sum(by_image[i]["skipped"].values()))
+    counts = (f"{i} {sum(by_image[i]['skipped'].values())} of {by_image[i]['regions']}" for i in worst)
+    yield f"    {listed(list(counts), _SHOWN_NOTES)} (skipped_regions in metadata.json)"

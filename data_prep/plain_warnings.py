@@ -12,12 +12,11 @@ from tqdm import tqdm
 from nucseg_jax.errors import shown
 
 from . import normalize
-from .annotations import AnnotationWarning
 
 
 @contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Print skipped regions as one line each, and nothing of what TFDS narrates."""
+    """Print what is said of stains as one line each, and nothing of what TFDS narrates."""
     # TFDS reports every config that is not listed in its class, and every folder it makes.
     logging.set_verbosity(logging.ERROR)
 
@@ -31,7 +30,7 @@ def plain_warnings() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        if issubclass(category, (AnnotationWarning, normalize.StainWarning)):
+        if issubclass(category, normalize.StainWarning):
             tqdm.write(f"warning: {shown(message)}", file=sys.stderr)
         else:
             original(message, category, filename, lineno, file, line)

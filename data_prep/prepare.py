@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
 
 from . import microns, normalize, sources
-from .annotations import rasterize
+from .annotations import Drawing, check_usable, draw
 from .manifest import ImageEntry, Manifest
 from .normalize import Normalizer
 from .sources import Pair
@@ -34,6 +34,8 @@ class Preparation:
       white_notes: what a user should be told of that.
       sha256: of every image, computed.
       notes: by id what was done about an image's pixels, or left undone, of those with something to tell.
+      skipped: by id the `regions` of an annotation file, and by reason those of them that were `skipped`, of
+        images with some.
     """
 
     manifest: Manifest
@@ -46,6 +48,7 @@ class Preparation:
     white_notes: tuple[str, ...] = ()
     sha256: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def examples(self, split: str) -> Iterator[Example]:
         """The examples of one split, in the order of the manifest."""
@@ -55,7 +58,7 @@ class Preparation:
     def _example(self, entry: ImageEntry) -> Example:
         pair = self.pairs[entry.id]
         original = read_image(pair.image, white=self.white).pixels
-        labels = read_labels(pair.label, (original.shape[0], original.shape[1]))
+        labels = read_labels(pair.label, (original.shape[0], original.shape[1])).labels
         image = self.normalizer(original, entry.id) if self.normalizer else original
         return Example(
             id=entry.id,
@@ -96,8 +99,8 @@ def plan(
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
-        no stain target; a label map that is none, or a mask; images of different resolutions, or, where a
-        size is asked for, of different sides.
+        no stain target; a label map that is none, or a mask; outlines of which most cannot be used; images
+        of different resolutions, or, where a size is asked for, of different sides.
       UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:
@@ -111,13 +114,7 @@ def plan(
     pairs = found.pairs(entry.id for entry in manifest.images)
     shared, said = (white, ()) if white else shared_white.find(pair.image for pair in pairs.values())
     facts = _verify(manifest, pairs, size, shared)
-    check_for_training(
-        {
-            pairs[i].label: pieces_of(read_labels(pairs[i].label, image.shape))
-            for i, image in facts.items()
-            if not _is_outlines(pairs[i].label)
-        }
-    )
+    skipped = _verify_labels({pairs[i].label: image.shape for i, image in facts.items()})
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
     normalizer = None
     if stain != "none":
@@ -135,18 +132,37 @@ def plan(
         white_notes=said,
         sha256={i: image.sha256 for i, image in facts.items()},
         notes={i: image.notes for i, image in facts.items() if image.notes},
+        skipped={i: skipped[pair.label] for i, pair in pairs.items() if pair.label in skipped},
     )
 
 
-def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """int32 [height, width] from polygons (.xml) or a label map.
+def read_labels(path: Path, shape: tuple[int, int]) -> Drawing:
+    """The nuclei of polygons (.xml) or of a label map, of which nothing is skipped.
 
     Raises:
-      DataError: as `rasterize` and `read_label_map`; or the areas are not those of nuclei.
+      DataError: as `rasterize` and `read_label_map`; the areas are not those of nuclei; or most of the
+        polygons cannot be used.
     """
-    labels = rasterize(path, shape) if _is_outlines(path) else read_label_map(path, shape)
-    check_areas(path, labels)
-    return labels
+    if _is_outlines(path):
+        drawing = draw(path, shape)
+        check_usable(path, drawing)
+    else:
+        drawing = Drawing(read_label_map(path, shape), 0, {})
+    check_areas(path, drawing.labels)
+    return drawing
+
+
+def _verify_labels(shapes: dict[Path, tuple[int, int]]) -> dict[Path, dict[str, Any]]:
+    """Read every annotation once; returns the regions, and those skipped, of files with some."""
+    skipped, pieces = {}, {}
+    for path, shape in shapes.items():
+        drawing = read_labels(path, shape)
+        if drawing.skipped:
+            skipped[path] = {"regions": drawing.regions, "skipped": drawing.skipped}
+        if not _is_outlines(path):
+            pieces[path] = pieces_of(drawing.labels)
+    check_for_training(pieces)
+    return skipped
 
 
 def _is_outlines(path: Path) -> bool:
@@ -164,8 +180,25 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Scale int32 [height, width] to [size, size] by the nearest pixel, so that no label is mixed."""
-    return np.array(Image.fromarray(labels).resize((size, size), Image.Resampling.NEAREST))
+    """Scale int32 [height, width] to [size, size]; no label is mixed.
+
+    Where the map grows each pixel has the label of the nearest. Where it shrinks each has the label that most of
+    its area has: the nearest pixel of two would be half a pixel too far right and down. Of two labels with the
+    same area every second pixel has the one, the others the other, so that nuclei do not grow or move.
+    """
+    rows, columns = (_samples(side, size) for side in labels.shape)
+    votes = np.stack([labels[np.ix_(row, column)] for row in rows for column in columns])
+    counts = np.stack([(votes == vote).sum(axis=0, dtype=np.int32) for vote in votes])
+    first, last = counts.argmax(axis=0), len(votes) - 1 - counts[::-1].argmax(axis=0)
+    chosen = np.where(np.indices((size, size)).sum(axis=0) % 2 == 0, first, last)
+    return np.take_along_axis(votes, chosen[None], axis=0)[0]
+
+
+def _samples(side: int, size: int) -> list[np.ndarray]:
+    """Rows (or columns) that the pixels of a scaled map see: as many a pixel as it covers, evenly spread."""
+    count = max(1, -(-side // size))
+    points = (np.arange(size)[None] + (np.arange(count)[:, None] + 0.5) / count) * side / size
+    return list(np.minimum(np.floor(points).astype(np.int64), side - 1))
 
 
 class _ImageFacts(NamedTuple):

@@ -6,14 +6,15 @@ In each source folder, or up to two folders below it (an unpacked download):
     .npy) label maps;
   * or images and annotations side by side, as in the challenge's test download: ``ID.tif`` with
     ``ID.xml``, or with the label map ``ID_label.png`` (.tif, .npy).
-An XML file wins over a label map: it is what the others were made from.
+An XML file wins over a label map: it is what the others were made from. Links to folders are followed.
 """
 
+import contextlib
 import difflib
 import itertools
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def scan(*folders: str | os.PathLike[str]) -> Source:
     """List the images and annotations of one or more source folders; opens none of them.
 
     Raises:
-      DataError: see `check_folders`.
+      DataError: see `check_folders`; a folder in one cannot be read; a link to a folder leads nowhere.
     """
     roots = tuple(Path(folder) for folder in folders)
     check_folders(roots)
@@ -151,19 +152,69 @@ def check_folders(folders: Iterable[Path]) -> None:
 
 def _scan_root(source: Source, root: Path) -> None:
     """Add what a source folder holds."""
-    for parent, subfolders, names in os.walk(root):
-        depth = len(Path(parent).relative_to(root).parts)
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if depth < MAX_DEPTH and not name.startswith(".") and name not in IGNORED_FOLDERS
-        )
+    above = {_identity(folder) for folder in (root, *root.resolve().parents)}
+    for folder, names in _walk(root, MAX_DEPTH, above):
         before = len(source.images) + len(source.labels)
-        for name in sorted(names):
-            if not name.startswith("."):
-                _add(source, Path(parent) / name)
+        for name in names:
+            _add(source, folder / name)
         if len(source.images) + len(source.labels) > before:
-            source.folders.append(Path(parent))
+            source.folders.append(folder)
+
+
+def _walk(folder: Path, deeper: int, above: set[tuple[int, int]]) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those in it, links to folders among them, with the names of their files, both sorted.
+
+    Args:
+      folder: hidden files and folders in it are left out.
+      deeper: levels of folders to go down.
+      above: identities of the folder and of those that it is in. A link that leads back to one of them is
+        not followed: what it shows is found already.
+
+    Raises:
+      DataError: a folder cannot be read, or a link without a suffix leads nowhere.
+    """
+    subfolders, names = [], []
+    for entry in _entries(folder):
+        if not _is_folder(entry):
+            names.append(entry.name)
+        elif deeper and entry.name not in IGNORED_FOLDERS:
+            subfolders.append(folder / entry.name)
+    yield folder, names
+    for subfolder in subfolders:
+        identity = _identity(subfolder)
+        if identity not in above:
+            yield from _walk(subfolder, deeper - 1, {*above, identity})
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with _readable(folder), os.scandir(folder) as found:
+        return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    path = Path(entry.path)
+    with _readable(path):
+        if entry.is_symlink() and not path.suffix and not path.exists():
+            raise DataError(f"{path}: is a link to what is not there. Mend it, or delete it")
+        return entry.is_dir()
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    with _readable(folder):
+        found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise DataError where the system does not let the block look at a file or folder."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}), and may hold images. Make it readable, or take it "
+            "out of the source folder"
+        ) from error
 
 
 def _add(source: Source, path: Path) -> None:
@@ -172,11 +223,24 @@ def _add(source: Source, path: Path) -> None:
     in_labels = folder in LABEL_FOLDERS and path.parent not in source.roots
     marked = path.stem.endswith(LABEL_ENDING)
     if suffix == ".xml":
-        source.labels[path.stem].append(path)
+        _append(source.labels[path.stem], path)
     elif suffix in LABEL_SUFFIXES and (in_labels or marked):
-        source.labels[path.stem.removesuffix(LABEL_ENDING)].append(path)
+        _append(source.labels[path.stem.removesuffix(LABEL_ENDING)], path)
     elif suffix in SUFFIXES and not in_labels:
-        source.images[path.stem].append(path)
+        _append(source.images[path.stem], path)
+
+
+def _append(paths: list[Path], path: Path) -> None:
+    """Add a path unless it is another way, by a link, to a file that is there."""
+    if not any(_is_same(path, other) for other in paths):
+        paths.append(path)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # whoever opens it says what is wrong
+        return False
 
 
 def _count(paths: list[Path], kind: str) -> str:

@@ -218,7 +218,7 @@ def _is_ours(out: Path, path: Path) -> bool:
         return True
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and manifest.get("name") == NAME
 

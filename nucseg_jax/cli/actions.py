@@ -73,7 +73,8 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
         _score(experiment)
     except NothingToScoreError as error:
         devices.say(f"note: {error}")
-    devices.say(f"params sha256 {digest}")
+    finally:  # the training is done, whatever becomes of the scores
+        devices.say(f"params sha256 {digest}")
 
 
 def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:

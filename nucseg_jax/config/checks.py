@@ -31,6 +31,9 @@ def check_values(config: ConfigDict, devices: int) -> None:
     for key, value in flatten(config.to_dict()).items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{key} must be a finite number, got {value}")
+        bits = 63 if key == "seed" else 31
+        if isinstance(value, int) and value.bit_length() > bits:  # which may have too many digits to be shown
+            raise UserError(f"{key} must be below 2**{bits}, got a number of {value.bit_length()} bits")
     _check_pipeline(config)
     _check_stain(config.stain, config.data.stain)
     at_least_one = {

@@ -32,7 +32,7 @@ def load(config: ConfigDict) -> Dataset:
     """
     if config.dataset not in COMMANDS:
         raise DataError(f"data.dataset must be one of {', '.join(COMMANDS)}, got {config.dataset!r}")
-    root = Path(config.dir or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DIR).expanduser()
+    root = root_of(config.dir)
     name = dataset_name(config)
     versions = tfds.versions(root / name)
     if packed.is_packed(root / name):
@@ -53,6 +53,11 @@ def load(config: ConfigDict) -> Dataset:
             f"  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}",
         )
     return tfds.read(versions[-1], name)
+
+
+def root_of(given: str | Path | None) -> Path:
+    """The folder of the prepared datasets: the one that is given, $TFDS_DATA_DIR, or TFDS's default."""
+    return Path(given or os.environ.get("TFDS_DATA_DIR") or DEFAULT_DIR).expanduser()
 
 
 def dataset_name(config: ConfigDict) -> str:

@@ -11,11 +11,12 @@ A machine without TensorFlow trains and scores from it. Images are lossless WebP
 PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_prep.pack`.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
+from nucseg_jax.data.json_values import sha256_of
+from nucseg_jax.data.metadata import check as check_metadata
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.files import replacing_folder, write_text
 from nucseg_jax.io.json_files import read_json
@@ -70,7 +74,7 @@ def read(folder: Path) -> Dataset:
     index = _read_index(folder / INDEX)
     name = "/".join(folder.parts[-2:])
     source = default_source(name, index["metadata"])
-    with ThreadPoolExecutor() as threads:
+    with _no_bound_of_pillow(), ThreadPoolExecutor(usable_cores()) as threads:
         splits = {
             split: list(threads.map(partial(_read_example, folder, source), entries))
             for split, entries in index["splits"].items()
@@ -101,13 +105,13 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
     with replacing_folder(folder) as temporary:
         for kind in SUFFIXES:
             (temporary / kind).mkdir(parents=True)
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(usable_cores()) as threads:
             splits = {
                 split: list(threads.map(partial(_write_example, temporary, split != TRAIN), examples))
                 for split, examples in dataset.splits.items()
             }
         index = {"version": VERSION, "splits": splits, "metadata": dataset.metadata}
-        index[DIGEST] = _digest(index)
+        index[DIGEST] = sha256_of(index, DIGEST)
         write_text(temporary / INDEX, json.dumps(index, indent=1) + "\n")
 
 
@@ -162,6 +166,19 @@ def _encode(pixels: np.ndarray, file_format: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
+@contextlib.contextmanager
+def _no_bound_of_pillow() -> Iterator[None]:
+    """Let Pillow open images of any size; LARGEST_SIDE bounds them. Its own bound is for web servers.
+
+    The bound is one for all threads: this goes around those that read.
+    """
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = bound
+
+
 def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example:
     """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
     example_id, sha256 = entry["id"], entry["sha256"]
@@ -202,6 +219,8 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            if max(image.size) > LARGEST_SIDE:
+                raise ValueError(f"{image.size[0]} × {image.size[1]} pixels are more than were ever packed")
             return np.array(image)
     except Exception as error:  # Pillow raises errors of many types on what is no image
         raise DataError(f"{path}: cannot be read as an image ({in_short(error)}). {_REMEDY}") from error
@@ -221,40 +240,28 @@ def _read_index(path: Path) -> dict[str, Any]:
             f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that "
             "packed it"
         )
-    if index.get(DIGEST, digest := _digest(index)) != digest:  # earlier releases wrote none
+    if index.get(DIGEST, digest := sha256_of(index, DIGEST)) != digest:  # earlier releases wrote none
         raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")
     try:
         entries = [e for split in index["splits"].values() for e in split]
-        metadata = index["metadata"]
-        whole = (
-            isinstance(metadata, dict)
-            and _is_size(metadata.get("mpp", 1))
-            and all(
-                all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
-                and REQUIRED <= e["sha256"].keys()
-                for e in entries
-            )
+        check_metadata(index["metadata"])
+        whole = all(
+            all(isinstance(text, str) for text in (e["id"], e["organ"], e.get("source", "")))
+            and REQUIRED <= e["sha256"].keys()
+            for e in entries
         )
         whole = whole and all(isinstance(text, str) for e in entries for text in e["sha256"].values())
         whole = whole and all(is_plain(e["id"]) for e in entries)
         whole = whole and all(set(e["sha256"]) <= set(SUFFIXES) for e in entries) and bool(entries)
     except (KeyError, TypeError, AttributeError):
         whole = False
+    except ValueError as error:
+        raise DataError(f"{path}: damaged ({error}). {_REMEDY}") from error
     if not whole:
         raise DataError(
             f"{path}: damaged (splits, ids, organs, sources, SHA-256 or metadata miss). {_REMEDY}"
         )
     return index
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, (int, float)) and 0 < value < np.inf
-
-
-def _digest(index: dict[str, Any]) -> str:
-    """SHA-256 of all else in packed.json; the SHA-256 of the files are part of it."""
-    content = {key: value for key, value in index.items() if key != DIGEST}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _path(folder: Path, kind: str, example_id: str) -> Path:

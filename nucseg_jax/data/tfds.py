@@ -1,10 +1,13 @@
 """Prepared datasets as TFDS stores them."""
 
+import contextlib
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from nucseg_jax.data import metadata as dataset_metadata
 from nucseg_jax.data.dataset import Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
 from nucseg_jax.errors import DataError, in_short
@@ -30,17 +33,54 @@ def read(folder: Path, name: str) -> Dataset:
       DataError: the dataset is damaged.
     """
     tfds = import_tfds()
-    try:
+    with _whole(folder):
+        metadata = _described(folder)
         builder = tfds.builder_from_directory(folder)
-        metadata = json.loads(json.dumps(dict(builder.info.metadata or {})))
         source = default_source(name, metadata)
         splits = {split: _read_split(builder, split, source) for split in builder.info.splits}
+        dataset_metadata.check_splits(metadata, {split: [e.id for e in splits[split]] for split in splits})
+    return Dataset(name, splits, metadata)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """How one of `versions` was prepared; its images are not read.
+
+    Raises:
+      MissingExtraError: the extra `data` is not installed.
+      DataError: the dataset is damaged.
+    """
+    tfds = import_tfds()
+    with _whole(folder):
+        metadata = _described(folder)
+        tfds.builder_from_directory(folder)
+    return metadata
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[None]:
+    """Raise DataError where the block cannot read a dataset."""
+    try:
+        yield
     except Exception as error:  # TFDS and TensorFlow raise errors of many types on damaged files
         raise DataError(
             f"{folder}: cannot be read as a prepared dataset ({in_short(error)}). Prepare it again with "
             "--overwrite, or copy the folder again"
         ) from error
-    return Dataset(name, splits, metadata)
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """The metadata; raises ValueError where a file that describes the dataset is damaged, by its name."""
+    found: dict[str, Any] = {}
+    for name in ("dataset_info.json", "features.json", "metadata.json"):
+        try:
+            found[name] = json.loads((folder / name).read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            said = (isinstance(error, OSError) and error.strerror) or error
+            raise ValueError(f"{name}: {in_short(said)}") from error
+    try:
+        return dataset_metadata.unsealed(found["metadata.json"])
+    except ValueError as error:
+        raise ValueError(f"metadata.json: {error}") from error
 
 
 def _read_split(builder: Any, split: str, fallback: str) -> list[Example]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,12 +68,10 @@ def compare(request: ComparisonRequest) -> Comparison:
         on datasets whose test images differ, or on some of the images.
     """
     names = names_of(request.workdirs)
-    taken = {CLASSICAL, *request.tools} & set(names)
-    if taken:
-        raise UserError(
-            f"{', '.join(sorted(taken))}: name of a run and of something else. Rename one of them"
-        )
     expression = ensemble.parse(request.expression, names) if request.expression else None
+    counts = Counter([*names, CLASSICAL, *request.tools, *([str(expression)] if expression else ())])
+    if taken := sorted(name for name, count in counts.items() if count > 1):
+        raise UserError(f"{', '.join(taken)}: name of a run and of something else. Rename one of them")
     mesh = devices.make_mesh()
     runs = {
         name: open_run(workdir, mesh, request.overrides)

@@ -1,6 +1,8 @@
 """All files of a comparison: the page, its figures, the scores and the label maps."""
 
+import itertools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from nucseg_jax.evaluation import scoring
 from nucseg_jax.evaluation.results import Comparison
 from nucseg_jax.io.files import replacing, write_text
 from nucseg_jax.io.locks import alone, lock_inside
+from nucseg_jax.io.names import shortened
 from nucseg_jax.report.page import write
 
 
@@ -29,8 +32,9 @@ def write_all(comparison: Comparison, out: Path) -> None:
 def _write_all(comparison: Comparison, out: Path) -> None:
     entries = {entry.name: entry.images for entry in comparison.entries}
     write_text(out / "scores.csv", scoring.to_csv(entries))
+    folders = folder_names(list(entries))
     for name, images in entries.items():
-        folder = out / "label_maps" / re.sub(r"[^\w.-]+", "_", name).strip("_")
+        folder = out / "label_maps" / folders[name]
         folder.mkdir(parents=True, exist_ok=True)
         for image in images:
             _write_label_map(folder / image.id, image.label_map)
@@ -38,6 +42,29 @@ def _write_all(comparison: Comparison, out: Path) -> None:
     title = f"{comparison.dataset} {comparison.split}"
     print(shown_lines(scoring.table(title, entries, comparison.min_area_um2)))
     print(f"wrote {shown(page)}, figures/, scores.csv and label_maps/")
+    for name, plain in folders.items():
+        if plain != _plain(name):  # another entry has that folder
+            print(shown(f"the label maps of {name} are in label_maps/{plain}"))
+
+
+def folder_names(entries: Sequence[str]) -> dict[str, str]:
+    """Entries' names → names of their folders, no two of which are one folder on any file system."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for entry in entries:
+        plain = _plain(entry)
+        for number in itertools.count(2):
+            if plain.casefold() not in taken:
+                break
+            plain = f"{_plain(entry)}-{number}"
+        taken.add(plain.casefold())
+        names[entry] = plain
+    return names
+
+
+def _plain(entry: str) -> str:
+    """A name without what file systems or shells take for something else, and not too long."""
+    return shortened(re.sub(r"[^\w.-]+", "_", entry).strip("_."), room=20) or "entry"
 
 
 def _write_label_map(path: Path, label_map: NDArray[np.int32]) -> None:

@@ -3,12 +3,12 @@
 `compatibility` says whether it may be resumed, `unseen` whether it may be scored on some images.
 """
 
+from nucseg_jax.runs.naming import names_of
 from nucseg_jax.runs.run import (
     Run,
     check_effect,
     experiment_of,
     mpp_of,
-    names_of,
     open_as,
     open_run,
     portable_info,

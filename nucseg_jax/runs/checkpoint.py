@@ -25,17 +25,20 @@ from ml_collections import ConfigDict
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from nucseg_jax import __version__, devices
+from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import DiskFullError, UserError
 from nucseg_jax.io.disk import check_room, named_when_full
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened, score_of
 from nucseg_jax.runs.restoring import (
+    METRICS,
     SHA256,
     first_copy,
     info_digest,
     parameter_digest,
     read_info,
+    read_scores,
     restore,
 )
 
@@ -52,6 +55,7 @@ class Checkpoints:
     processes may train into one folder.
 
     Raises:
+      CheckpointError: the scores of one are not those that were written.
       InUseError: another process does.
       UserError: the first of several processes cannot train there; that one says why.
       DiskFullError: at the end: the disk became full.
@@ -72,6 +76,8 @@ class Checkpoints:
             with named_when_full(workdir):
                 self._manager = opened(directory_of(workdir), options)
             stack.callback(self._close)
+            for step in self._manager.all_steps():  # the best of them is kept, the others go
+                read_scores(self._manager, step)
             self._stack = stack.pop_all()
 
     @property
@@ -112,10 +118,11 @@ class Checkpoints:
         self._check_room(sum(leaf.nbytes for leaf in jax.tree.leaves(trees)))
         items = {name: ocp.args.StandardSave(_once(tree)) for name, tree in trees.items()}
         sha256 = {name: parameter_digest(tree) for name, tree in trees.items()} | {"info": info_digest(info)}
-        items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
         metrics = None
         if scores is not None:
             metrics = {**scores, "score": scores[info["config"]["checkpoint"]["best_by"]]}
+            sha256[METRICS] = sha256_of(metrics)
+        items["info"] = ocp.args.JsonSave({**info, SHA256: sha256})
         with named_when_full(self._workdir):  # of this one, or the one before, whose writing has ended
             self._manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
 

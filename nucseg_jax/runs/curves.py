@@ -31,9 +31,11 @@ def _record(where: str, line: str) -> dict[str, float]:
         record = json.loads(line)
         if type(record["step"]) is not int or not all(type(x) in (int, float) for x in record.values()):
             raise ValueError("its values must be numbers")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        values = {_RENAMED.get(key, key): float(x) for key, x in record.items() if key != "step"}
+        float(record["step"])  # whole numbers may be too large for it
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise DataError(
             f"{where}: is damaged ({in_short(error)}). Delete the line, or the file: only the curves of "
             "training are lost"
         ) from error
-    return {_RENAMED.get(key, key): value for key, value in record.items()}
+    return {"step": record["step"], **values}

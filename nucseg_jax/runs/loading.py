@@ -11,7 +11,7 @@ from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened_to_read, score_of
 from nucseg_jax.runs.model import LoadedModel, network_of
-from nucseg_jax.runs.restoring import CheckpointError, read_info, restore, whole
+from nucseg_jax.runs.restoring import CheckpointError, read_info, read_scores, restore, whole
 
 
 def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedModel:
@@ -66,7 +66,7 @@ def _best(manager: ocp.CheckpointManager, steps: Sequence[int]) -> int:
     """The best step by its scores; the last where none has any."""
     scored = False
     for step in steps:
+        metrics = read_scores(manager, step)
         with whole(manager, step):
-            metrics = manager.metrics(step)
             scored |= bool(metrics) and bool(np.isfinite(score_of(metrics)))
     return manager.best_step() if scored else steps[-1]

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,14 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import UserError, in_short
 
 SHA256 = "sha256"
 """In `info`: by item the digest of what it holds; that of `info` is of what else it holds."""
+
+METRICS = "metrics"
+"""Orbax's name of the item with the scores."""
 
 _NO_DAMAGE = (
     "PERMISSION_DENIED",
@@ -61,6 +64,19 @@ def read_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any
     return info
 
 
+def read_scores(manager: ocp.CheckpointManager, step: int) -> Mapping[str, float] | None:
+    """The scores of the held-out images that a checkpoint has, None where it has none.
+
+    Raises:
+      CheckpointError: they cannot be read, or are not those that were written.
+    """
+    info = read_info(manager, step)
+    with whole(manager, step):
+        metrics = manager.metrics(step)
+        _check_digest(info, METRICS, sha256_of(metrics or {}))
+    return metrics
+
+
 @contextlib.contextmanager
 def whole(manager: ocp.CheckpointManager, step: int) -> Iterator[None]:
     """Turns what goes wrong in the block into the error for the checkpoint of a step.
@@ -94,8 +110,7 @@ def readable(directory: Path) -> Iterator[None]:
 
 def info_digest(info: Mapping[str, Any]) -> str:
     """SHA-256 of an item `info`, but for the digests in it."""
-    content = {key: value for key, value in info.items() if key != SHA256}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return sha256_of(info, SHA256)
 
 
 def parameter_digest(params: Any) -> str:

@@ -1,7 +1,7 @@
 """A finished run as one takes it up again: checkpoint, config, curves, and how it makes nuclei."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,18 +282,3 @@ def _check_choices(workdir: Path, config: ConfigDict) -> None:
         raise UserError(f"{workdir}: {instances.NEEDS_BOUNDARY}")
     if config.eval.batch_size < 1:
         raise UserError(f"eval.batch_size must be at least 1, got {config.eval.batch_size}")
-
-
-def names_of(workdirs: Sequence[Path]) -> list[str]:
-    """A unique name a run: its folder's, or with the folder above where two share it.
-
-    Raises:
-      UserError: a folder is named twice.
-    """
-    resolved = [path.resolve() for path in workdirs]
-    if len(set(resolved)) < len(resolved):
-        raise UserError(f"--workdirs names a folder twice: {', '.join(map(str, workdirs))}")
-    short = [path.name for path in resolved]
-    return [
-        f"{path.parent.name}-{path.name}" if short.count(path.name) > 1 else path.name for path in resolved
-    ]

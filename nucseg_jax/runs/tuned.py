@@ -1,10 +1,10 @@
 """What `nucseg tune` found best on a run's held-out images: tuning.json in its folder."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nucseg_jax.data.json_values import is_finite_number
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.json_files import read_json
 
@@ -42,7 +42,7 @@ def read(path: Path) -> Tuning:
         raise DataError(f"{path}: cannot be read ({in_short(error)}). {REMEDY}") from error
     for values in parameters.values():
         for key, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if not is_finite_number(value):
                 shown = f"{in_short(key)} = {in_short(repr(value))}"
                 raise DataError(f"{path}: cannot be read ({shown} is no number). {REMEDY}")
     about = content.get("model", ""), content.get("params_sha256")

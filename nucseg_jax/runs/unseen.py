@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example
+from nucseg_jax.data.dataset import TRAIN, Dataset, Example, check_nuclei
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.images import pixel_sha256
 
@@ -22,7 +22,7 @@ def trained_on(info: Mapping[str, Any]) -> dict[str, str | None] | None:
       does not say, as those that were converted from PyTorch.
     """
     dataset = info.get("dataset") or {}
-    if "converted_from" in info or "manifest" not in dataset:
+    if "converted_from" in info or "images" not in dataset.get("manifest", {}):
         return None
     held_out = info["config"]["data"]["validation"]
     known = dataset.get("sha256", {})
@@ -31,6 +31,23 @@ def trained_on(info: Mapping[str, Any]) -> dict[str, str | None] | None:
         for entry in dataset["manifest"]["images"]
         if entry["split"] == TRAIN and entry["id"] not in held_out
     }
+
+
+def check_scored(workdir: Path, info: Mapping[str, Any], dataset: Dataset) -> None:
+    """Raise the error now that scoring a run on the other splits of its dataset would end with.
+
+    Args:
+      workdir: the run's folder, for the message.
+      info: of its checkpoints.
+      dataset: that it is trained on.
+
+    Raises:
+      UserError: an image is in the training split, too.
+      DataError: no image of a split has a nucleus.
+    """
+    for examples in dataset.scored().values():
+        check_unseen(workdir, info, dataset, examples)
+        check_nuclei(dataset.name, "images", examples)
 
 
 def check_unseen(

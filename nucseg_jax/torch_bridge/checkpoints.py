@@ -9,6 +9,7 @@ import numpy as np
 
 from nucseg_jax.errors import MissingExtraError, UserError
 from nucseg_jax.io.files import replacing
+from nucseg_jax.torch_bridge.weights import shown_odd
 
 try:
     import torch
@@ -26,7 +27,8 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Only tensors and plain values are read (`weights_only`): the file cannot run code.
 
     Raises:
-      TorchFileError: no such file, not one of PyTorch's, or without exactly one state dict.
+      TorchFileError: no such file, not one of PyTorch's, without exactly one state dict, or with tensors
+        whose values lie in no plain array.
     """
     if not path.is_file():
         raise TorchFileError(f"no file {path}")
@@ -38,7 +40,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
             "NumPy numbers); load it in PyTorch, where you trust it, and save the network's state_dict()"
         ) from error
     if _is_state_dict(content):
-        return dict(content)
+        return _checked(path, content)
     held = dict(content) if isinstance(content, Mapping) else {}
     found = [key for key, value in held.items() if _is_state_dict(value)]
     if len(found) != 1:
@@ -46,7 +48,13 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         raise TorchFileError(
             f"{path} holds {what}; save the one that is meant alone: torch.save(model.state_dict(), FILE)"
         )
-    return dict(held[found[0]])
+    return _checked(path, held[found[0]])
+
+
+def _checked(path: Path, state_dict: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if odd := shown_odd(state_dict):
+        raise TorchFileError(f"{path}: {odd}")
+    return dict(state_dict)
 
 
 def write_state_dict(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

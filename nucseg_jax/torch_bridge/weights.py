@@ -1,5 +1,6 @@
 """State dicts ↔ Flax networks, by the tables of `parameter_names.py`; no PyTorch is needed for it."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -7,13 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, listed
 from nucseg_jax.torch_bridge.parameter_names import PUBLISHED, Kind, Table, table_of
 
 COUNTER = ".num_batches_tracked"
 """PyTorch's count of training batches, which Flax has no use for: ignored here, 0 there."""
 
 DATA_PARALLEL = "module."
+
+
+_PLAIN_TYPE = re.compile(r"torch\.(bool|u?int(8|16|32|64)|bfloat16|float(8_\w+|16|32|64)|complex(64|128))")
+
+_MOST_VALUES = 2**31
+"""Of a tensor: far more than those of any network here. A few bytes of a file can say more."""
 
 
 class ConversionError(UserError):
@@ -64,8 +71,8 @@ def load_state_dict(model: nnx.Module, state_dict: Mapping[str, Any]) -> list[st
       The keys that were ignored.
 
     Raises:
-      ConversionError: keys are unknown or missing, or values have another shape or are not finite. The
-        model is as it was then.
+      ConversionError: keys are unknown or missing; values have another shape, are not finite, or lie in no
+        plain array (`shown_odd`). The model is as it was then.
     """
     return load_by_table(model, table_of(model), state_dict)
 
@@ -76,7 +83,10 @@ def load_by_table(
     """`load_state_dict` by a given table, without the keys that begin with one of `ignored`."""
     weights = _weights(model)
     targets = _targets(table, weights)
-    arrays = {key: as_array(value) for key, value in without_prefix(state_dict).items()}
+    state_dict = without_prefix(state_dict)
+    if odd := shown_odd(state_dict):
+        raise ConversionError(odd)
+    arrays = {key: as_array(value) for key, value in state_dict.items()}
     left_out = [key for key in arrays if key.endswith(COUNTER) or key.startswith(tuple(ignored))]
     sources = {key: array for key, array in arrays.items() if key not in set(left_out)}
     shapes = {key: layout.to_torch(weights[path]).shape for key, (path, layout) in targets.items()}
@@ -124,13 +134,42 @@ def state_arrays(model: nnx.Module) -> dict[str, np.ndarray]:
 def as_array(value: Any) -> np.ndarray:
     """A PyTorch tensor or an array of any floating-point type → float32; others as they are."""
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_conj().resolve_neg()
         value = (value.float() if value.is_floating_point() else value).numpy()
     array = np.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array
     with np.errstate(over="ignore"):  # to infinity, which is refused by name
         return array.astype(np.float32)
+
+
+def shown_odd(state_dict: Mapping[str, Any]) -> str:
+    """One line that names the tensors whose values lie in no plain array; empty where there are none."""
+    odd = [f"{key} ({kind})" for key, value in state_dict.items() if (kind := _odd_kind(value))]
+    if not odd:
+        return ""
+    return (
+        f"{listed(odd)}: not tensors of plain numbers. Make them so in PyTorch (to_dense(), dequantize(), "
+        "to(torch.float32), or load them from where their values are), and save them again"
+    )
+
+
+def _odd_kind(value: Any) -> str:
+    """What kind of PyTorch's tensors a value is; empty for plain ones, and for arrays."""
+    if not hasattr(value, "detach"):
+        return ""
+    layout, kind = str(value.layout), str(value.dtype)
+    if value.is_nested:
+        return "nested"
+    if layout != "torch.strided":
+        return layout.removeprefix("torch.")
+    if value.is_meta:
+        return "without values, on the device meta"
+    if value.is_quantized or not _PLAIN_TYPE.fullmatch(kind):
+        return kind.removeprefix("torch.")
+    if value.numel() > _MOST_VALUES:
+        return f"{value.numel():,} values"
+    return ""
 
 
 def without_prefix(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from nucseg_jax import devices
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import write_text
 from nucseg_jax.io.leftovers import remove_leftovers
+from nucseg_jax.training.board import Board
 
 
 class RunLog:
@@ -33,11 +34,8 @@ class RunLog:
         remove_leftovers(path)
         _keep_until(path, first)
         self._path, self._file = path, path.open("a")
-        # purge_step hides the same steps in TensorBoard.
-        from tensorboardX import SummaryWriter  # imports PyTorch where it finds it
-
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first + 1)
         self._bar = tqdm(initial=first, total=last, unit="step", desc="train", dynamic_ncols=True)
+        self._board = Board(workdir / "tensorboard", first, self._bar.write)
         self._batch_size = batch_size
         self._time, self._step = time.perf_counter(), first
 
@@ -75,16 +73,15 @@ class RunLog:
         with named_when_full(self._path):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
-        for key, value in values.items():
-            self._board.add_scalar(key, value, step)
+        self._board.add(step, values)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._enabled:
-            self._bar.close()
             self._board.close()
+            self._bar.close()
             self._file.close()
 
 

@@ -23,6 +23,7 @@ from nucseg_jax.models.targets import check_classes
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
 from nucseg_jax.runs.compatibility import best_by
+from nucseg_jax.runs.unseen import check_scored
 from nucseg_jax.training import augmentation, feeds, objectives, optim, start, validation
 from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
@@ -43,10 +44,11 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
       What training has come to: with cycles of self-correction the average of the cycles' parameters.
 
     Raises:
-      DataError: no prepared dataset, unknown validation images, or an image smaller than a patch.
+      DataError: no prepared dataset, unknown validation images, an image smaller than a patch, or a split
+        without nuclei.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
-      UserError: a bad config value, or `workdir` holds a run of another config.
+      UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits.
     """
     mesh = devices.make_mesh()
     check_values(config, mesh.devices.size)
@@ -73,6 +75,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         }
         info = describe(config, dataset.metadata, stain, resolution)
         info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
+        check_scored(workdir, info, dataset)
         if saved is None:
             begun = start.fresh(config, mesh, optimizer, config.model.encoder_weights, stain)
         else:

@@ -4,12 +4,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data_prep import folder
 from nucseg_jax import runs
+from nucseg_jax.cli import actions
 from nucseg_jax.cli.config_flags import changes_in
 from nucseg_jax.errors import UserError
+from nucseg_jax.models.network import Weights
+from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training.train import train
 from tests.cli.commands import run, run_module, the_error
 from tests.data_prep.small_folders import write_folder
@@ -80,6 +84,23 @@ def test_a_dataset_without_test_images_trains_and_is_not_scored(tmp_path: Path) 
     assert re.fullmatch("params sha256 [0-9a-f]{64}", digest)
     message = the_error(run_module(*MAIN, "--mode", "eval", f"--workdir={tmp_path / 'run'}", *flags))
     assert message == note.removeprefix("note: ")
+
+
+def test_the_digest_is_printed_whatever_becomes_of_the_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The training is done."""
+    weights = Weights({"a": np.ones(3, np.float32)}, {})
+
+    def fail(_: object) -> None:
+        raise UserError("tuning.json: cannot be read. Delete it")
+
+    monkeypatch.setattr("nucseg_jax.training.train.train", lambda *_, **__: weights)
+    monkeypatch.setattr(actions, "_score", fail)
+    with pytest.raises(UserError, match="Delete it"):
+        actions.train(actions.read("demo", [], tmp_path))
+    digest = parameter_digest(weights.params)
+    assert capsys.readouterr().out.splitlines()[-1] == f"params sha256 {digest}"
 
 
 def test_an_unknown_experiment(tmp_path: Path) -> None:

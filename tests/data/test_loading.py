@@ -1,6 +1,7 @@
 """tf.data cuts what the plan says; loading; messages."""
 
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from nucseg_jax import data
-from nucseg_jax.data import feed_host
+from nucseg_jax.data import feed_host, metadata
 from nucseg_jax.data.dataset import Dataset, rasters
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS
 from nucseg_jax.errors import DataError
@@ -138,3 +139,60 @@ def test_a_damaged_prepared_dataset_is_one_line(name: str, tiny_config: ConfigDi
     message = str(error.value)
     assert message.startswith(f"{folder}: cannot be read as a prepared dataset (") and "\n" not in message
     assert message.endswith("Prepare it again with --overwrite, or copy the folder again")
+
+
+def changed(config: ConfigDict, tmp_path: Path, **values: object) -> Path:
+    """A copy of the prepared dataset whose metadata have other values, and no digest, as early releases'."""
+    shutil.copytree(config.data.dir, tmp_path / "data")
+    config.data.dir = str(tmp_path / "data")
+    folder = tmp_path / "data" / "folder" / "synthetic_none" / "1.0.0"
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert len(metadata.pop("metadata_sha256")) == 64
+    (folder / "metadata.json").write_text(json.dumps({**metadata, **values}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mpp", None),
+        ("mpp", "abc"),
+        ("mpp", 10**400),
+        ("mpp", -1),
+        ("mpp", 25.0),
+        ("mpp", True),
+        ("mpp", float("nan")),
+        ("mpp_source", 5),
+        ("stain_target", 5),
+        ("stain_style", [1]),
+        ("sha256", {"a": 1}),
+        ("manifest", []),
+        ("manifest", {"name": "x", "stain_target": "", "images": [{"id": "a"}]}),
+        ("manifest", {"name": "x", "stain_target": "", "images": []}),
+    ],
+)
+def test_metadata_of_another_kind_are_one_line(
+    key: str, value: object, tiny_config: ConfigDict, tmp_path: Path
+) -> None:
+    folder = changed(tiny_config, tmp_path, **{key: value})
+    with pytest.raises(DataError) as error:
+        data.load(tiny_config.data)
+    message = str(error.value)
+    assert message.startswith(f"{folder}: cannot be read as a prepared dataset (") and key in message
+    assert "\n" not in message and len(message) < 400
+
+
+def test_metadata_without_a_digest_are_taken_and_with_one_held_against_it(
+    tiny_config: ConfigDict, tmp_path: Path
+) -> None:
+    whole = data.load(tiny_config.data)
+    assert "metadata_sha256" not in whole.metadata
+    folder = changed(tiny_config, tmp_path, mpp=0.4)
+    assert data.load(tiny_config.data).mpp == 0.4
+    source = json.loads((folder / "metadata.json").read_text())
+    for mpp in (0.4, 0.5):
+        (folder / "metadata.json").write_text(json.dumps({**metadata.sealed(source), "mpp": mpp}))
+        if mpp == 0.4:
+            assert data.load(tiny_config.data).metadata == {**whole.metadata, "mpp": 0.4}
+    with pytest.raises(DataError, match="the SHA-256 of the metadata is not the one that was written"):
+        data.load(tiny_config.data)

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,35 @@ def test_what_the_format_cannot_hold_is_refused(folder: Path) -> None:
         with pytest.raises(DataError, match=message):
             packed.write(bad, folder.parent / "other", overwrite=False)
     assert not (folder.parent / "other").exists()
+
+
+def test_images_beyond_pillows_bound_are_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """They are packed without a word: a slide's part of 16,383 pixels a side is beyond it."""
+    whole = packed.read(folder)
+    for bound in (100, 1500):  # an error beyond twice the bound, a warning beyond the bound
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", bound)
+        for split, examples in packed.read(folder).splits.items():
+            for example, known in zip(examples, whole.splits[split], strict=True):
+                np.testing.assert_array_equal(example.image, known.image)
+                np.testing.assert_array_equal(example.label_map, known.label_map)
+        assert bound == Image.MAX_IMAGE_PIXELS, "others' images have it still"
+    assert not recwarn.list
+
+
+def test_threads_are_as_many_as_cores_may_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as many as the machine has, of which a job may use two."""
+    threads = []
+
+    def recorded(count: int) -> ThreadPoolExecutor:
+        threads.append(count)
+        return ThreadPoolExecutor(count)
+
+    monkeypatch.setattr(packed, "usable_cores", lambda: 3)
+    monkeypatch.setattr(packed, "ThreadPoolExecutor", recorded)
+    packed.write(packed.read(folder), folder, overwrite=True)
+    assert threads == [3, 3]
 
 
 @pytest.mark.parametrize("file", ["image/a.webp", "label_map/a.png", "original_image/b.c d.webp"])

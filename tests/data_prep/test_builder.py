@@ -156,17 +156,72 @@ def test_what_was_done_about_pixels_is_told_and_recorded(source, tmp_path, capsy
     assert "another white" in failure(capsys, folder.main, *arguments, "--white", "4000")
 
 
+def test_skipped_regions_are_told_and_recorded(source, tmp_path, capsys):
+    """At the end, once, and in the metadata."""
+    for path in source.iterdir():
+        if path.name != "a_label.npy":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    corners = ((4, 4), (20, 4), (20, 20), (4, 20))
+    points = "".join(f'<Vertex X="{x}" Y="{y}"/>' for x, y in corners)
+    regions = f"<Region><Vertices>{points}</Vertices></Region>", "<Region/>"
+    (tmp_path / "a.xml").write_text(f"<Annotations>{''.join(regions)}</Annotations>")
+    prepare(tmp_path, tmp_path / "out", "--test", "b")
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    at = lines.index("  skipped 1 regions of 1 images: 1 with fewer than three vertices")
+    assert lines[at + 1] == "    a 1 of 2 (skipped_regions in metadata.json)"
+    assert "skipped" not in printed.err
+    builder, _ = read(tmp_path / "out", "mine_none", "train")
+    reasons = {"with fewer than three vertices": 1}
+    assert builder.info.metadata["skipped_regions"] == {"a": {"regions": 2, "skipped": reasons}}
+
+
 def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
     path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
     metadata = json.loads(path.read_text())
-    del metadata["mpp"], metadata["mpp_source"]
+    del metadata["mpp"], metadata["mpp_source"], metadata["metadata_sha256"]
     path.write_text(json.dumps(metadata))
     prepare(source, tmp_path, "--test", "b")
     first, second = capsys.readouterr().out.splitlines()
     assert "nothing to do" in first and "recorded no µm a pixel, so 0.25 (40×) is taken" in second
     options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "b")
     assert "with another mpp" in failure(capsys, folder.main, *options, "--mpp", "0.25")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("dataset_info.json", lambda content: b""),
+        ("dataset_info.json", lambda content: content[:100]),
+        ("dataset_info.json", lambda content: b"{}"),
+        ("features.json", lambda content: content[:100]),
+        ("metadata.json", lambda content: b"[" * 99999),
+        ("metadata.json", lambda content: b"[]"),
+        ("metadata.json", lambda content: content.replace(b'"mpp": 0.25', b'"mpp": 0.26')),
+        ("metadata.json", lambda content: content.replace(b'"train"', b'"traim"')),
+        ("metadata.json", None),
+    ],
+)
+def test_a_damaged_dataset_is_one_line_and_is_prepared_again(source, out, tmp_path, capsys, file, damage):
+    folder_of_it = tmp_path / "folder" / "mine_none" / "1.0.0"
+    shutil.copytree(out / "folder" / "mine_none" / "1.0.0", folder_of_it)
+    path = folder_of_it / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage:
+        path.write_bytes(damage(content))
+        assert path.read_bytes() != content
+    options = ("--source", source, "--out", tmp_path, "--name", "mine", "--test", "b")
+    message = failure(capsys, folder.main, *options)
+    assert message.startswith(f"error: {folder_of_it}: cannot be read as a prepared dataset (")
+    assert len(message.splitlines()) == 1 and "Prepare it again with --overwrite" in message
+    assert file in message or damage(content) == b"{}"
+    prepare(source, tmp_path, "--test", "b", "--overwrite")
+    assert f"prepared {folder_of_it}" in capsys.readouterr().out
+    _, train = read(tmp_path, "mine_none", "train")
+    np.testing.assert_array_equal(train["a"]["label_map"], labels_of("a"))
+    assert json.loads((folder_of_it / "metadata.json").read_text())["mpp"] == 0.25
 
 
 def test_test_images_are_kept_however_often_the_option_is_given(source, tmp_path, capsys):

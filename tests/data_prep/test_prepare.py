@@ -11,7 +11,7 @@ from PIL import Image
 from data_prep import prepare
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from tests.data_prep.small_source import IDS, manifest_of, planned, tissue
+from tests.data_prep.small_source import IDS, WITH_TARGET, manifest_of, planned, square_xml, tissue
 
 
 def test_examples(source):
@@ -40,6 +40,27 @@ def test_resizing_agrees_between_image_and_labels():
     big, big_labels = prepare.resize_image(image, 51), prepare.resize_labels(labels, 51)
     assert big_labels.dtype == np.int32 and set(np.unique(big_labels)) == {0, 70_000}
     assert ((big[..., 0] >= 128) == (big_labels > 0)).mean() > 0.98
+
+
+@pytest.mark.parametrize("size", [200, 133, 100, 80, 40])
+def test_a_smaller_label_map_moves_and_grows_no_nucleus(size):
+    """The nearest pixel, of two, was half a pixel too far right and down: nuclei moved left and up by it."""
+    rows, columns = np.indices((400, 400))
+    disc = 5 * (((rows - 190.3) ** 2 + (columns - 180.7) ** 2) < 120.5**2).astype(np.int32)
+    small, scale = prepare.resize_labels(disc, size), 400 / size
+    y, x = np.nonzero(small)
+    assert small.dtype == np.int32 and set(np.unique(small)) == {0, 5}
+    assert len(y) * scale**2 == pytest.approx((disc > 0).sum(), rel=0.004)
+    assert (y.mean() + 0.5) * scale == pytest.approx(190.8, abs=0.05 * scale)
+    assert (x.mean() + 0.5) * scale == pytest.approx(181.2, abs=0.05 * scale)
+
+
+def test_the_label_of_most_of_a_pixel_is_taken():
+    labels = np.kron(np.arange(1, 17, dtype=np.int32).reshape(4, 4), np.ones((3, 3), np.int32))
+    labels[1::3, 1::3] = 99  # one pixel of nine
+    np.testing.assert_array_equal(prepare.resize_labels(labels, 4), np.arange(1, 17).reshape(4, 4))
+    halves = np.tile(np.array([[1, 2], [1, 2]], np.int32), (4, 4))  # as much of one as of the other
+    assert (np.bincount(prepare.resize_labels(halves, 4).ravel()) == [0, 8, 8]).all()
 
 
 def test_wrong_pixels_are_all_listed(source):
@@ -188,3 +209,37 @@ def test_a_wrong_resolution_of_a_file_and_the_right_one_of_the_user(source):
     assert planned(source, mpp=0.25).resolution == (0.25, "given by --mpp")
     with pytest.raises(DataError, match=r"TCGA-1\.tif: its pixels are .* not square"):
         planned(source)
+
+
+# --- outlines ---
+
+
+def outlines(source, number, good, bad):
+    """Write an annotation file with so many nuclei, and so many regions of another image."""
+    regions = [square_xml(8 * i, 4) for i in range(good)] + [square_xml(1e5, 1e5)] * bad
+    body = "".join(r.removeprefix("<Annotations>").removesuffix("</Annotations>") for r in regions)
+    path = source / "Annotations" / f"TCGA-{number}.xml"
+    path.write_text(f"<Annotations>{body}</Annotations>")
+    return path
+
+
+def test_skipped_regions_are_counted_by_image_and_reason(source):
+    outlines(source, 2, good=4, bad=3)
+    preparation = planned(source)
+    reasons = {"without a pixel in the image": 3}
+    assert preparation.skipped == {"TCGA-2": {"regions": 7, "skipped": reasons}}
+    train = {example.id: example for example in preparation.examples("train")}
+    assert set(np.unique(train["TCGA-2"].original_label_map)) == {0, 1, 2, 3, 4}
+
+
+def test_outlines_of_which_most_cannot_be_used_are_refused_before_any_slow_step(source, monkeypatch):
+    path = outlines(source, 3, good=3, bad=3)
+    planned(source)
+    outlines(source, 3, good=3, bad=4)
+    monkeypatch.setattr(prepare.normalize, "fit", None)
+    with pytest.raises(DataError) as caught:
+        planned(source, WITH_TARGET, stain="macenko")
+    assert str(caught.value) == (
+        f"{path}: skipped 4 of 7 regions: 4 without a pixel in the image, on an image of 64 × 64 pixels. "
+        "Check that the annotation is of this image, and at its resolution. If it is, delete these regions"
+    )

@@ -1,5 +1,7 @@
 """Images and annotations are found in the layouts that people have."""
 
+import os
+
 import pytest
 
 from data_prep import sources
@@ -61,3 +63,59 @@ def test_images_of_all_formats_that_are_read(tmp_path):
         (tmp_path / name).touch()
     pairs = sources.scan(tmp_path).pairs(["a", "b"])
     assert [pair.image.name for pair in pairs.values()] == ["a.svs", "b.JPG"]
+
+
+# --- links, and folders that cannot be read ---
+
+
+def test_linked_folders_are_followed_once(source, tmp_path):
+    """Wherever they are, and also where a link leads back up, or a second one to the same folder."""
+    (source / "Tissue Images").rename(tmp_path / "elsewhere")
+    (source / "Tissue Images").symlink_to(tmp_path / "elsewhere")
+    (source / "Annotations" / "up").symlink_to(source)
+    (source / "images").symlink_to(tmp_path / "elsewhere")
+    (source / "further up").symlink_to(tmp_path.parent)
+    found = sources.scan(source)
+    assert found.ids() == IDS
+    for name, pair in found.pairs(IDS).items():
+        assert pair.image == source / "Tissue Images" / f"{name}.tif" and pair.image.exists()
+        assert pair.label == source / "Annotations" / f"{name}.xml"
+    assert found.folders == [source / "Annotations", source / "Tissue Images"]
+
+
+def test_links_go_no_deeper_than_folders(tmp_path):
+    for levels in (2, 3):
+        folder = tmp_path / f"far {levels}" / "/".join("abcd"[:levels])
+        folder.mkdir(parents=True)
+        (folder / f"{levels}.tif").touch()
+        (tmp_path / "source").mkdir(exist_ok=True)
+        (tmp_path / "source" / f"link {levels}").symlink_to(tmp_path / f"far {levels}")
+    assert sources.scan(tmp_path / "source").ids() == ["2"]
+
+
+def test_links_that_lead_nowhere(source):
+    (source / "more images").symlink_to(source / "absent")
+    with pytest.raises(DataError, match="more images: is a link to what is not there. Mend it, or delete it"):
+        sources.scan(source)
+    (source / "more images").unlink()
+    (source / "more images").symlink_to(source / "more images")
+    with pytest.raises(DataError, match="more images: is a link to what is not there"):
+        sources.scan(source)
+    (source / "more images").unlink()
+    (source / "TCGA-9.tif").symlink_to(source / "absent.tif")
+    assert sources.scan(source).ids() == [*IDS, "TCGA-9"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(source, monkeypatch):
+    """Simulated: tests may run as root, who reads everything."""
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("Annotations"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(sources.os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"Annotations: cannot be read \(Permission denied\)") as error:
+        sources.scan(source)
+    assert str(source / "Annotations") in str(error.value)

@@ -125,6 +125,8 @@ def test_tuned_parameters_are_taken_unless_told_otherwise(trained, one_device, t
         ),
         ({"overrides": {"instances.method": "boundary"}}, "class for boundaries"),
         ({"tools": {"a": Path("x")}}, "a: name of a run and of something else"),
+        ({"tools": {"classical": Path("x")}}, "classical: name of a run and of something else"),
+        ({"expression": "or(a, b)", "tools": {"or(a, b)": Path("x")}}, r"or\(a, b\): name of a run and of"),
     ],
 )
 def test_what_cannot_be_compared(trained, changes, message):
@@ -137,3 +139,7 @@ def test_names_of_runs():
     assert runs.names_of([Path("x/a"), Path("y/a"), Path("y/b")]) == ["x-a", "y-a", "b"]
     with pytest.raises(UserError, match="names a folder twice"):
         runs.names_of([Path("a"), Path("./a")])
+    with pytest.raises(UserError, match=r"1/x/a and 2/x/a would both be named x-a\. Rename"):
+        runs.names_of([Path("1/x/a"), Path("2/x/a")])
+    with pytest.raises(UserError, match="would both be named x-a"):
+        runs.names_of([Path("x/a"), Path("y/a"), Path("x-a")])

@@ -190,6 +190,12 @@ def prepared_dataset(folder: Path) -> list[Path]:
     return [next(out.glob("folder/synthetic_none/*.*.*"))]
 
 
+def prepared_root(folder: Path) -> list[Path]:
+    """The folder of all prepared datasets; `source` beside it has the images."""
+    prepared_dataset(folder)
+    return [folder / "data"]
+
+
 def experiments(folder: Path) -> list[Path]:
     (folder / "mine.py").write_text(
         "from nucseg_jax.config import small\n\n\ndef get_config():\n"

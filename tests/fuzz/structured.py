@@ -4,6 +4,7 @@ import io
 import json
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -267,6 +268,33 @@ def pickled(content: bytes, random: Random) -> bytes:
     return content[:where] + random.choice((*names, *instructions)) + content[where + random.randint(0, 2) :]
 
 
+def odd_tensor(content: bytes, random: Random) -> bytes:
+    """Another file of PyTorch: one with a tensor whose values lie in no plain array."""
+    import torch
+
+    plain, saved = torch.ones(2, 3), io.BytesIO()
+    kinds: tuple[Callable[[], Any], ...] = (
+        plain.to_sparse,
+        plain.to_sparse_csr,
+        lambda: torch.quantize_per_tensor(plain, 0.1, 0, torch.qint8),
+        lambda: torch.nested.nested_tensor([plain, plain[:1]]),
+        lambda: plain.to("meta"),
+        lambda: torch.ones(1).expand(10**12),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some are called experimental
+        torch.save({"a": plain, "b": random.choice(kinds)()}, saved)
+    return saved.getvalue()
+
+
+def json_line(content: bytes, random: Random) -> bytes:
+    """One value in a line of JSON."""
+    lines = content.split(b"\n")
+    which = random.randrange(len(lines))
+    lines[which] = json_value(lines[which], random)
+    return b"\n".join(lines)
+
+
 _VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 3, 0.5, -0.5, 1e30, 1e308, 2**40, 10**400, float("nan"), float("inf"),
     *TEXTS, [], {}, [[]], {"": []}, [1, 2, 3], [1, [2], "3"], "\ud800",
@@ -305,8 +333,10 @@ _KINDS: dict[str, tuple[Callable[[bytes, Random], bytes], ...]] = {
     ".mat": (mat_field,),
     ".xml": (xml_element, *TEXT),
     **dict.fromkeys((".json", ""), (json_value, json_value, json_value, *TEXT)),
-    **dict.fromkeys((".py", ".txt", ".jsonl"), TEXT),
-    **dict.fromkeys((".npz", ".pt"), (zip_member,)),
+    **dict.fromkeys((".py", ".txt"), TEXT),
+    ".jsonl": (json_line, *TEXT),
+    ".npz": (zip_member,),
+    ".pt": (*[zip_member] * 4, odd_tensor),
     ".safetensors": (safetensors_header,),
     **dict.fromkeys((".pkl", ".pth"), (pickled,)),
 }

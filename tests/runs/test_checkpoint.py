@@ -1,6 +1,7 @@
 """Which checkpoint is the best: by the score that the run's config names, also of earlier releases' files."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,9 +54,13 @@ def save(workdir: Path, weights: Weights, best_by: str, steps: tuple[int, ...] =
 
 
 def as_an_earlier_release_wrote(workdir: Path) -> None:
-    """The Dice alone, as `f1`."""
+    """The Dice alone, as `f1`, without a digest."""
     for path in workdir.glob("checkpoints/*/metrics/metrics"):
         path.write_text(json.dumps({"f1": json.loads(path.read_text())["dice"]}))
+        described = path.parents[1] / "info" / "metadata"
+        info = json.loads(described.read_text())
+        del info["sha256"]["metrics"]
+        described.write_text(json.dumps(info))
 
 
 def test_the_best_is_kept_and_loaded_by_the_score_that_the_config_names(
@@ -198,6 +203,26 @@ def test_a_changed_config_is_found(weights: Weights, one_device: Mesh, tmp_path:
     del info["sha256"]  # as an earlier release wrote it
     path.write_text(json.dumps(info))
     assert load_model(tmp_path, one_device).info["config"]["model"]["input_scale"] == 0.5
+
+
+def test_a_changed_score_is_found(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
+    """It would make another step the best: for who loads the run, and for a training that goes on."""
+    save(tmp_path, weights, "dice", steps=(1, 2))
+    path = tmp_path / "checkpoints" / "2" / "metrics" / "metrics"
+    content = path.read_text()
+    path.write_text(content.replace('"score": 0.7', '"score": 0.9'))
+    assert path.read_text() != content
+    message = r"checkpoints/2: is damaged \(the SHA-256 of its item metrics is not .* Take the one of step 1"
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path, one_device)
+    with pytest.raises(CheckpointError, match=message):
+        Checkpoints(tmp_path, keep=1)
+    assert load_model(tmp_path, one_device, 2).step == 2, "its weights are sound"
+    path.write_text(content)
+    assert load_model(tmp_path, one_device).step == 1
+    shutil.rmtree(path.parent)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path, one_device)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ def test_a_line_that_a_kill_cut_short_is_left_out(tmp_path: Path) -> None:
         b'{"step": "1"}',
         b'{"step": 1, "loss": "x"}',
         b"\xff\xfe",
+        b'{"step": 1, "loss": 1' + b"0" * 400 + b"}",
+        b'{"step": 1' + b"0" * 400 + b"}",
+        b'{"step": 1' + b"0" * 5000 + b"}",
         b"[" * 99999,
     ],
 )

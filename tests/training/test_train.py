@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from nucseg_jax import devices
+from nucseg_jax import data, devices
 from nucseg_jax.errors import UserError
 from nucseg_jax.runs import compatibility
 from nucseg_jax.runs.loading import load_model, training_weights
@@ -250,3 +251,27 @@ def test_bad_values_are_named(
     tiny_config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
         train.train(tiny_config, tmp_path)
+
+
+def test_splits_that_cannot_be_scored_are_refused_before_the_first_step(
+    tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scoring would find it after the last one."""
+    dataset = data.load(tiny_config.data)
+    first, (test,) = dataset.splits["train"][0], dataset.splits["test"]
+    nothing = np.zeros_like(test.original_label_map)
+    sha256 = {**dataset.metadata["sha256"], test.id: dataset.metadata["sha256"][first.id]}
+    seen = f"trained on 1 of these 1 images .*: {test.id}. Their pixels are in both splits"
+    for changed, metadata, message in (
+        (replace(test, original_label_map=nothing), {}, "none of its 1 images has a nucleus"),
+        (test, {"sha256": sha256}, seen),
+    ):
+        other = replace(
+            dataset,
+            splits={**dataset.splits, "test": [changed]},
+            metadata={**dataset.metadata, **metadata},
+        )
+        monkeypatch.setattr(train.data, "load", lambda _, other=other: other)
+        with pytest.raises(UserError, match=message):
+            train.train(tiny_config, tmp_path)
+        assert not (tmp_path / "metrics.jsonl").exists()

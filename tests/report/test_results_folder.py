@@ -1,0 +1,34 @@
+"""The folder of a comparison's files."""
+
+import numpy as np
+from PIL import Image
+
+from nucseg_jax.report import write_all
+from nucseg_jax.report.results_folder import folder_names
+from tests.metrics.square_nuclei import EMPTY, FLAWED, TRUTH
+from tests.report.comparisons import EXAMPLES, comparison, entry
+
+
+def test_entries_of_like_names_have_folders_of_their_own(tmp_path, capsys):
+    """A run may be named as the files of an ensemble are."""
+    maps = {"or(a, b)": TRUTH, "or_a_b": FLAWED, "OR a b": EMPTY}
+    examples = EXAMPLES[:1]
+    write_all(comparison([entry(n, "external", [m], examples) for n, m in maps.items()], examples), tmp_path)
+    folders = {"or(a, b)": "or_a_b", "or_a_b": "or_a_b-2", "OR a b": "OR_a_b-3"}
+    assert {path.name for path in (tmp_path / "label_maps").iterdir()} == set(folders.values())
+    for name, folder in folders.items():
+        with Image.open(tmp_path / "label_maps" / folder / f"{examples[0].id}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), maps[name])
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("the label maps of")]
+    assert said == [
+        "the label maps of or_a_b are in label_maps/or_a_b-2",
+        "the label maps of OR a b are in label_maps/OR_a_b-3",
+    ]
+
+
+def test_names_that_are_no_names_of_folders():
+    names = ["..", "()", "a/../b", "a" * 400, "unet"]
+    folders = folder_names(names)
+    assert list(folders) == names and folders["unet"] == "unet"
+    assert len({folder.casefold() for folder in folders.values()}) == len(names)
+    assert all(folder.strip(".") and "/" not in folder and len(folder) < 250 for folder in folders.values())
