@@ -120,9 +120,9 @@ class Segmenter:
         """Find the nuclei of an image.
 
         Args:
-          image: H&E-stained tissue: an array uint8 (or float in 0 … 1) [H, W, 3], RGB and not OpenCV's BGR; an
-            image of Pillow; or the path of an image or a slide. As it came: its stains are normalised here
-            where the network needs that.
+          image: H&E-stained tissue: an array uint8 (or float in 0 … 1) [H, W, 3], RGB and not OpenCV's BGR;
+            an image of Pillow; or the path of an image or a slide. As it came: its stains are normalised
+            here where the network needs that.
           mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
             does, is taken to have the model's, `magnification.network_mpp`, and a warning says so.
           white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning

@@ -81,7 +81,9 @@ def read(path: Path) -> PretrainedModel:
       UserError: there is no such file; it cannot be read, is none of these, of another version, or damaged.
     """
     if is_address(path):
-        raise UserError(f"{path}: is an address, and nothing is fetched. Download the file, and give its path")
+        raise UserError(
+            f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
+        )
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a model's file. {_OTHER}")
     if not path.is_file():
@@ -95,13 +97,11 @@ def read(path: Path) -> PretrainedModel:
         raise
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror or in_short(error)}). Ask for permission to read it, or "
-            "check its disk"
+            f"{path}: cannot be read ({error.strerror or in_short(error)}). Ask for permission to read it, "
+            "or check its disk"
         ) from error
     except Exception as error:  # its decoder raises errors of many types on damaged files
-        raise UserError(
-            f"{path}: is no model's file, or is damaged ({in_short(error)}). {REMEDY}"
-        ) from error
+        raise UserError(f"{path}: is no model's file, or is damaged ({in_short(error)}). {REMEDY}") from error
     if _digest(facts, tensors) != sha256:
         raise UserError(f"{path}: is damaged: its SHA-256 is not the one that was written. {REMEDY}")
     return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)

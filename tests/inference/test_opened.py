@@ -46,7 +46,8 @@ def test_a_model_of_another_resolution_than_the_usual() -> None:
 def test_a_resolution_that_contradicts_the_file_is_said(tmp_path: Path) -> None:
     path = tmp_path / "said.png"
     Image.fromarray(tissue(100, 120, 12)).save(path, dpi=(25400 / MPP,) * 2)
-    with pytest.warns(UserWarning, match=rf"said\.png: taken to have {2 * MPP:g} µm a pixel, as given, though .* {MPP:g}"):
+    said = rf"said\.png: taken to have {2 * MPP:g} µm a pixel, as given, though .* {MPP:g}"
+    with pytest.warns(UserWarning, match=said):
         segmenter()(path, 2 * MPP)
     segmenter()(path, 1.02 * MPP)
 
