@@ -1,6 +1,7 @@
 """Whatever a Python user has of an image, as a slide with a resolution."""
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,11 +75,11 @@ def _as_bytes(image: object) -> NDArray[np.uint8]:
             "this is an open slide: take its nuclei with segmenter.stream(slide), or give its path"
         )
     if not hasattr(image, "__array__"):
-        remedy = {
-            list: ": give several images one after the other",
-            tuple: ": give several images one after the other",
-            bytes: ": open them with PIL.Image.open(io.BytesIO(data))",
-        }.get(type(image), "")
+        remedy = ""
+        if isinstance(image, (list, tuple)):
+            remedy = ": give several images one after the other"
+        elif isinstance(image, bytes):
+            remedy = ": open them with PIL.Image.open(io.BytesIO(data))"
         raise TypeError(
             "an image is an array uint8 [H, W, 3], an image of Pillow or a path, not "
             f"{type(image).__name__}{remedy}"
@@ -108,7 +109,7 @@ def _as_bytes(image: object) -> NDArray[np.uint8]:
     return array
 
 
-def _converted(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _converted(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Floats in 0 … 1 as uint8; what else is no uint8 could mean several things."""
     if np.issubdtype(array.dtype, np.floating):
         least, most = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)

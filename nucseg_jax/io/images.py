@@ -5,7 +5,6 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -92,7 +91,7 @@ def pixel_sha256(image: np.ndarray) -> str:
 def open_image(
     path: Path,
     *,
-    formats: Sequence[str] = FORMATS,
+    formats: tuple[str, ...] = FORMATS,
     otherwise: str = "cannot be read as an image",
     remedy: str = "Download or export it again",
 ) -> Image.Image:
@@ -106,14 +105,19 @@ def open_image(
     Raises:
       DataError: it is no image that Pillow reads.
     """
-    # Pillow's own bound is for web servers.
-    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        return Image.open(path, formats=formats)
+        return _open(path, formats)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow raises errors of many types on damaged files
         raise DataError(f"{path}: {otherwise} ({in_short(error)}). {remedy}") from error
+
+
+def _open(source: Path | BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    # Pillow's own bound is for web servers.
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(source, formats=formats)
     finally:
         Image.MAX_IMAGE_PIXELS = bound
 
@@ -153,7 +157,7 @@ def _is_cut_off(image: Any, file: BinaryIO, pixels: np.ndarray) -> bool:
 
 
 def _decoded_jpeg(data: bytes) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(data), formats=("JPEG",)))
+    return np.array(_open(io.BytesIO(data), ("JPEG",)))
 
 
 def count_frames(image: Image.Image, path: str | os.PathLike[str]) -> int:
