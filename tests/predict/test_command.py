@@ -64,7 +64,7 @@ def test_slides_and_images_one_of_which_is_broken(
     printed = capsys.readouterr()
     assert f"1 failed:\n  {slides / 'b.svs'}: " in printed.err and "Traceback" not in printed.err
     assert "taken to be trained at 0.25 µm a pixel" in printed.out
-    assert f"{slides / 'c.png'}: assumed: no resolution in the file; taken to have 0.25" in printed.out
+    assert f"{slides / 'c.png'}: no resolution in the file; taken to have 0.25" in printed.out
     assert sorted(path.name for path in out.iterdir()) == ["a", "c", "empty"]
     assert all((out / name / "nuclei.geojson").exists() for name in ("a", "c", "empty"))
     summary = json.loads((out / "a" / "summary.json").read_text())
