@@ -3,9 +3,9 @@
 python -m benchmarks.model_card --run RUN --data DIR --out docs/model_card_he
 
 RUN was trained with the recipe on a prepared dataset in DIR, and is scored on the dataset's test images,
-which it was not trained on. Writes OUT_scores.md (tables), OUT.json (a row an image), OUT.jpg (the worst crops:
-tissue, truth, errors) and OUT.svg (the curves). An interval of an organ is a bootstrap over crops of 250
-pixels, since an organ has an image or two; crops cut nuclei at their borders, so that their mean can be a
+which it was not trained on. Writes OUT_scores.md (tables), OUT.json (a row an image), OUT.jpg (the worst
+crops: tissue, truth, errors) and OUT.svg (the curves). An interval of an organ is a bootstrap over crops of
+250 pixels, since an organ has an image or two; crops cut nuclei at their borders, so that their mean can be a
 little lower than the score of the image. That of all images is one over images. A crop counts where it has at
 least 10 true nuclei.
 """

@@ -45,7 +45,8 @@ class Exports(Sink):
         tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
         masked: the share of the slide by kind of what was masked, for the summary.
         left_out: nuclei that were left out, by reason, for the summary; read at the end.
-        config: of the run, for the summary; what JSON can hold.
+        implausible: the same of nuclei that were kept and are hardly any.
+        config: of the run, for the summary; what JSON can hold, read at the end.
         seconds: by stage, for the summary; read at the end, so that the run can still fill it.
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
             an image, labels.tif or labels.png can be read by more programs.
@@ -68,6 +69,7 @@ class Exports(Sink):
         tissue: NDArray[np.bool_] | None = None,
         masked: Mapping[str, float] | None = None,
         left_out: Mapping[str, int] | None = None,
+        implausible: Mapping[str, int] | None = None,
         config: Mapping[str, Any],
         seconds: Mapping[str, float],
         labels: str = "labels.ome.tif",
@@ -81,7 +83,7 @@ class Exports(Sink):
         self._source = source
         self._thumbnail = thumbnail
         self._tissue = tissue
-        self._masked, self._left_out = masked, left_out
+        self._masked, self._left_out, self._implausible = masked, left_out, implausible
         self._config = config
         self._seconds = seconds
         self._labels = labels
@@ -109,6 +111,7 @@ class Exports(Sink):
                 area_mm2=slide_mm2 * (1.0 if tissue is None else float(tissue.mean())),
                 masked=self._masked,
                 left_out=self._left_out,
+                implausible=self._implausible,
                 config=self._config,
                 seconds=self._seconds,
             )

@@ -30,8 +30,8 @@ class Summary(Sink):
     `format_version`; `created` (UTC, ISO 8601); `source` (path, bytes, modified: seconds since 1970);
     `slide` (size in base pixels, mpp, network_mpp); `nuclei` (count, area_mm2: of tissue that was analysed,
     per_mm2: null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
-    looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `seconds` by stage;
-    `config`; `versions`.
+    looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `implausible`
+    (how many that were kept, by reason); `seconds` by stage; `config`; `versions`.
 
     Args:
         path: of the file.
@@ -40,7 +40,8 @@ class Summary(Sink):
         area_mm2: of the tissue that was analysed; None: all of the slide.
         masked: the share of the slide by kind of what was masked.
         left_out: nuclei that were left out, by reason; read at the end, so that it can still change.
-        config: what the run was told, as JSON can hold it.
+        implausible: the same of nuclei that were kept and are hardly any.
+        config: what the run was told, and what it says, as JSON can hold it; read at the end, too.
         seconds: by stage; read at the end, so that it can still change.
 
     Raises:
@@ -57,6 +58,7 @@ class Summary(Sink):
         area_mm2: float | None = None,
         masked: Mapping[str, float] | None = None,
         left_out: Mapping[str, int] | None = None,
+        implausible: Mapping[str, int] | None = None,
         config: Mapping[str, Any],
         seconds: Mapping[str, float],
     ) -> None:
@@ -72,7 +74,7 @@ class Summary(Sink):
         self._masked = {
             kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
         }
-        self._left_out = left_out or {}
+        self._left_out, self._implausible = left_out or {}, implausible or {}
         self._config = config
         self._seconds = seconds
         self._count = 0
@@ -105,6 +107,7 @@ class Summary(Sink):
             },
             "masked": self._masked,
             "left_out": dict(self._left_out),
+            "implausible": dict(self._implausible),
             "seconds": dict(self._seconds),
             "config": dict(self._config),
             "versions": _versions(),

@@ -1,6 +1,7 @@
 """Whatever a Python user has of an image, as a slide with a resolution."""
 
 import os
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,8 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
 
     Raises:
       TypeError: it is nothing of these.
-      ValueError: an array that is no uint8 (or float in 0 … 1) [H, W, 3], or one with `white`; or an image without a pixel.
+      ValueError: an array that is no uint8 (or float in 0 … 1) [H, W, 3], or one with `white`; or an image
+        without a pixel.
       DataError: the pixels have no colour.
       UserError: `mpp` or `white` is out of range; or the file cannot be read, or is too large.
     """
@@ -51,7 +53,9 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
 
 
 def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int | None) -> Slide:
-    known = (assumed_mpp, f"{ASSUMED}an image in memory carries no resolution") if mpp is None else (mpp, "given")
+    known = (
+        (assumed_mpp, f"{ASSUMED}an image in memory carries no resolution") if mpp is None else (mpp, "given")
+    )
     if isinstance(image, Image.Image):
         _check_not_empty(image.height, image.width)
         return slide_of_image(image, known[0], source=known[1], white=white)
@@ -67,13 +71,15 @@ def _in_memory(image: Opened, mpp: float | None, assumed_mpp: float, white: int 
 def _as_bytes(image: object) -> NDArray[np.uint8]:
     """An array of any library, as it is or, of floats in 0 … 1, as uint8; what cannot be meant is refused."""
     if isinstance(image, Slide):
-        raise TypeError("this is an open slide: take its nuclei with segmenter.stream(slide), or give its path")
+        raise TypeError(
+            "this is an open slide: take its nuclei with segmenter.stream(slide), or give its path"
+        )
     if not hasattr(image, "__array__"):
-        remedy = {
-            list: ": give several images one after the other",
-            tuple: ": give several images one after the other",
-            bytes: ": open them with PIL.Image.open(io.BytesIO(data))",
-        }.get(type(image), "")
+        remedy = ""
+        if isinstance(image, (list, tuple)):
+            remedy = ": give several images one after the other"
+        elif isinstance(image, bytes):
+            remedy = ": open them with PIL.Image.open(io.BytesIO(data))"
         raise TypeError(
             "an image is an array uint8 [H, W, 3], an image of Pillow or a path, not "
             f"{type(image).__name__}{remedy}"
@@ -103,10 +109,10 @@ def _as_bytes(image: object) -> NDArray[np.uint8]:
     return array
 
 
-def _converted(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _converted(array: NDArray[Any]) -> NDArray[np.uint8]:
     """Floats in 0 … 1 as uint8; what else is no uint8 could mean several things."""
     if np.issubdtype(array.dtype, np.floating):
-        least, most = (float(value) for value in (array.min(initial=1), array.max(initial=0)))
+        least, most = (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)
         if 0 <= least and most <= 1:
             return np.round(array * 255).astype(np.uint8)
         remedy = f"floats are taken from 0 to 1, and these go from {least:g} to {most:g}"

@@ -16,7 +16,7 @@ from nucseg_jax.inference.planes import Found, whole
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.tile_store import TilesOnDisk, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX
-from nucseg_jax.instances import max_area_px
+from nucseg_jax.instances import PLAUSIBLE_AREA_UM2, area_px, max_area_px
 from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.slides import Slide
 
@@ -66,6 +66,8 @@ class Segmentation(Scan):
       setup: as given; for the others see `Scan`.
       scratch: as given; another may be set before the first nucleus is taken.
       left_out: how many nuclei were left out so far, by reason: "too_large".
+      implausible: how many were kept so far that are hardly nuclei, by reason: "too_large", which are larger
+        than PLAUSIBLE_AREA_UM2, where the method's limit is higher or, as of components, there is none.
     """
 
     def __init__(
@@ -77,8 +79,9 @@ class Segmentation(Scan):
         on_progress: Callable[[float], None] | None = None,
     ):
         super().__init__(slide, frame, setup.network, setup.instances.masked)
-        self.setup, self.left_out = setup, {"too_large": 0}
+        self.setup, self.left_out, self.implausible = setup, {"too_large": 0}, {"too_large": 0}
         self._max_area_px = max_area_px(setup.instances, frame.network_mpp)
+        self._plausible_px = area_px(PLAUSIBLE_AREA_UM2, frame.network_mpp)
         self.scratch, self._on_progress = scratch, on_progress
 
     @property
@@ -100,8 +103,10 @@ class Segmentation(Scan):
             yield from self._side_by_side()
 
     def notes(self) -> list[str]:
-        """What a user should be told when all nuclei have been taken: what was masked, and left out."""
+        """What a user should be told when all nuclei have been taken: what was masked, left out, doubtful."""
         notes, chosen = [], self.setup.instances
+        if self.stain is not None and not self.stain.found:
+            notes.append("shows no hematoxylin and eosin; its stain is left as it is")
         shares = self.kinds.shares()
         masked = [f"{kind} {shares[kind]:.2%}" for kind in chosen.masked if shares[kind]]
         if masked:
@@ -115,6 +120,12 @@ class Segmentation(Scan):
                 f"left out: {count:,} larger than {limit:g} µm², too large for a nucleus "
                 f"(instances.{chosen.method}.max_area_um2)"
             )
+        if count := self.implausible["too_large"]:
+            notes.append(
+                f"kept: {count:,} larger than {PLAUSIBLE_AREA_UM2:g} µm², too large for a nucleus: ink, "
+                f"folds or nuclei that touch (instances.{chosen.method}.max_area_um2 = "
+                f"{PLAUSIBLE_AREA_UM2:g} leaves them out)"
+            )
         return notes
 
     def _at_once(self) -> Iterator[Nucleus]:
@@ -125,11 +136,13 @@ class Segmentation(Scan):
         self._report(1.0)
 
     def _numbered(self, found: list[Found], before: int) -> Iterator[Nucleus]:
-        """Those of plausible size, numbered after those that came before."""
+        """Those that the method's limit allows, numbered after those that came before."""
         for nucleus in found:
-            if nucleus.mask.sum() > self._max_area_px:
+            pixels = nucleus.mask.sum()
+            if pixels > self._max_area_px:
                 self.left_out["too_large"] += 1
             else:
+                self.implausible["too_large"] += int(pixels > self._plausible_px)
                 before += 1
                 yield Nucleus(before, *nucleus)
 

@@ -21,6 +21,7 @@ from nucseg_jax.inference.opened import Opened, opened
 from nucseg_jax.inference.planes import map_of_planes
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
+from nucseg_jax.inference.trained import Trained
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
@@ -86,11 +87,13 @@ class Segmenter:
           mesh: devices to use; None: all.
           options: workers, block_px, small_px of the class.
 
+        Warns of what a user should know of the run: `notes`.
+
         Raises:
           CheckpointError: no checkpoint.
           UserError: an override that means nothing here; the resolution of training is not known.
         """
-        return cls(*trained.load(Path(workdir), overrides or {}, network_mpp, mesh), **options)
+        return cls._told(trained.load(Path(workdir), overrides or {}, network_mpp, mesh), options)
 
     @classmethod
     def from_pretrained(
@@ -106,12 +109,19 @@ class Segmenter:
 
         Args:
           name: of the model (`nucseg models` lists them), or a file that `nucseg models save` has written.
-          overrides, network_mpp, mesh, options: as of `load`.
+          overrides, network_mpp, mesh, options: as of `load`, which warns alike.
 
         Raises:
           UserError: no such model, or its file is damaged; otherwise as `load`.
         """
         found = trained.load_pretrained(os.fspath(name), overrides or {}, network_mpp, mesh)
+        return cls._told(found, options)
+
+    @classmethod
+    def _told(cls, found: Trained, options: Mapping[str, Any]) -> Self:
+        """A segmenter, with a warning of each note to who called `load` or `from_pretrained`."""
+        for note in found.notes:
+            warnings.warn(shown(note), stacklevel=3)
         return cls(*found, **options)
 
     def __call__(
@@ -120,9 +130,9 @@ class Segmenter:
         """Find the nuclei of an image.
 
         Args:
-          image: H&E-stained tissue: an array uint8 (or float in 0 … 1) [H, W, 3], RGB and not OpenCV's BGR; an
-            image of Pillow; or the path of an image or a slide. As it came: its stains are normalised here
-            where the network needs that.
+          image: H&E-stained tissue: an array uint8 (or float in 0 … 1) [H, W, 3], RGB and not OpenCV's BGR;
+            an image of Pillow; or the path of an image or a slide. As it came: its stains are normalised
+            here where the network needs that.
           mpp: its µm a pixel. None: as the file says; what does not say, as no array and no image of Pillow
             does, is taken to have the model's, `magnification.network_mpp`, and a warning says so.
           white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning
@@ -130,8 +140,9 @@ class Segmenter:
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
-          a nucleus of a few pixels may have none left, and its number be missing. A warning says what was
-          masked (`instances.masked`), and how many were left out because they are too large.
+          a nucleus of a few pixels may have none left, and its number be missing. A warning says that it
+          shows no hematoxylin and eosin, what was masked (`instances.masked`), and how many were left out, or
+          kept, that are too large.
 
         Raises:
           TypeError: it is nothing of these.

@@ -14,8 +14,9 @@ from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.scan import Network
 from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.instances import WITH_BOUNDARY
-from nucseg_jax.runs import Run, open_run, run_of_model
-from nucseg_jax.runs.model import model_of_tensors
+from nucseg_jax.io.files import printable
+from nucseg_jax.runs import Run, experiment_of, open_run, run_of_model
+from nucseg_jax.runs.model import model_of_tensors, understood
 from nucseg_jax.runs.restoring import parameter_digest
 
 _OVERRIDES = ("eval.augment", "eval.batch_size", "eval.overlap_px", "eval.step", "eval.tile_px")
@@ -40,28 +41,38 @@ class Trained(NamedTuple):
 
 
 def load(
-    workdir: Path, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None
+    workdir: Path, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None = None
 ) -> Trained:
     """A run's best (or last) checkpoint; see `Segmenter.load`."""
     mesh = devices.make_mesh() if mesh is None else mesh
-    return _for_slides(open_run(workdir, mesh, overrides), mesh, overrides, network_mpp)
+    return _for_slides(open_run(workdir, mesh, overrides), mesh, overrides, network_mpp, str(workdir))
 
 
 def load_pretrained(
-    name: str, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None
+    name: str, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None = None
 ) -> Trained:
     """A model that comes with the install, or a file of one; see `Segmenter.from_pretrained`."""
     mesh = devices.make_mesh() if mesh is None else mesh
     file = pretrained.load(name)
     model = model_of_tensors(file.tensors, file.info, file.step, mesh, str(file.path))
-    trained = _for_slides(run_of_model(model, file.name, overrides), mesh, overrides, network_mpp)
+    with understood(str(file.path)):  # else the message has the model's name alone
+        experiment_of(file.info)
+    run = run_of_model(model, file.name, overrides)
+    trained = _for_slides(run, mesh, overrides, network_mpp, str(file.path))
     facts = {key: value for key, value in trained.facts.items() if key != "workdir"}
     facts["pretrained"] = {"name": file.name, "sha256": file.sha256}
     return trained._replace(facts=facts)
 
 
-def _for_slides(run: Run, mesh: Mesh, overrides: Mapping[str, Any], network_mpp: float | None) -> Trained:
-    found = magnification.of_checkpoint(run.model.info, network_mpp)
+def _for_slides(
+    run: Run, mesh: Mesh, overrides: Mapping[str, Any], network_mpp: float | None, where: str
+) -> Trained:
+    with understood(where):
+        if not isinstance(run.model.info["version"], str):
+            raise TypeError("its version is no text")
+        if run.config.data.crop_size < 1:
+            raise ValueError(f"data.crop_size is {run.config.data.crop_size}")
+    found = magnification.of_checkpoint(run.model.info, network_mpp, where)
     _check_overrides(overrides)
     return of_run(run, mesh, found)
 
@@ -99,7 +110,7 @@ def of_run(
     if found.assumed:
         notes.append(
             f"{run.workdir}: taken to be trained at {found.network_mpp:g} µm a pixel ({found.source}). "
-            "--network-mpp says otherwise"
+            "--network-mpp, or network_mpp= in Python, says otherwise"
         )
     if not prepared and run.lacks_target:
         notes.append(
@@ -107,7 +118,7 @@ def of_run(
             "holds no target for that: images are taken as they are, which costs accuracy"
         )
     facts = {
-        "workdir": str(run.workdir),
+        "workdir": printable(run.workdir),
         "model": config.model.name,
         "step": model.step,
         "params_sha256": parameter_digest(model.params),

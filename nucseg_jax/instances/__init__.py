@@ -8,6 +8,7 @@ from nucseg_jax.instances.nucleus_map import NucleusMap
 from nucseg_jax.instances.parameters import (
     METHODS,
     NEEDS_BOUNDARY,
+    PLAUSIBLE_AREA_UM2,
     WITH_BOUNDARY,
     area_px,
     check,
@@ -18,6 +19,7 @@ from nucseg_jax.instances.parameters import (
 __all__ = [
     "METHODS",
     "NEEDS_BOUNDARY",
+    "PLAUSIBLE_AREA_UM2",
     "WITH_BOUNDARY",
     "NucleusMap",
     "area_px",

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ FULL = "the disk (or your quota on it) is full. Make room, and start the command
 
 _FULL_NUMBERS = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded")  # of libraries that hide the number
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")  # NumPy's, of `tofile`, which hides it, too
 _IN_MEMORY = ("tmpfs", "ramfs")
 
 
@@ -55,6 +57,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _says_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL_NUMBERS
+    if isinstance(error, OSError) and _CUT_SHORT.fullmatch(str(error)):
+        return True
     return any(text in str(error).lower() for text in _FULL_TEXTS)
 
 

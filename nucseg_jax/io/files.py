@@ -1,6 +1,10 @@
-"""Writing a file or a folder whole or not at all."""
+"""Writing a file or a folder whole or not at all.
+
+What is renamed is on the disk before: after a power failure no name stands for half of a file.
+"""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -10,7 +14,10 @@ from pathlib import Path
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.locks import hold, lock_beside
-from nucseg_jax.io.names import beside
+from nucseg_jax.io.names import beside, is_marked
+
+_CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
+"""Of file systems that cannot be told to write now, some of the network's among them."""
 
 
 def printable(path: Path) -> str:
@@ -63,7 +70,12 @@ def appearing(path: Path) -> Iterator[Path]:
     temporary = beside(path, "tmp")
     try:
         yield temporary
-        os.replace(temporary, path)
+        if _in_appearing_folder(path):  # which is synced as a whole, once
+            os.replace(temporary, path)
+        else:
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -106,9 +118,11 @@ def appearing_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir()
         try:
             yield temporary
+            _sync_tree(temporary)
             if path.exists():
                 os.replace(path, old)
             os.replace(temporary, path)
+            _sync_folder(path.parent)  # before what was there is deleted
             if old.exists():
                 os.replace(old, temporary)  # so that no .old is ever half deleted
         except BaseException:
@@ -117,3 +131,41 @@ def appearing_folder(path: Path) -> Iterator[Path]:
             raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _in_appearing_folder(path: Path) -> bool:
+    """Whether a path lies in the temporary folder of `appearing_folder`."""
+    return any(is_marked(folder.name) and folder.suffix == ".tmp" for folder in path.absolute().parents)
+
+
+def _sync_tree(folder: Path) -> None:
+    """`_sync` all files in a folder, and then the names in it."""
+    for inside, _, names in os.walk(folder, topdown=False):
+        for path in (Path(inside, name) for name in names):
+            if path.is_file() and not path.is_symlink():
+                _sync(path)
+        _sync_folder(Path(inside))
+
+
+def _sync(path: Path) -> None:
+    """Have the system write a file to the disk now.
+
+    Raises:
+      OSError: the disk is full, or broken, which some file systems say no earlier.
+    """
+    flags = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows syncs no file that is open to read
+    file = os.open(path, flags)
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+    finally:
+        os.close(file)
+
+
+def _sync_folder(path: Path) -> None:
+    """`_sync` of the names in a folder, which Windows does by itself."""
+    if os.name != "nt":
+        with contextlib.suppress(PermissionError):  # it may be written to, and not be listed
+            _sync(path)

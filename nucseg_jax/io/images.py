@@ -1,20 +1,26 @@
 """Images in files: opened by Pillow, and RGB written, whole or not at all. `slides.read_image` reads RGB."""
 
+import contextlib
 import hashlib
 import io
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError, in_short
+from nucseg_jax.io import cut_off
 from nucseg_jax.io.files import replacing
 
 ORIENTATION = 274
 """TIFF's and EXIF's tag: 1, or how a viewer is to turn or mirror the image."""
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "JPEG2000")
+"""Pillow's, that are read: each by a decoder in this process. For EPS it would start Ghostscript, whatever a
+file's name is. TIFFs are read by tifffile."""
 
 # Names a user knows for Pillow's modes.
 MODES = {
@@ -83,38 +89,75 @@ def pixel_sha256(image: np.ndarray) -> str:
 
 
 def open_image(
-    path: Path, *, otherwise: str = "cannot be read as an image", remedy: str = "Download or export it again"
+    path: Path,
+    *,
+    formats: tuple[str, ...] = FORMATS,
+    otherwise: str = "cannot be read as an image",
+    remedy: str = "Download or export it again",
 ) -> Image.Image:
     """Open a file with Pillow, without decoding it; whoever decodes it looks at its size first.
 
     Args:
       path: of the file.
-      otherwise, remedy: of the message where it is no image.
+      formats: of which it may be, some of FORMATS; its name does not count.
+      otherwise, remedy: of the message where it is no image of these.
 
     Raises:
       DataError: it is no image that Pillow reads.
     """
-    # Pillow's own bound is for web servers.
-    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        return Image.open(path)
+        return _open(path, formats)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow raises errors of many types on damaged files
         raise DataError(f"{path}: {otherwise} ({in_short(error)}). {remedy}") from error
+
+
+def _open(source: Path | BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    # Pillow's own bound is for web servers.
+    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(source, formats=formats)
     finally:
         Image.MAX_IMAGE_PIXELS = bound
 
 
 def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
-    """Decode an open image; Pillow reads the pixels only now."""
+    """Decode an open image; Pillow reads the pixels only now.
+
+    Raises:
+      DataError: it is damaged, or ends before its last pixel.
+    """
+    file = getattr(image, "fp", None)  # which Pillow forgets; None of an image that is decoded already
     try:
         with warnings.catch_warnings():
             # libtiff reports a damaged strip as a warning before Pillow raises.
             warnings.simplefilter("ignore", UserWarning)
-            return np.array(image)
+            pixels = np.array(image)
+        if file is not None and _is_cut_off(image, file, pixels):
+            raise OSError("its data end before its last pixel")
     except Exception as error:  # Pillow's decoders raise errors of many types on damaged files
         raise _damaged(path, error) from error
+    return pixels
+
+
+def _is_cut_off(image: Any, file: BinaryIO, pixels: np.ndarray) -> bool:
+    """Whether pixels that were decoded from an image's file are made up; see `cut_off`."""
+    with contextlib.ExitStack() as stack:
+        if file.closed:  # by Pillow, which had opened it
+            file = stack.enter_context(open(image.filename, "rb"))
+        if image.format == "PNG":  # missing pixels are 0
+            return (bool(image.info.get("interlace")) or not pixels[-1].any()) and cut_off.png_is_cut_off(
+                file
+            )
+        if image.format in ("JPEG", "MPO") and image.mode == "RGB":
+            file.seek(0)
+            return cut_off.jpeg_is_cut_off(file.read(), pixels, _decoded_jpeg)
+    return False
+
+
+def _decoded_jpeg(data: bytes) -> np.ndarray:
+    return np.array(_open(io.BytesIO(data), ("JPEG",)))
 
 
 def count_frames(image: Image.Image, path: str | os.PathLike[str]) -> int:

@@ -203,7 +203,7 @@ def _check_alone(path: Path, count: int) -> None:
 
 
 def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    with open_image(path) as image:
+    with open_image(path, formats=("PNG",)) as image:  # others change numbers, or are not what the name says
         _check_alone(path, count_frames(image, path))
         # A palette's indices are the numbers that whoever saved the map wrote; "1" decodes to bool.
         if image.mode not in ("L", "I", "I;16", "I;16B", "P"):
@@ -220,13 +220,14 @@ def _read_png(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 def _read_tiff(path: Path, shape: tuple[int, int]) -> np.ndarray:
     # Pillow knows no uint32 TIFF, and clips some 16-bit ones.
-    from nucseg_jax.io.tiff_files import open_tiff
+    from nucseg_jax.io.tiff_files import check_pieces, open_tiff
 
     try:
         with open_tiff(path) as file:
             _check_alone(path, sum(len(series.pages) for series in file.series))
             labels = file.series[0]
             check_size(path, labels.shape, shape)
+            check_pieces(labels.keyframe, file.filehandle.size)
             _check_upright(path, labels.keyframe.tags.valueof(ORIENTATION))
             return labels.asarray()
     except DataError:

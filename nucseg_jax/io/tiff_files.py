@@ -1,8 +1,9 @@
 """TIFF files, opened where their list of images has an end."""
 
 import logging
+import operator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tifffile
 
@@ -27,6 +28,30 @@ def open_tiff(path: Path) -> tifffile.TiffFile:
         file.close()
         raise
     return file
+
+
+def piece_size(page: Any) -> tuple[int, int]:
+    """(rows, columns) of a page's tiles or strips."""
+    if page.is_tiled:
+        return page.tilelength, page.tilewidth
+    return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
+def check_pieces(page: Any, file_size: int) -> None:
+    """Raise TiffFileError unless a file has all pieces of a page; what is missing would be read as empty.
+
+    Args:
+      page: of at least one pixel.
+      file_size: in bytes.
+    """
+    rows, columns = piece_size(page)
+    planes = page.samplesperpixel if page.planarconfig == 2 else 1
+    needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
+    if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
+        raise tifffile.TiffFileError(f"{needed:,} pieces make an image of its size, and it lists fewer")
+    end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+    if end > file_size:
+        raise tifffile.TiffFileError(f"it ends at byte {file_size:,}, but its pixels at byte {end:,}")
 
 
 def _check_directories(file: tifffile.TiffFile) -> None:

@@ -1,10 +1,11 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
+from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import check_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
@@ -47,16 +48,12 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
 
 
 def _segmenter(request: PredictionRequest) -> Segmenter:
-    load: Callable[..., Segmenter] = Segmenter.from_pretrained
-    source: Any = request.model
+    """The network; its notes are not said yet, as `Segmenter.load` does."""
     if request.workdir is not None:
-        load, source = Segmenter.load, request.workdir
-    return load(
-        source,
-        overrides=request.overrides,
-        network_mpp=request.network_mpp,
-        workers=request.workers,
-    )
+        found = trained.load(request.workdir, request.overrides, request.network_mpp)
+    else:
+        found = trained.load_pretrained(request.model, request.overrides, request.network_mpp)
+    return Segmenter(*found, workers=request.workers)
 
 
 def check_formats(formats: Sequence[str] | None) -> None:

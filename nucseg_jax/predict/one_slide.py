@@ -1,7 +1,7 @@
 """One slide: opened, segmented, written."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,7 +83,7 @@ def segment(
     known = segmenter.magnification
     with open_slide(job.source, mpp, assumed_mpp=known.network_mpp, white=white) as slide:
         for note in slide.notes:
-            say(f"{shown(job.source)}: {note}")
+            say(shown(f"{job.source}: {note}"))
         if slide.assumption is not None:
             say(
                 f"{shown(job.source)}: {slide.assumption}; taken to have {slide.mpp:g} µm a pixel, as the "
@@ -94,17 +94,15 @@ def segment(
             "request": request_for(job, request),
             "run": segmenter.facts,
             "resolution": {"slide": slide.mpp_source, "network": known.source},
-            "notes": list(slide.notes),
         }
         place = space.folder_for(stream, FORMATS if formats is None else formats)
         with ExitStack() as stack:
             if place is not None:
                 stream.scratch = stack.enter_context(scratch_folder(place))
-            count = write(stream, job.folder, source=job.source, config=config, formats=formats)
-        if stream.stain is not None and not stream.stain.found:
-            say(f"{shown(job.source)}: shows no hematoxylin and eosin; its stain is left as it is")
+            notes = (*segmenter.notes, *slide.notes)
+            count = write(stream, job.folder, source=job.source, config=config, notes=notes, formats=formats)
         for note in stream.notes():
-            say(f"{shown(job.source)}: {note}")
+            say(shown(f"{job.source}: {note}"))
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
 
 
@@ -114,6 +112,7 @@ def write(
     *,
     source: Path,
     config: Mapping[str, Any],
+    notes: Sequence[str] = (),
     formats: list[str] | None = None,
 ) -> int:
     """Write a slide's nuclei as they are found, and count them.
@@ -123,9 +122,11 @@ def write(
       folder: appears when it is complete; see `export.Exports`.
       source: the slide's file.
       config: for the summary.
+      notes: for the summary, which has those of `nuclei` behind them.
       formats: of `export.FORMATS`; None: all.
     """
     slide, frame, times, shares = nuclei.slide, nuclei.frame, nuclei.times, nuclei.kinds.shares()
+    told = list(map(shown, notes))
     simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
     with times.measure("export"):
         exports = Exports(
@@ -136,7 +137,8 @@ def write(
             tissue=nuclei.kinds.tissue,
             masked={kind: shares[kind] for kind in nuclei.setup.instances.masked},
             left_out=nuclei.left_out,
-            config=config,
+            implausible=nuclei.implausible,
+            config={**config, "notes": told},
             seconds=times,
             labels="labels.tif" if simple else "labels.ome.tif",
             formats=formats,
@@ -149,6 +151,7 @@ def write(
             with times.measure("export"):
                 exports.add(nucleus)
             count += 1
+        told += nuclei.notes()
         with times.measure("export"):
             stack.close()  # the rest is written, and last of all the summary, which has these seconds
     return count

@@ -70,6 +70,8 @@ def card(name: str) -> Card:
     path = FOLDER / f"{name}.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Card(content["title"], content["licence"], content["training_images"], tuple(content["scores"]))
+        return Card(
+            content["title"], content["licence"], content["training_images"], tuple(content["scores"])
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read, or is damaged ({in_short(error)}). {REMEDY}") from error

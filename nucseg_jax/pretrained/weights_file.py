@@ -81,7 +81,9 @@ def read(path: Path) -> PretrainedModel:
       UserError: there is no such file; it cannot be read, is none of these, of another version, or damaged.
     """
     if is_address(path):
-        raise UserError(f"{path}: is an address, and nothing is fetched. Download the file, and give its path")
+        raise UserError(
+            f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
+        )
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a model's file. {_OTHER}")
     if not path.is_file():
@@ -95,15 +97,14 @@ def read(path: Path) -> PretrainedModel:
         raise
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be read ({error.strerror or in_short(error)}). Ask for permission to read it, or "
-            "check its disk"
+            f"{path}: cannot be read ({error.strerror or in_short(error)}). Ask for permission to read it, "
+            "or check its disk"
         ) from error
     except Exception as error:  # its decoder raises errors of many types on damaged files
-        raise UserError(
-            f"{path}: is no model's file, or is damaged ({in_short(error)}). {REMEDY}"
-        ) from error
+        raise UserError(f"{path}: is no model's file, or is damaged ({in_short(error)}). {REMEDY}") from error
     if _digest(facts, tensors) != sha256:
         raise UserError(f"{path}: is damaged: its SHA-256 is not the one that was written. {REMEDY}")
+    _check_kinds(path, facts)
     return PretrainedModel(facts["name"], path, facts["info"], facts["step"], tensors, sha256)
 
 
@@ -122,6 +123,18 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], str
             f"{VERSION}. Take the release that wrote it"
         )
     return facts, sha256
+
+
+def _check_kinds(path: Path, facts: Mapping[str, Any]) -> None:
+    """Raise UserError unless facts are of the kinds that `write` takes; what `info` says is not looked at."""
+    kinds = {
+        "name": lambda value: isinstance(value, str) and value != "" and value.isprintable(),
+        "step": lambda value: type(value) is int and value >= 0,
+        "info": lambda value: isinstance(value, dict),
+    }
+    for key, is_right in kinds.items():
+        if not is_right(value := facts.get(key)):
+            raise UserError(f"{path}: its {key} is {in_short(repr(value))}, so no release wrote it. {_OTHER}")
 
 
 _OTHER = "Give one that `nucseg models save` has made of a run"

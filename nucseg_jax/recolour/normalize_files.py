@@ -85,7 +85,7 @@ def _normalize_all(
         together=together,
     )
     write_image(out / FIGURE, sheet)
-    write_record(out / RECORD, chosen, estimates, source.notes, together=together)
+    write_record(out / RECORD, chosen, estimates, source.notes, source.skipped, together=together)
     print(
         f"wrote {len(estimates)} images, {FIGURE} and {RECORD} to {shown(out)}: "
         f"{len(estimates) / seconds:.1f} images/s"
@@ -102,10 +102,12 @@ class _Source:
 
     Attributes:
       notes: by file name, of the images with something to tell.
+      skipped: by file name, why an image could not be read.
     """
 
     def __init__(self, white: int | None):
         self.notes: dict[str, tuple[str, ...]] = {}
+        self.skipped: dict[str, str] = {}
         self._white = white
 
     def read(self, jobs: Sequence[ImageJob], description: str) -> Iterator[tuple[ImageJob, np.ndarray]]:
@@ -114,7 +116,8 @@ class _Source:
             try:
                 image = read_image(job.source, white=self._white)
             except DataError as error:
-                _report(f"skipped: {' '.join(str(error).split())}")
+                self.skipped[job.source.name] = " ".join(str(error).split())
+                _report(f"skipped: {self.skipped[job.source.name]}")
                 continue
             if image.notes and job.source.name not in self.notes:
                 self.notes[job.source.name] = image.notes

@@ -63,6 +63,7 @@ def write_record(
     target: Target,
     images: Mapping[str, Estimate],
     notes: Mapping[str, Sequence[str]],
+    skipped: Mapping[str, str],
     *,
     together: bool,
 ) -> None:
@@ -73,6 +74,7 @@ def write_record(
       target: what the images were normalised to.
       images: by the input's file name the style it was taken to have, and whether it was found.
       notes: by the file name what was done about an image's pixels, where there is something to tell.
+      skipped: by the file name why an image was left out.
       together: the style is one of all images, not each image's own.
     """
     record = {
@@ -84,6 +86,8 @@ def write_record(
             for name, estimate in images.items()
         },
         "notes": {name: list(of_image) for name, of_image in notes.items()},
+        "target_notes": list(target.notes),
+        "skipped": dict(skipped),
         "versions": {"nucseg_jax": nucseg_jax.__version__, "jax": jax.__version__},
     }
     write_text(path, json.dumps(record, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP and whatever else Pillow reads: decoded whole."""
+"""PNG, JPEG, BMP and others (`io.images.FORMATS`): decoded whole."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def _check_size(image: Image.Image, path: Path, most_pixels: int = MOST_PIXELS) 
             f"{path}: {image.height}×{image.width} pixels are more than can be decoded whole "
             f"({most_pixels:,}). Save it as a tiled TIFF, which is read piece by piece"
         )
-    if image.format not in ("PNG", "JPEG") or not path.is_file():
+    if image.format not in ("PNG", "JPEG", "MPO") or not path.is_file():
         return
     size = path.stat().st_size
     if image.width * image.height > _MOST_PIXELS_A_BYTE * size:
@@ -144,7 +144,7 @@ def _is_deep(image: Image.Image) -> bool:
         values = options if isinstance(options, tuple) else (options,)
         if any(isinstance(value, str) and value.startswith("RGB") and ";16" in value for value in values):
             return True
-        if codec == "SGI16" or (codec.startswith("ppm") and values[-1] not in ("RGB", 255)):
+        if codec.startswith("ppm") and values[-1] not in ("RGB", 255):
             return True
         if codec == "jpeg2k":
             return _jpeg2000_bits(image) > 8

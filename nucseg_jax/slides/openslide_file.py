@@ -7,8 +7,12 @@ import openslide
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError, in_short
-from nucseg_jax.slides import colours, resolution, white
+from nucseg_jax.slides import colourless, colours, resolution, white
 from nucseg_jax.slides.reader import Level, Resolution
+from nucseg_jax.slides.tiff_page import evenly_spaced
+
+_SAMPLED_PX, _SAMPLED_PIECES = 256, 16
+"""Side and number of the pieces of the coarsest level that are looked at for colours."""
 
 
 def is_slide(path: Path) -> bool:
@@ -33,7 +37,7 @@ class OpenSlideReader:
       given_white: of 16 bits; it does not count here, and a note says so.
 
     Raises:
-      DataError: it is damaged, or files that belong to it are missing.
+      DataError: it is damaged, files that belong to it are missing, or it has no colours (`colourless`).
     """
 
     is_slide = True
@@ -52,20 +56,42 @@ class OpenSlideReader:
             )
         )
         self.resolution = self._resolution()
+        try:
+            self._check_colours()
+        except DataError:
+            self.close()
+            raise
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
-        scale = self.levels[level].scale
         try:
-            # OpenSlide takes the corner in base pixels, and is safe for threads.
-            pixels = self._slide.read_region(
-                (round(left * scale), round(top * scale)), level, (width, height)
-            )
+            pixels = self._stored(level, top, left, height, width)
         except openslide.OpenSlideError as error:
             raise self._damaged(error) from error
-        return colours.on_white(np.asarray(pixels))  # what was not scanned is transparent
+        return colours.on_white(pixels)
 
     def close(self) -> None:
         self._slide.close()
+
+    def _stored(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
+        """uint8 [height, width, 4] RGBA of a rectangle; what was not scanned is transparent."""
+        scale = self.levels[level].scale
+        # OpenSlide takes the corner in base pixels, and is safe for threads.
+        corner = round(left * scale), round(top * scale)
+        return np.asarray(self._slide.read_region(corner, level, (width, height)))
+
+    def _check_colours(self) -> None:
+        coarsest = self.levels[-1]
+        down, across = (-(-side // _SAMPLED_PX) for side in (coarsest.height, coarsest.width))
+        sample = []
+        try:
+            for row, column in evenly_spaced(down, across, _SAMPLED_PIECES):
+                top, left = row * _SAMPLED_PX, column * _SAMPLED_PX
+                sides = (min(_SAMPLED_PX, coarsest.height - top), min(_SAMPLED_PX, coarsest.width - left))
+                pixels = self._stored(len(self.levels) - 1, top, left, *sides).reshape(-1, 4)
+                sample.append(pixels[pixels[:, 3] > 0, :3])
+        except openslide.OpenSlideError:  # a damaged piece, which is an error where it is read
+            return
+        colourless.check(np.concatenate(sample), self._name)
 
     def _resolution(self) -> Resolution:
         properties = self._slide.properties

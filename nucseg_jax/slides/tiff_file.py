@@ -1,6 +1,5 @@
 """TIFF and OME-TIFF, by tifffile: read piece by piece, however large."""
 
-import operator
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -11,8 +10,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError, UserError, in_short
+from nucseg_jax.io.cut_off import jpeg_is_cut_off
 from nucseg_jax.io.images import ORIENTATION
-from nucseg_jax.io.tiff_files import open_tiff
+from nucseg_jax.io.tiff_files import check_pieces, open_tiff, piece_size
 from nucseg_jax.slides import colourless, colours, resolution, tiff_page, white
 from nucseg_jax.slides.reader import Level, Resolution
 
@@ -87,7 +87,7 @@ class TiffReader:
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         page = self._pages[level]
-        rows, columns = tiff_page.piece_size(page)
+        rows, columns = piece_size(page)
         region = np.empty((height, width, 3), np.uint8)
         across = -(-page.imagewidth // columns)
         for row in range(top // rows, -(-(top + height) // rows)):
@@ -114,7 +114,7 @@ class TiffReader:
                     return self._cache[key]
             try:
                 piece = self._decoded(self._pages[level], index)
-                if piece.shape != (*tiff_page.piece_size(self._pages[level]), 3):
+                if piece.shape != (*piece_size(self._pages[level]), 3):
                     raise tifffile.TiffFileError(f"a piece of it has the shape {piece.shape}")
             except Exception as error:  # tifffile's codecs raise errors of many types on damaged pieces
                 raise self._damaged(error) from error
@@ -148,7 +148,7 @@ class TiffReader:
 
     def _segment(self, page: Any, index: int) -> NDArray[Any]:
         """[rows, columns, samples] of one tile or strip as stored; a strip at the bottom is padded."""
-        rows, columns = tiff_page.piece_size(page)
+        rows, columns = piece_size(page)
         length = page.databytecounts[index]
         file = self._file.filehandle
         with self._lock:
@@ -157,12 +157,19 @@ class TiffReader:
         if len(stored) != length:
             raise tifffile.TiffFileError("the file ends too early")
         options = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
-        data = page.decode(stored if length else None, index, **options)[0]
+
+        def decoded(data: bytes | None) -> NDArray[Any] | None:
+            found = page.decode(data, index, **options)[0]
+            return None if found is None else found[0]
+
+        pixels = decoded(stored if length else None)
         samples = 1 if page.planarconfig == 2 else page.samplesperpixel
-        if data is None:  # a piece that was never written
+        if pixels is None:  # a piece that was never written
             return np.full((rows, columns, samples), np.iinfo(page.dtype).max, page.dtype)
-        missing = rows - data.shape[1], columns - data.shape[2]
-        return np.pad(data[0], ((0, missing[0]), (0, missing[1]), (0, 0))) if any(missing) else data[0]
+        if page.compression == tifffile.COMPRESSION.JPEG and jpeg_is_cut_off(stored, pixels, decoded):
+            raise tifffile.TiffFileError("a piece of it ends before its last pixel")
+        missing = rows - pixels.shape[0], columns - pixels.shape[1]
+        return np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0))) if any(missing) else pixels
 
     def _check(self, series: tifffile.TiffPageSeries) -> None:
         page: Any = series.keyframe
@@ -187,7 +194,7 @@ class TiffReader:
             raise colours.refuse(
                 self._name, f"a TIFF of {page.samplesperpixel} × {bits}-bit {page.dtype} {kind}"
             )
-        rows, columns = tiff_page.piece_size(page)
+        rows, columns = piece_size(page)
         if min(rows, columns) < 1:
             raise self._damaged(f"its pieces have {rows} × {columns} pixels")
         if (size := rows * columns * page.samplesperpixel * page.dtype.itemsize) > self._most_piece_bytes:
@@ -198,18 +205,10 @@ class TiffReader:
 
     def _check_complete(self, pages: list[Any]) -> None:
         """Refuse a file that was cut off, and one whose first image is not its largest."""
-        size = self._file.filehandle.size
         for page in pages:
             if min(page.imagelength, page.imagewidth) < 1:
                 raise self._damaged(f"an image in it has {page.imagelength} × {page.imagewidth} pixels")
-            end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
-            rows, columns = tiff_page.piece_size(page)
-            planes = page.samplesperpixel if page.planarconfig == 2 else 1
-            needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
-            if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
-                raise self._damaged(f"{needed:,} pieces make an image of its size, and it lists fewer")
-            if end > size:
-                raise self._damaged(f"it ends at byte {size:,}, but its pixels at byte {end:,}")
+            check_pieces(page, self._file.filehandle.size)
         if self._next_directory():
             raise self._damaged("its list of images is cut off")
         first, *others = (series.keyframe for series in self._file.series)
@@ -261,7 +260,7 @@ class TiffReader:
     def _sample(self, most_pieces: int, most_pixels: int) -> NDArray[Any]:
         """[n, 3] from all over the coarsest level, as stored, without transparent pixels."""
         page = self._pages[-1]
-        rows, columns = tiff_page.piece_size(page)
+        rows, columns = piece_size(page)
         across, down = -(-page.imagewidth // columns), -(-page.imagelength // rows)
         piece_bytes = rows * columns * page.samplesperpixel * page.dtype.itemsize
         most = min(most_pieces, max(4, _SAMPLED_BYTES // piece_bytes))

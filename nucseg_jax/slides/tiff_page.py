@@ -10,13 +10,6 @@ from numpy.typing import NDArray
 ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2  # of TIFF's ExtraSamples
 
 
-def piece_size(page: Any) -> tuple[int, int]:
-    """(rows, columns) of a tile or strip."""
-    if page.is_tiled:
-        return page.tilelength, page.tilewidth
-    return min(page.rowsperstrip, page.imagelength), page.imagewidth
-
-
 def evenly_spaced(down: int, across: int, most: int) -> list[tuple[int, int]]:
     """(row, column) of at most so many pieces of a grid, all over it."""
     columns = min(across, math.isqrt(most))

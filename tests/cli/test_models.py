@@ -61,7 +61,9 @@ def test_one_model_that_is_damaged_does_not_hide_the_others(
 def test_a_saved_model_finds_what_its_run_finds(run: Path, saved: Path) -> None:
     """But for half precision; with the run's tuned settings, and without the paths of the machine."""
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
-    ours, theirs = Segmenter.from_pretrained(saved), Segmenter.load(run)
+    with pytest.warns(UserWarning, match="taken to be trained at 0.25") as caught:
+        ours, theirs = Segmenter.from_pretrained(saved), Segmenter.load(run)
+    assert [str(warning.message) for warning in caught] == [*ours.notes, *theirs.notes]
     assert ours.facts["instances"] | {"from": ""} == theirs.facts["instances"] | {"from": ""}
     assert ours.facts["instances"]["threshold"] == 0.45
     masks = [one(image, mpp=0.25) > 0 for one in (ours, theirs)]

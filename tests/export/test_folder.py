@@ -56,15 +56,17 @@ def exports(folder: Path, source: Path, **options) -> Exports:
 
 def test_all_formats_with_the_same_nuclei(tmp_path, source):
     nuclei = many(150, FRAME)
-    seconds, left_out = {"reading": 1.5}, {"too_large": 0}
+    seconds, left_out, kept, notes = {"reading": 1.5}, {"too_large": 0}, {"too_large": 0}, ["a"]
     options = {"seconds": seconds, "masked": {"pen": 0.25, "fold": 0.0}, "left_out": left_out}
+    options |= {"implausible": kept, "config": {"model": "unet", "notes": notes}}
     with exports(tmp_path / "out", source, **options) as folder:
         for nucleus in nuclei:
             folder.add(nucleus)
         lock, source_folder, temporary = leftovers(tmp_path)
         assert (lock, source_folder) == (".out.lock", "in") and temporary_of(os.getpid()).fullmatch(temporary)
         seconds["network"] = 2.5
-        left_out["too_large"] = 3
+        left_out["too_large"], kept["too_large"] = 3, 2
+        notes.append("b")
     assert leftovers(tmp_path) == ["in", "out"]
     assert leftovers(tmp_path / "out") == FILES
     features = json.loads((tmp_path / "out/nuclei.geojson").read_text())["features"]
@@ -89,9 +91,9 @@ def test_all_formats_with_the_same_nuclei(tmp_path, source):
         "pen": {"share": 0.25, "area_mm2": pytest.approx(area_mm2 / 4)},
         "fold": {"share": 0.0, "area_mm2": 0.0},
     }
-    assert summary["left_out"] == {"too_large": 3}
+    assert summary["left_out"] == {"too_large": 3} and summary["implausible"] == {"too_large": 2}
     assert summary["seconds"] == {"reading": 1.5, "network": 2.5}
-    assert summary["config"] == {"model": "unet"}
+    assert summary["config"] == {"model": "unet", "notes": ["a", "b"]}
     assert summary["versions"]["nucseg_jax"] == nucseg_jax.__version__
     assert summary["versions"]["numpy"] == np.__version__
 

@@ -1,5 +1,8 @@
 """The overlay and the density map."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -12,6 +15,7 @@ from nucseg_jax.export.density import CELL_UM, DensityMap
 from nucseg_jax.export.overlay import Coverage, Overlay
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import FRAME, label_map_of, leftovers, many
+from tests.small_disk import run_on_small_disk
 
 TISSUE = (200, 150, 180)
 
@@ -164,3 +168,52 @@ def test_pictures_of_any_size(shape):
 def test_tissue_must_be_a_mask(tmp_path):
     with pytest.raises(ValueError, match="tissue must be bool"):
         DensityMap(tmp_path / "d.tif", tmp_path / "d.png", FRAME, tissue=np.ones((2, 2)))
+
+
+ON_FULL_DISK = """
+import sys
+from pathlib import Path
+import numpy as np
+from nucseg_jax.errors import DiskFullError
+from nucseg_jax.export.density import DensityMap
+from nucseg_jax.export.label_map import label_map
+from nucseg_jax.export.overlay import Overlay
+from nucseg_jax.nuclei import Frame, Nucleus
+folder = Path(sys.argv[1])
+slide, image = Frame((60_000, 60_000), 0.25, 0.25), Frame((200, 200), 0.25, 0.25)
+noise = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+
+def mixed(sink):
+    random = np.random.default_rng(0)
+    for number in range(1, 20_001):
+        row, column = (int(x) for x in random.integers(0, 200, 2))
+        sink.add(Nucleus(number, row, column, np.ones((1, 1), bool), 0.5, 0.5))
+
+def nothing(sink):
+    pass
+
+for sink, fill in (
+    (DensityMap(folder / "density.tif", folder / "density.png", slide), nothing),
+    (Overlay(folder / "overlay.png", image, thumbnail=noise), nothing),
+    (label_map(folder / "labels.tif", image), mixed),
+    (label_map(folder / "labels.png", image), mixed),
+):
+    try:
+        with sink:
+            fill(sink)
+        print("written")
+    except DiskFullError as error:
+        print(error)
+"""
+
+
+def test_pictures_and_maps_on_a_full_disk(tmp_path: Path) -> None:
+    """Whatever library writes them: of the density map NumPy does, which hides that the disk is full."""
+    status, printed, left = run_on_small_disk(tmp_path, 20, [sys.executable, "-c", ON_FULL_DISK, tmp_path])
+    assert status == 0, printed
+    names = ("density.tif", "overlay.png", "labels.tif", "labels.png")
+    why = "cannot be written, because the disk (or your quota on it) is full"
+    assert [line.partition(". Make room")[0] for line in printed.splitlines()] == [
+        f"{tmp_path / name}: {why}" for name in names
+    ]
+    assert left == []

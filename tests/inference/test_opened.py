@@ -46,9 +46,23 @@ def test_a_model_of_another_resolution_than_the_usual() -> None:
 def test_a_resolution_that_contradicts_the_file_is_said(tmp_path: Path) -> None:
     path = tmp_path / "said.png"
     Image.fromarray(tissue(100, 120, 12)).save(path, dpi=(25400 / MPP,) * 2)
-    with pytest.warns(UserWarning, match=rf"said\.png: taken to have {2 * MPP:g} µm a pixel, as given, though .* {MPP:g}"):
+    said = rf"said\.png: taken to have {2 * MPP:g} µm a pixel, as given, though .* {MPP:g}"
+    with pytest.warns(UserWarning, match=said):
         segmenter()(path, 2 * MPP)
     segmenter()(path, 1.02 * MPP)
+
+
+def test_names_cannot_break_or_colour_a_message(tmp_path: Path) -> None:
+    path = tmp_path / "a\n\x1b[31mb.png"
+    Image.fromarray(tissue(100, 120, 12)).save(path)
+    shown = r"a\n\x1b[31mb.png"
+    with pytest.warns(UserWarning, match="taken to have") as caught:
+        segmenter()(path)
+    assert [str(warning.message).partition(": ")[0] for warning in caught] == [str(tmp_path / shown)]
+    path.write_bytes(b"")
+    with pytest.raises(UserError) as raised:
+        segmenter()(path)
+    assert str(raised.value).startswith(f"{tmp_path / shown}: ") and str(raised.value).isprintable()
 
 
 def test_arrays_of_other_kinds_that_cannot_be_mistaken() -> None:

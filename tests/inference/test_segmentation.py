@@ -11,6 +11,7 @@ from benchmarks.colour_network import RedIsNucleus
 from nucseg_jax import Segmenter
 from nucseg_jax.config import get_config
 from nucseg_jax.inference.magnification import Magnification
+from nucseg_jax.inference.tile_network import SlideStain
 from nucseg_jax.slides import slide_of_array
 from nucseg_jax.slides.tissue_mask import Kind
 from tests.drawn_tissue import EOSIN, MPP
@@ -113,7 +114,33 @@ def test_too_large_ones_are_counted_and_said(small_px: int) -> None:
     with slide_of_array(image, MPP) as slide:
         all_of_them = segmenter(small_px=small_px, **{"watershed.max_area_um2": 0.0}).stream(slide)
         largest = max(nucleus.mask.sum() for nucleus in all_of_them)
-    assert largest == 16_000 and all_of_them.left_out == {"too_large": 0} and all_of_them.notes() == []
+    assert largest == 16_000 and all_of_them.left_out == {"too_large": 0}
+    assert stream.implausible == {"too_large": 0} and all_of_them.implausible == {"too_large": 1}
+    (note,) = all_of_them.notes()
+    assert note.startswith("kept: 1 larger than 800 µm², too large")
+    assert "instances.watershed.max_area_um2 = 800 leaves them out" in note
+
+
+@pytest.mark.parametrize("small_px", [0, 10**7])
+def test_components_that_are_too_large_are_kept_and_said(small_px: int) -> None:
+    """They have no limit of their own, since nuclei that touch are one; whoever wants one sets it."""
+    image = tissue()
+    image[LARGE] = HEMATOXYLIN
+    image[300:400, 100:228] = HEMATOXYLIN  # 12,800 pixels are just 800 µm²
+    of = segmenter("components", small_px=small_px)
+    with slide_of_array(image, MPP) as slide:
+        stream = of.stream(slide)
+        areas = sorted(int(nucleus.mask.sum()) for nucleus in stream)
+    assert areas[-2:] == [12_800, 16_000]
+    assert stream.implausible == {"too_large": 1} and stream.left_out == {"too_large": 0}
+    (note,) = stream.notes()
+    assert note.startswith("kept: 1 larger than 800 µm²") and "components.max_area_um2 = 800" in note
+    with slide_of_array(image, MPP) as slide:
+        limited = segmenter("components", small_px=small_px, **{"components.max_area_um2": 800.0}).stream(
+            slide
+        )
+        assert len(list(limited)) == len(areas) - 1
+    assert limited.implausible == {"too_large": 0} and limited.left_out == {"too_large": 1}
 
 
 @pytest.mark.parametrize("scale", [1, 2])
@@ -145,6 +172,23 @@ def test_a_call_warns_of_both_and_of_nothing_else() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segmenter(small_px=10**7)(tissue(), MPP)
+
+
+class OfAnotherStain(RedIsNucleus):
+    def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
+        return super().estimate(pixels)._replace(found=False)
+
+
+def test_a_stain_that_is_not_found_is_said() -> None:
+    config = get_config().instances
+    config.method = "watershed"
+    network = OfAnotherStain(tile=64, margin=4, batch_size=8)
+    of = Segmenter(network, config, Magnification(MPP, "test"), small_px=10**7)
+    with pytest.warns(
+        UserWarning, match="image: shows no hematoxylin and eosin; its stain is left"
+    ) as caught:
+        found = of(tissue(), MPP)
+    assert len(caught) == 1 and found.max() == 12 * 16
 
 
 def test_squares_of_black_are_not_computed() -> None:

@@ -140,6 +140,11 @@ STAIN = {
 }
 
 
+UNTRAINED = pytest.mark.filterwarnings(r"ignore:image. (kept|left out|shows no)")
+"""What a network that was never trained finds on drawn tissue is no nucleus."""
+
+
+@UNTRAINED
 @pytest.mark.parametrize(("classes", "method"), [(2, "components"), (3, "boundary")])
 def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
     tmp_path: Path, one_device: Mesh, classes: int, method: str
@@ -185,6 +190,7 @@ def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
         assert identical_part(other, nuclei) > 0.99, others
 
 
+@UNTRAINED
 def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path, one_device: Mesh) -> None:
     """No seam where tiles meet; sizes of batches and blocks change nothing."""
     run = write_run(tmp_path, eval__overlap_px=16, eval__batch_size=8)
@@ -267,8 +273,11 @@ def test_a_checkpoint_carries_its_resolution() -> None:
 
 def test_what_a_user_should_know_of_a_run(tmp_path: Path, one_device: Mesh) -> None:
     old = write_run(tmp_path / "old", data__stain="vahadane")
-    notes = Segmenter.load(old, mesh=one_device).notes
+    with pytest.warns(UserWarning, match="old: ") as caught:
+        notes = Segmenter.load(old, mesh=one_device).notes
     assert len(notes) == 2 and "taken to be trained at 0.25" in notes[0] and "(vahadane)" in notes[1]
+    assert tuple(str(warning.message) for warning in caught) == notes
+    assert all(warning.filename == __file__ for warning in caught)  # the line that loads
     new = write_run(tmp_path / "new", stain=STAIN, data__stain="macenko")
     assert Segmenter.load(new, mesh=one_device, network_mpp=MPP).notes == ()
 
@@ -280,6 +289,38 @@ def test_a_resolution_of_training_that_cannot_be_known() -> None:
     assert of_checkpoint(info, 0.5) == Magnification(0.5, "given")
     with pytest.raises(UserError, match=r"--network-mpp 5"):
         of_checkpoint(info, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "said"),
+    [
+        ({}, r"does not say at what resolution it was trained \(KeyError: 'network_mpp'\)"),
+        ([0.25], "does not say at what resolution it was trained"),
+        ({"network_mpp": 0.25}, r"\(KeyError: 'source'\)"),
+        ({"network_mpp": "0.25", "source": "a"}, r"\(TypeError: network_mpp is '0.25'\)"),
+        ({"network_mpp": True, "source": "a"}, r"\(TypeError: network_mpp is True\)"),
+        ({"network_mpp": 0.25, "source": 5}, r"\(TypeError: source is 5\)"),
+        ({"network_mpp": 1e-9, "source": "a"}, r"says that it was trained at 1e-09 µm .* within 0.05 … 1\."),
+        ({"network_mpp": 1.01, "source": "a"}, "says that it was trained at 1.01 µm a pixel"),
+        ({"network_mpp": float("nan"), "source": "a"}, "says that it was trained at nan µm a pixel"),
+    ],
+)
+def test_a_checkpoint_whose_resolution_cannot_be(resolution: object, said: str) -> None:
+    """Sizes would have no bound; whoever knows better gives the right value."""
+    with pytest.raises(UserError, match=rf"^a\.safetensors: .*{said}") as raised:
+        of_checkpoint({"resolution": resolution}, where="a.safetensors")
+    assert "--network-mpp, or network_mpp= in Python" in str(raised.value)
+    assert of_checkpoint({"resolution": resolution}, 0.5) == Magnification(0.5, "given")
+
+
+def test_an_earlier_checkpoint_whose_resolution_cannot_be() -> None:
+    for info, said in (
+        ({"config": {"data": {"dataset": "monuseg"}}, "dataset": {"size": 10**9}}, "trained at 2.5e-07 µm"),
+        ({"config": {"data": {}}}, r"\(KeyError: 'dataset'\)"),
+        ({"config": {"data": {"dataset": "monuseg", "size": "x"}}}, r"\(TypeError: "),
+    ):
+        with pytest.raises(UserError, match=f"^run: .*{said}"):
+            of_checkpoint(info, where="run")
 
 
 def test_importing_the_package_is_light() -> None:

@@ -4,6 +4,7 @@ import errno
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nucseg_jax.errors import DiskFullError
@@ -66,6 +67,14 @@ def test_how_libraries_say_that_a_disk_is_full() -> None:
     except RuntimeError as error:
         assert not is_full(error)
     assert not is_full(OSError(errno.EACCES, "no", "no space left on device.svs"))
+    assert not is_full(ValueError("3 requested and 2 written"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_numpy_hides_that_a_disk_is_full() -> None:
+    with pytest.raises(OSError, match="1000 requested and 0 written") as raised:
+        np.ones(1000).tofile("/dev/full")
+    assert raised.value.errno is None and is_full(raised.value)
 
 
 def test_other_errors_stay(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_slides_and_images_one_of_which_is_broken(
     printed = capsys.readouterr()
     assert f"1 failed:\n  {slides / 'b.svs'}: " in printed.err and "Traceback" not in printed.err
     assert "taken to be trained at 0.25 µm a pixel" in printed.out
-    assert f"{slides / 'c.png'}: assumed: no resolution in the file; taken to have 0.25" in printed.out
+    assert f"{slides / 'c.png'}: no resolution in the file; taken to have 0.25" in printed.out
     assert sorted(path.name for path in out.iterdir()) == ["a", "c", "empty"]
     assert all((out / name / "nuclei.geojson").exists() for name in ("a", "c", "empty"))
     summary = json.loads((out / "a" / "summary.json").read_text())
@@ -74,7 +74,7 @@ def test_slides_and_images_one_of_which_is_broken(
     assert set(summary["seconds"]) == {"tissue", "reading", "stain", "network", "instances", "export"}
     assert json.loads((out / "empty" / "summary.json").read_text())["nuclei"]["count"] == 0
     labels = tifffile.imread(out / "a" / "labels.tif")
-    np.testing.assert_array_equal(labels, Segmenter.load(run)(tissue(), MPP))
+    np.testing.assert_array_equal(labels, Segmenter.load(run, network_mpp=MPP)(tissue(), MPP))
     assert labels.max() == summary["nuclei"]["count"] > 0
 
     before = (out / "a" / "summary.json").stat().st_mtime_ns
@@ -105,10 +105,12 @@ def test_what_is_done_about_pixels_is_said_and_stands_in_the_summary(
     assert predict(run, out, tmp_path / "a.tif", "--white", "40632") == 0
     printed = capsys.readouterr().out
     notes = json.loads((out / "a" / "summary.json").read_text())["config"]["notes"]
-    assert notes[0].endswith("white is 40,632, as given") and notes[1].startswith("orientation tag 6")
-    assert all(f"{tmp_path / 'a.tif'}: {note}\n" in printed for note in notes)
+    assert notes[0].startswith(f"{run}: taken to be trained at 0.25 µm a pixel") and len(notes) == 3
+    assert notes[1].endswith("white is 40,632, as given") and notes[2].startswith("orientation tag 6")
+    for line in (notes[0], *(f"{tmp_path / 'a.tif'}: {note}" for note in notes[1:])):
+        assert printed.count(f"{line}\n") == 1
     found = tifffile.imread(out / "a" / "labels.tif")
-    np.testing.assert_array_equal(found, Segmenter.load(run)(tissue(), MPP))
+    np.testing.assert_array_equal(found, Segmenter.load(run, network_mpp=MPP)(tissue(), MPP))
     assert predict(run, out, tmp_path / "a.tif", "--white", "45000") == 2
     assert "white 40632 and not 45000" in capsys.readouterr().err
 
@@ -123,8 +125,12 @@ def test_what_is_masked_is_said_and_stands_in_the_summary(
     everywhere = ("--set", "instances.components.threshold=0.01", "--formats", "csv", "labels")
     assert predict(run, tmp_path / "out", tmp_path / "a.tif", *everywhere) == 0
     printed = capsys.readouterr().out
-    assert f"{tmp_path / 'a.tif'}: masked" in printed and "black 56.25% of the slide" in printed
     summary = json.loads((tmp_path / "out" / "a" / "summary.json").read_text())
+    _, masked, kept = summary["config"]["notes"]
+    assert masked.startswith("masked as no tissue") and "black 56.25% of the slide" in masked
+    assert kept.startswith("kept: 1 larger than 800 µm²")
+    assert all(printed.count(f"{tmp_path / 'a.tif'}: {note}\n") == 1 for note in (masked, kept))
+    assert summary["implausible"] == {"too_large": 1}
     assert summary["masked"].keys() == {"pen", "black", "fill", "fold"}
     assert summary["masked"]["black"] == pytest.approx({"share": 0.5625, "area_mm2": 0.5625 * 0.128**2})
     assert summary["masked"]["pen"] == {"share": 0.0, "area_mm2": 0.0}

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from jax.sharding import Mesh
 from safetensors.numpy import save_file
 
-from nucseg_jax import pretrained
+from nucseg_jax import Segmenter, pretrained
 from nucseg_jax.errors import UserError
 
 INFO = {"config": {"model": {"name": "unet"}}, "classes": ["background", "nucleus"]}
@@ -85,3 +86,53 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_name_says_what_there_is() -> None:
     with pytest.raises(UserError, match="no model 'hee' is installed: did you mean he"):
         pretrained.load("hee")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"step": "7"}, "its step is '7'"),
+        ({"step": -1}, "its step is -1"),
+        ({"step": True}, "its step is True"),
+        ({"step": None}, "its step is None"),
+        ({"name": 5}, "its name is 5"),
+        ({"name": ""}, "its name is ''"),
+        ({"name": "a\nb"}, r"its name is 'a\\nb'"),
+    ],
+)
+def test_facts_that_fit_their_digest_and_are_of_no_release(
+    tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    given = {"name": "mine", "info": INFO, "step": 7, "tensors": {"x": np.zeros(3, np.float32)}}
+    pretrained.write(path, **(given | changed))
+    with pytest.raises(UserError, match=rf"^{path}: {said}, so no release wrote it\. Give one that") as error:
+        pretrained.load(path)
+    assert "\n" not in str(error.value)
+
+
+RESOLUTION = {"image_mpp": 0.25, "network_mpp": 0.25, "source": "given by --mpp"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("resolution", {}, "does not say at what resolution it was trained"),
+        ("resolution", "0.25", "holds no model that this release understands"),
+        ("resolution", {**RESOLUTION, "network_mpp": "0.25"}, "does not say at what resolution"),
+        ("resolution", {**RESOLUTION, "network_mpp": 1e-9}, "says that it was trained at 1e-09 µm a pixel"),
+        ("resolution", {**RESOLUTION, "image_mpp": None}, "holds no model that this release understands"),
+        ("version", None, "holds no model that this release understands .*its version is no text"),
+        ("config", {}, "holds no model that this release understands"),
+        ("stain", 5, "holds no model that this release understands"),
+    ],
+)
+def test_a_model_whose_info_is_of_no_release(
+    tmp_path: Path, key: str, value: object, said: str, one_device: Mesh
+) -> None:
+    """The default model's file with something else in its info, and a digest that fits."""
+    model, path = pretrained.load("he"), tmp_path / "mine.safetensors"
+    pretrained.write(path, model.name, {**model.info, key: value}, model.step, model.tensors)
+    with pytest.raises(UserError, match=f"^{path}: {said}") as error:
+        Segmenter.from_pretrained(path, mesh=one_device)
+    assert "\n" not in str(error.value)

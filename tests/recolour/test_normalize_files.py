@@ -75,9 +75,16 @@ def test_together(tmp_path, target, out):
 # --- what is said of pixels ---
 
 
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 3
+    return exif
+
+
 @pytest.mark.parametrize("options", [[], ["--together"]])
 def test_pixels_that_are_converted_or_not_turned(tmp_path, target, out, capsys, options):
     (tmp_path / "tiles").mkdir()
+    Image.fromarray(tissue(0)).save(target, dpi=(72, 72), exif=_turned())
     deep = np.round(tissue(1) / 255 * 4095).astype(np.uint16)
     (tmp_path / "tiles" / "a.png").write_bytes(imagecodecs.png_encode(deep))
     Image.fromarray(tissue(2)[:48]).save(tmp_path / "tiles" / "b.tif", tiffinfo={274: 6})
@@ -91,6 +98,8 @@ def test_pixels_that_are_converted_or_not_turned(tmp_path, target, out, capsys, 
     assert second[1].startswith("orientation tag 6 is not applied")
     assert said.count(f"{tmp_path / 'tiles' / 'a.png'}: {first[0]}") == 1
     assert said.count(f"{tmp_path / 'tiles' / 'b.tif'}: {second[1]}") == 1
+    (of_target,) = (note for note in record(out)["target_notes"] if note.startswith("orientation tag 3"))
+    assert said.count(f"{target}: {of_target}") == 1 and record(out)["skipped"] == {}
 
 
 def test_images_of_one_camera_have_one_white(tmp_path, target, out, capsys):
@@ -129,6 +138,7 @@ def test_a_damaged_image_is_skipped(tiles, target, out, capsys):
         assert str(tiles / "a.png") in line and "truncated or damaged" in line
         assert written(out) == ["b.tif", "before_after.png", "stain.json"]
         assert list(record(out)["images"]) == ["b.tif"]
+        assert record(out)["skipped"] == {"a.png": line.removeprefix("skipped: ")}
 
 
 @pytest.mark.parametrize("options", [[], ["--together"]])

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
@@ -16,9 +17,9 @@ from tests.slides.test_white import write
 MONUSEG = Path(__file__).parents[3] / "shared/data/monuseg/Tissue Images"
 
 
-def dapi(brightest: int) -> NDArray[np.uint16]:
-    """Bright nuclei on a nearly black ground: uint16 [120, 160]."""
-    light = tissue(120, 160, 40)[..., 0] < 200
+def dapi(brightest: int, height: int = 120, width: int = 160) -> NDArray[np.uint16]:
+    """Bright nuclei on a nearly black ground: uint16 [height, width]."""
+    light = tissue(height, width, height * width // 480)[..., 0] < 200
     noise = np.random.default_rng(0).normal(0.03, 0.005, light.shape)
     return np.round((np.where(light, 0.7, 0) + noise).clip(0, 1) * brightest).astype(np.uint16)
 
@@ -58,6 +59,22 @@ def test_empty_fields_and_fill_are_no_fluorescence(tmp_path: Path, dtype: type) 
         path = tmp_path / f"{number}.tif"
         tifffile.imwrite(path, np.round(picture * full).astype(dtype), photometric="rgb")
         assert read_image(path).pixels.shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "zlib"])
+def test_a_scanners_slide_of_grey(tmp_path: Path, compression: str) -> None:
+    """OpenSlide reads it; its coarsest level may be large, as without a pyramid."""
+    path, coloured = tmp_path / "a.svs", tissue(600, 900, 400)
+    aperio = "Aperio Image Library v12.0\n900x600 [0,0 900x600] (240x240) JPEG/RGB|AppMag = 20|MPP = 0.5"
+    options = {"photometric": "rgb", "compression": compression, "metadata": None, "description": aperio}
+    for grey in (np.dstack([dapi(255, 600, 900).astype(np.uint8)] * 3), np.dstack([coloured[..., 0]] * 3)):
+        tifffile.imwrite(path, grey, tile=(240, 240), **options)
+        assert openslide.OpenSlide.detect_format(path) == "aperio"
+        for read in (read_image, open_slide):
+            with pytest.raises(DataError, match=r"a\.svs: is greyscale or fluorescence stored as RGB"):
+                read(path)
+    tifffile.imwrite(path, coloured, tile=(240, 240), **options)
+    assert read_image(path).pixels.shape == (600, 900, 3)
 
 
 def test_real_tissue_is_not_refused(tmp_path: Path) -> None:

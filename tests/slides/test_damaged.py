@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.label_maps import read_label_map
@@ -206,3 +206,106 @@ def test_a_png_that_claims_more_pixels_than_it_holds(mode: str, tmp_path: Path) 
         DataError, match=r"a\.png: claims 3000000×130 pixels, more than its [0-9,]+ bytes can hold"
     ):
         open_slide(path)
+
+
+def test_png_rows_that_are_missing_are_not_black(tmp_path: Path) -> None:
+    """Fewer than those that the file's size gives away: in an image of any kind, and in a label map."""
+    path = tmp_path / "a.png"
+    for mode, read in (
+        *((mode, read) for mode in ("RGB", "RGBA", "P") for read in (open_slide, read_image)),
+        ("L", lambda path: read_label_map(path, (180, 130))),
+    ):
+        Image.fromarray(picture()).convert(mode).save(path)
+        content = bytearray(path.read_bytes())
+        content[20:24] = (180).to_bytes(4, "big")
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.png: truncated or damaged \(its data end before its last"):
+            read(path)
+
+
+@pytest.mark.parametrize("with_end", [False, True])
+def test_a_piece_of_jpeg_in_a_tiff_that_ends_too_early(with_end: bool, tmp_path: Path) -> None:
+    """Its missing pixels would be grey."""
+    path = tmp_path / "a.tif"
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 255, (256, 256, 3)).astype(np.uint8)
+    pixels[200:, 200:] = 128  # a whole piece may end in grey
+    tifffile.imwrite(path, pixels, photometric="rgb", compression="jpeg", tile=(128, 128), metadata=None)
+    assert read_image(path).pixels.shape == (256, 256, 3)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        page = file.pages[0]
+        start, length = page.dataoffsets[1], page.databytecounts[1]
+        if with_end:
+            file.filehandle.seek(start + length * 2 // 3)
+            file.filehandle.write(b"\xff\xd9".ljust(length - length * 2 // 3, b"\0"))
+        else:
+            lengths = list(page.databytecounts)
+            lengths[1] = length * 2 // 3
+            page.tags["TileByteCounts"].overwrite(lengths)
+    with pytest.raises(DataError, match=r"a\.tif: .* \(a piece of it ends before its last pixel\)"):
+        read_image(path)
+    with open_slide(path, 0.5) as slide:
+        slide.region(0, 0, 100, 100, 0.5)  # another piece
+        with pytest.raises(DataError, match="ends before its last pixel"):
+            slide.region(0, 128, 100, 100, 0.5)
+
+
+@pytest.mark.parametrize("tile", [(32, 32), None])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_label_map_that_lacks_pieces(
+    compression: str | None, tile: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """What is missing is no background."""
+    path, labels = tmp_path / "a.tif", np.full((90, 130), 7, np.uint16)
+    options = {"rowsperstrip": 16} if tile is None else {"tile": tile}
+    tifffile.imwrite(
+        path, labels, photometric="minisblack", compression=compression, metadata=None, **options
+    )
+    np.testing.assert_array_equal(read_label_map(path, (90, 130)), labels)
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags["ImageLength"].overwrite(180)
+    with pytest.raises(DataError, match=r"a\.tif: .*pieces make an image of its size, and it lists fewer"):
+        read_label_map(path, (180, 130))
+
+
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 90 130
+%%EndComments
+newpath 0 0 moveto 90 130 lineto stroke
+showpage
+%%EOF
+"""
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.eps"])
+def test_no_program_is_started_for_postscript(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would have Ghostscript run what the file says, where that is installed."""
+    programs, path = tmp_path / "bin", tmp_path / name
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexit 0\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where it was found before
+    path.write_bytes(EPS)
+    with pytest.raises(DataError, match=rf"{name}: is neither an image nor a slide") as raised:
+        read_image(path)
+    assert "\n" not in str(raised.value)
+    if path.suffix == ".png":
+        with pytest.raises(DataError, match=rf"{name}: cannot be read as an image"):
+            read_label_map(path, (130, 90))
+    assert not (tmp_path / "started").exists()
+    if path.suffix == ".eps":  # else this test would not tell
+        with pytest.raises(OSError), Image.open(path) as image:
+            image.load()
+        assert (tmp_path / "started").exists()
+
+
+def test_a_label_map_of_another_format_than_its_name_says(tmp_path: Path) -> None:
+    """JPEG changes numbers."""
+    Image.fromarray(picture()[..., 0]).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: cannot be read as an image"):
+        read_label_map(tmp_path / "a.png", (90, 130))
