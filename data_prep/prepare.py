@@ -182,9 +182,10 @@ def resize_image(image: np.ndarray, size: int) -> np.ndarray:
 def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
     """Scale int32 [height, width] to [size, size]; no label is mixed.
 
-    Where the map grows each pixel has the label of the nearest. Where it shrinks each has the label that most of
-    its area has: the nearest pixel of two would be half a pixel too far right and down. Of two labels with the
-    same area every second pixel has the one, the others the other, so that nuclei do not grow or move.
+    Where the map grows, each pixel has the label of the nearest. Where it shrinks, each has the label that
+    most of its area has: the nearest pixel of two would be half a pixel too far right and down. Of two labels
+    with the same area every second pixel has the one, the others the other, so that nuclei do not grow or
+    move.
     """
     rows, columns = (_samples(side, size) for side in labels.shape)
     votes = np.stack([labels[np.ix_(row, column)] for row in rows for column in columns])

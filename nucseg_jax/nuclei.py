@@ -89,8 +89,8 @@ class Frame:
           start, stop: int64 [N], the first column, and the one after the last.
 
         Returns:
-          int64 [M] each: the run (0 … N - 1) that a run of base pixels is of, in order; its row, first column,
-          and column after the last. One run may become several rows or, on a coarser slide, nothing.
+          int64 [M] each: the run (0 … N - 1) that a run of base pixels is of, in order; its row, first
+          column, and column after the last. One may become several or, on a coarser slide, none.
         """
         rows, columns = (np.asarray(first) for first in self._first_pixels)
         left, right = columns[start], columns[stop]

@@ -27,9 +27,7 @@ def test_base_pixels_of_nuclei(size: tuple[int, int], mpp: float, network_mpp: f
         canvas = Canvas(nuclei, frame)
         runs = canvas.runs
         by_runs = np.zeros(size, np.int32)
-        for index, row, start, stop in zip(
-            *frame.runs_on_slide(runs.y, runs.start, runs.stop), strict=True
-        ):
+        for index, row, start, stop in zip(*frame.runs_on_slide(runs.y, runs.start, runs.stop), strict=True):
             assert stop > start and not by_runs[row, start:stop].any()
             by_runs[row, start:stop] = canvas.ids[runs.nucleus[index]]
         np.testing.assert_array_equal(by_runs, painted)

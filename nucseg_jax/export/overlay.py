@@ -112,7 +112,7 @@ class Coverage:
 
 def _eroded(pixels: NDArray[np.uint8], thickness_px: int) -> NDArray[np.uint8]:
     """What is left of a canvas's masks without an outline of some pixels, counted along rows and columns."""
-    # As one long row: the first and the last column are empty, so that no nucleus sees the row before or after.
+    # As one long row: the first and the last column are empty, so that no mask sees the row before or after.
     width = pixels.shape[1]
     left = pixels.ravel()
     for _ in range(thickness_px):
