@@ -218,7 +218,7 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
             if max(image.size) > LARGEST_SIDE:
                 raise ValueError(f"{image.size[0]} × {image.size[1]} pixels are more than were ever packed")
             return np.array(image)
