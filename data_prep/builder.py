@@ -92,6 +92,13 @@ class _SealedMetadata(tfds.core.MetadataDict):
         super().save_metadata(data_dir)
 
 
+class _OwnInfo(tfds.core.DatasetInfo):
+    """A description that TFDS's servers have nothing of."""
+
+    def initialize_from_bucket(self) -> None:
+        """Do nothing; TFDS would leave an empty temporary folder."""
+
+
 class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
@@ -108,7 +115,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.size
         image = tfds.features.Image(shape=(side, side, 3), dtype=np.uint8, encoding_format="png")
-        return tfds.core.DatasetInfo(
+        return _OwnInfo(
             builder=self,
             description=self.__doc__,
             features=tfds.features.FeaturesDict(

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import imagecodecs
 import numpy as np
@@ -113,9 +114,11 @@ def test_metadata(out):
     assert (metadata["mpp"], metadata["mpp_source"]) == (0.5, "given by --mpp")
 
 
-def test_a_second_run_does_nothing(source, out, capsys):
+def test_a_second_run_does_nothing(source, out, tmp_path, capsys, monkeypatch):
     before = sorted(path.stat().st_mtime_ns for path in out.rglob("*.tfrecord*"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     prepare(source, out, "--test", "b")
+    assert not list(tmp_path.iterdir()), "nor does it leave temporary folders"
     assert "already prepared, nothing to do" in capsys.readouterr().out
     assert sorted(path.stat().st_mtime_ns for path in out.rglob("*.tfrecord*")) == before
 
