@@ -69,7 +69,7 @@ def get_shipped(mpp: float) -> ConfigDict:
     config.data.flips = True
     config.augment.smallest_scale = 0.8
     config.augment.largest_scale = 1.25
-    config.augment.blur_px = 0.25 / mpp  # a scanner is out of focus by as many µm at any resolution
+    config.augment.blur_px = 0.25 / mpp  # 0.25 µm at any resolution
     config.augment.noise = 8.0
     config.stain.augment_scale = 0.25
     config.stain.augment_shift = 0.03

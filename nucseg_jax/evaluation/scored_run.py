@@ -55,7 +55,9 @@ class ScoredRun:
         own = _own_dataset(run)
         # A run that records no resolution has that of the dataset it was trained on.
         known = run.model.info.get("resolution") or own not in (None, dataset.name)
-        magnification = of_checkpoint(run.model.info, where=str(run.workdir)) if known else self._source.magnification
+        magnification = (
+            of_checkpoint(run.model.info, where=str(run.workdir)) if known else self._source.magnification
+        )
         self._run, self._dataset = run, dataset
         self._segmenter = Segmenter(
             *trained.of_run(
