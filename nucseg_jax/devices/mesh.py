@@ -40,7 +40,8 @@ def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.
     """
     platform = mesh.devices.flat[0].platform
 
-    @functools.wraps(function)
+    # A partial function has no name, and programs are named by functions.
+    @functools.wraps(function.func if isinstance(function, functools.partial) else function)
     def on_platform(*arguments: Any) -> Any:
         with traced_for(platform):
             return function(*arguments)
