@@ -200,7 +200,7 @@ def paint_runs(
 def _compress(tile: NDArray[np.int32]) -> bytes:
     from imagecodecs import zlibng_encode
 
-    return bytes(zlibng_encode(tile, level=_EFFORT))
+    return bytes(zlibng_encode(tile.tobytes(), level=_EFFORT))
 
 
 def _decompress(data: bytes) -> NDArray[np.int32]:
