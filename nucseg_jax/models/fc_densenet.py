@@ -37,6 +37,8 @@ class NormReluConv(nnx.Module):
         are the bulk of the network's memory, as they grow with the square of a block's layers.
         """
         bn, conv = self.bn, self.conv
+        if bn.use_running_average:
+            return self(jnp.concatenate(features, axis=-1))
         assert conv.bias is not None
         known = bn.take(Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True))))
 
