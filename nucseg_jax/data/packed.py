@@ -11,12 +11,11 @@ A machine without TensorFlow trains and scores from it. Images are lossless WebP
 PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_prep.pack`.
 """
 
-import contextlib
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.data.metadata import check as check_metadata
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.images import open_unbounded
 from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.names import MOST_BYTES, is_plain
@@ -74,7 +74,7 @@ def read(folder: Path) -> Dataset:
     index = _read_index(folder / INDEX)
     name = "/".join(folder.parts[-2:])
     source = default_source(name, index["metadata"])
-    with _no_bound_of_pillow(), ThreadPoolExecutor(usable_cores()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         splits = {
             split: list(threads.map(partial(_read_example, folder, source), entries))
             for split, entries in index["splits"].items()
@@ -166,19 +166,6 @@ def _encode(pixels: np.ndarray, file_format: str, **options: Any) -> bytes:
     return content.getvalue()
 
 
-@contextlib.contextmanager
-def _no_bound_of_pillow() -> Iterator[None]:
-    """Let Pillow open images of any size; LARGEST_SIDE bounds them. Its own bound is for web servers.
-
-    The bound is one for all threads: this goes around those that read.
-    """
-    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = bound
-
-
 def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example:
     """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
     example_id, sha256 = entry["id"], entry["sha256"]
@@ -218,7 +205,7 @@ def _read_file(path: Path, sha256: str) -> np.ndarray:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path}: damaged or replaced: its SHA-256 is not the one in {INDEX}. {_REMEDY}")
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG", "WEBP")) as image:
+        with open_unbounded(io.BytesIO(content), ("PNG", "WEBP")) as image:
             if max(image.size) > LARGEST_SIDE:
                 raise ValueError(f"{image.size[0]} × {image.size[1]} pixels are more than were ever packed")
             return np.array(image)

@@ -15,7 +15,7 @@ from nucseg_jax.inference.scan import Network
 from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.instances import WITH_BOUNDARY
 from nucseg_jax.io.files import printable
-from nucseg_jax.runs import Run, experiment_of, open_run, run_of_model
+from nucseg_jax.runs import Run, open_run, run_of_model
 from nucseg_jax.runs.model import model_of_tensors, understood
 from nucseg_jax.runs.restoring import parameter_digest
 
@@ -55,9 +55,7 @@ def load_pretrained(
     mesh = devices.make_mesh() if mesh is None else mesh
     file = pretrained.load(name)
     model = model_of_tensors(file.tensors, file.info, file.step, mesh, str(file.path))
-    with understood(str(file.path)):  # else the message has the model's name alone
-        experiment_of(file.info)
-    run = run_of_model(model, file.name, overrides)
+    run = run_of_model(model, file.name, overrides, str(file.path))
     trained = _for_slides(run, mesh, overrides, network_mpp, str(file.path))
     facts = {key: value for key, value in trained.facts.items() if key != "workdir"}
     facts["pretrained"] = {"name": file.name, "sha256": file.sha256}

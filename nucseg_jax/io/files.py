@@ -11,13 +11,42 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.locks import hold, lock_beside
-from nucseg_jax.io.names import beside, is_marked
+from nucseg_jax.io.names import beside, is_address, is_marked
 
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 """Of file systems that cannot be told to write now, some of the network's among them."""
+
+
+def check_file(path: Path, of_folder: str) -> None:
+    """Look whether a path is a file that may be read.
+
+    Args:
+      path: as a user gave it.
+      of_folder: what is said of a folder.
+
+    Raises:
+      DataError: it is an address, a dangling link, a folder, or no file; it is not there, or may not be read.
+    """
+    try:
+        if is_address(path):
+            raise DataError(
+                f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
+            )
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
+        if not path.exists():
+            raise DataError(f"{path}: no such file")
+        if path.is_dir():
+            raise DataError(f"{path}: {of_folder}")
+        if not path.is_file():
+            raise DataError(f"{path}: is no file")
+        path.open("rb").close()
+    except OSError as error:
+        remedy = "Ask for permission to read it" if error.errno == errno.EACCES else "Check its name and disk"
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
 
 
 def printable(path: Path) -> str:

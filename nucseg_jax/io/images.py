@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,20 +107,32 @@ def open_image(
       DataError: it is no image that Pillow reads.
     """
     try:
-        return _open(path, formats)
+        return open_unbounded(path, formats)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except Exception as error:  # Pillow raises errors of many types on damaged files
         raise DataError(f"{path}: {otherwise} ({in_short(error)}). {remedy}") from error
 
 
-def _open(source: Path | BinaryIO, formats: tuple[str, ...]) -> Image.Image:
-    # Pillow's own bound is for web servers.
-    bound, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        return Image.open(source, formats=formats)
-    finally:
-        Image.MAX_IMAGE_PIXELS = bound
+_bound = threading.Lock()  # Pillow has one for all threads
+
+
+def open_unbounded(source: Path | BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    """Pillow's `Image.open` for images of any size: its own bound is for web servers.
+
+    Args:
+      source: a path, or an open file.
+      formats: of which it may be, as Pillow names them.
+
+    Raises:
+      Exception: of many types, on what is no image of these.
+    """
+    with _bound:
+        most, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(source, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = most
 
 
 def decode(image: Image.Image, path: str | os.PathLike[str]) -> np.ndarray:
@@ -157,7 +170,7 @@ def _is_cut_off(image: Any, file: BinaryIO, pixels: np.ndarray) -> bool:
 
 
 def _decoded_jpeg(data: bytes) -> np.ndarray:
-    return np.array(_open(io.BytesIO(data), ("JPEG",)))
+    return np.array(open_unbounded(io.BytesIO(data), ("JPEG",)))
 
 
 def count_frames(image: Image.Image, path: str | os.PathLike[str]) -> int:

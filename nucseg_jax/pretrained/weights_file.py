@@ -17,8 +17,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from nucseg_jax.errors import UserError, in_short
-from nucseg_jax.io.files import replacing
-from nucseg_jax.io.names import is_address
+from nucseg_jax.io.files import check_file, replacing
 
 SUFFIX = ".safetensors"
 VERSION = 1
@@ -80,16 +79,8 @@ def read(path: Path) -> PretrainedModel:
     Raises:
       UserError: there is no such file; it cannot be read, is none of these, of another version, or damaged.
     """
-    if is_address(path):
-        raise UserError(
-            f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
-        )
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, not a model's file. {_OTHER}")
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_file(path, f"is a folder, not a model's file. {_OTHER}")
     try:
-        path.open("rb").close()
         with safe_open(path, framework="numpy") as file:
             facts, sha256 = _facts(path, file.metadata() or {})
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - it is no dict

@@ -117,13 +117,14 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
     return _with_choices(workdir, model, config, overrides, "--set ", converted, with_tuning=True)
 
 
-def run_of_model(model: LoadedModel, name: str, overrides: Mapping[str, Any]) -> Run:
+def run_of_model(model: LoadedModel, name: str, overrides: Mapping[str, Any], where: str) -> Run:
     """A trained network that is no run's here: its own config says how nuclei are made.
 
     Args:
       model: with the `info` of the checkpoint that it was taken from.
-      name: for messages.
+      name: of the model.
       overrides: as of `open_run`.
+      where: the model is from, for messages.
 
     Raises:
       UserError: as `open_run`.
@@ -131,7 +132,7 @@ def run_of_model(model: LoadedModel, name: str, overrides: Mapping[str, Any]) ->
     _check_overridable(overrides)
     if "eval.step" in overrides:
         raise UserError(f"--set eval.step: {name} has one step only, {model.step}")
-    with understood(name):
+    with understood(where):
         config, converted = experiment_of(model.info)
     return _with_choices(Path(name), model, config, overrides, "--set ", converted, with_tuning=False)
 

@@ -1,6 +1,5 @@
 """From a file, or an image in memory, to a slide: which reader reads it, and what its resolution is."""
 
-import errno
 import os
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
-from nucseg_jax.io.names import is_address
+from nucseg_jax.io.files import check_file
 from nucseg_jax.slides import image_file, resolution, white
 from nucseg_jax.slides.image_file import MOST_PIXELS, ArrayReader, read_image_file, reader_of_image
 from nucseg_jax.slides.reader import Reader, Resolution
@@ -23,7 +22,6 @@ SUFFIXES = (
 )
 """Endings of files that are looked for in folders; a file that is named may have any."""
 
-_SAME = 1.05  # of two values of one resolution: scanners differ by parts of a thousand
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
 
 
@@ -147,7 +145,7 @@ def find_white(path: Path) -> int | None:
     """
     from nucseg_jax.slides import openslide_file, tiff_file
 
-    _check_file(path)
+    check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
     if openslide_file.is_slide(path):
         return None
     if not _is_tiff(path):
@@ -171,7 +169,7 @@ def _reader_of_format(path: Path, given_white: int | None) -> Reader:
 
     if given_white is not None:
         white.check_given(given_white)
-    _check_file(path)
+    check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
     if openslide_file.is_slide(path):
         return openslide_file.OpenSlideReader(path, given_white)
     if _is_tiff(path):
@@ -182,27 +180,6 @@ def _reader_of_format(path: Path, given_white: int | None) -> Reader:
 def _is_tiff(path: Path) -> bool:
     with open(path, "rb") as file:
         return file.read(4) in _TIFF_STARTS
-
-
-def _check_file(path: Path) -> None:
-    """Raise DataError for what is no file, or may not be read."""
-    try:
-        if is_address(path):
-            raise DataError(
-                f"{path}: is an address, and nothing is fetched. Download the file, and give its path"
-            )
-        if path.is_symlink() and not path.exists():
-            raise DataError(f"{path}: is a link to {os.readlink(path)}, which is not there")
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        if path.is_dir():
-            raise DataError(f"{path}: is a folder. Name the slides, such as {path}/*.svs")
-        if not path.is_file():
-            raise DataError(f"{path}: is no file")
-        path.open("rb").close()
-    except OSError as error:
-        remedy = "Ask for permission to read it" if error.errno == errno.EACCES else "Check its name and disk"
-        raise DataError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
 
 
 def _check_levels(reader: Reader, path: Path) -> None:
@@ -221,7 +198,7 @@ def _check_levels(reader: Reader, path: Path) -> None:
 def _contradiction(reader: Reader, mpp: float | None) -> tuple[str, ...]:
     """A note where the file says another resolution than the one that is given."""
     of_file = reader.resolution.mpp
-    if mpp is None or of_file is None or max(mpp, of_file) <= _SAME * min(mpp, of_file):
+    if mpp is None or of_file is None or resolution.are_same(mpp, of_file):
         return ()
     return (
         f"taken to have {mpp:g} µm a pixel, as given, though the file says {of_file:g} "

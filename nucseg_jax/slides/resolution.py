@@ -17,7 +17,7 @@ _UM_AN_INCH = 25400.0
 _INCHES_A_TIFF_UNIT = {2: 1.0, 3: 1 / 2.54}  # inch and centimetre; 1 is no unit
 _MOST_PRINTED_DPI = 1200.0  # 21 µm a pixel; screens and printers have 72 to 1200 dots an inch
 _UM_A_UNIT = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
-_MOST_STRETCH = 1.05  # of a pixel; scanners differ by parts of a thousand
+_SAME = 1.05  # of two values of one resolution; scanners differ by parts of a thousand
 
 
 def check(mpp: float, source: str, name: str) -> float:
@@ -69,9 +69,14 @@ def check_given(mpp: float) -> float:
     return mpp
 
 
+def are_same(mpp: float, other: float) -> bool:
+    """Whether two values are of one resolution, but for a few per cent."""
+    return max(mpp, other) <= _SAME * min(mpp, other)
+
+
 def of_pixel(width_um: float, height_um: float, source: str, name: str) -> Resolution:
     """The resolution of pixels that are square but for a few per cent; unusable of others."""
-    if max(width_um, height_um) > _MOST_STRETCH * min(width_um, height_um):
+    if not are_same(width_um, height_um):
         return UnusableResolution(
             None,
             f"{name}: its pixels are {width_um:g} × {height_um:g} µm ({source}), not square. Resample the "
