@@ -12,7 +12,7 @@ from nucseg_jax.inference.tiles import Tiling
 class RedIsNucleus:
     """See `inference.tile_network.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
 
-    has_boundary, planes = True, 3
+    has_boundary, planes, looks_at_stain = True, 3, True
 
     def __init__(self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0) -> None:
         self.tilings, self._batch_size = (Tiling(tile, margin, blend),), batch_size

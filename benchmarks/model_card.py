@@ -1,6 +1,6 @@
 """What a model card says of a recipe: scores by organ with intervals, the worst crops, the training's curves.
 
-python -m benchmarks.model_card --run RUN --data DIR --out docs/model_card_he
+python -m benchmarks.model_card --run RUN --step 4500 --data DIR --out docs/model_card_he
 
 RUN was trained with the recipe on a prepared dataset in DIR, and is scored on the dataset's test images,
 which it was not trained on. Writes OUT_scores.md (tables), OUT.json (a row an image), OUT.jpg (the worst
@@ -12,9 +12,9 @@ least 10 true nuclei.
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +63,40 @@ def crops(whole: Scored) -> Iterator[Scored]:
             yield crop
 
 
-def tables(images: Sequence[Scored], parts: Sequence[Scored]) -> str:
-    """A table a split, as Markdown: a row an organ, and one for all."""
+def tables(images: Sequence[Scored], parts: Sequence[Scored], apart: Collection[str] = ()) -> str:
+    """Tables as Markdown.
+
+    Args:
+      images: with their scores.
+      parts: crops of them.
+      apart: ids of images that get a row apart from the others.
+
+    Returns:
+      A table a split: a row an organ, and one for all. Where there are several splits, or images apart, one
+      more for the images of all splits.
+    """
     lines: list[str] = []
-    for split in dict.fromkeys(image.split for image in images):
+    splits = list(dict.fromkeys(image.split for image in images))
+    for split in splits:
         own = [image for image in images if image.split == split]
-        lines += ["", f"`{split}`, {len(own)} images:", "", "| organ | images | nuclei | AJI | PQ | Dice |"]
-        lines.append("|---|---:|---:|---:|---:|---:|")
+        lines += _head(f"`{split}`, {len(own)} images:", "organ")
         for organ in sorted({image.example.organ for image in own}):
             group = [image for image in own if image.example.organ == organ]
             pieces = [p for p in parts if p.split == split and p.example.organ == organ]
             lines.append(_row(organ, group, pieces))
         lines.append(_row("**all**", own, own))
+    if len(splits) > 1 or apart:
+        lines += _head(f"All {len(images)} images:", "which")
+        for label, chosen in (("apart", True), ("the others", False)):
+            if apart and (group := [i for i in images if (i.example.id in apart) == chosen]):
+                lines.append(_row(label, group, group))
+        lines.append(_row("**all**", images, images))
     return "\n".join(lines) + "\n"
+
+
+def _head(title: str, rows: str) -> list[str]:
+    columns = f"| {rows} | images | nuclei | AJI | PQ | Dice |"
+    return ["", title, "", columns, "|---|---:|---:|---:|---:|---:|"]
 
 
 def _row(label: str, images: Sequence[Scored], resampled: Sequence[Scored]) -> str:
@@ -105,9 +126,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="a trained run's folder")
     parser.add_argument("--data", required=True, help="folder of its prepared dataset")
     parser.add_argument("--out", type=Path, required=True, help="name of what is written, without ending")
+    parser.add_argument("--step", type=int, help="which checkpoint (default: the best, or the last)")
+    parser.add_argument(
+        "--apart",
+        type=Path,
+        help="a file of data_prep/splits: its test images get a row apart from the others",
+    )
     args = parser.parse_args(argv)
+    apart: set[str] = set()
+    if args.apart:
+        rows = json.loads(args.apart.read_text(encoding="utf-8"))["images"]
+        apart = {row["id"] for row in rows if row["split"] != "train"}
     mesh = devices.make_mesh()
-    run = runs.open_run(args.run, mesh, {"data.dir": args.data})
+    chosen: dict[str, Any] = {} if args.step is None else {"eval.step": args.step}
+    run = runs.open_run(args.run, mesh, {"data.dir": args.data, **chosen})
     dataset = data.load(run.config.data)
     everywhere = (slice(None), slice(None))
     images: list[Scored] = []
@@ -116,12 +148,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         for example in tqdm(examples, desc=split, unit="image"):
             images.append(scored(split, example, segmented.label_map(example), everywhere))
     parts = [crop for image in images for crop in crops(image)]
-    text = tables(images, parts)
+    text = tables(images, parts, apart)
     print(text)
     write_text(args.out.with_name(f"{args.out.name}_scores.md"), text.lstrip())
-    rows = [{"split": i.split, "id": i.example.id, "organ": i.example.organ, **i.scores} for i in images]
+    scores = [{"split": i.split, "id": i.example.id, "organ": i.example.organ, **i.scores} for i in images]
     facts = {"model": run.config.model.name, "step": run.model.step, **run.settings()}
-    write_text(args.out.with_suffix(".json"), json.dumps({"run": facts, "images": rows}, indent=1) + "\n")
+    write_text(args.out.with_suffix(".json"), json.dumps({"run": facts, "images": scores}, indent=1) + "\n")
     with replacing(args.out.with_suffix(".jpg")) as temporary:
         Image.fromarray(worst(parts)).save(temporary, format="JPEG", quality=88)
     curves = scatter.curves(args.run.name, run.curves(), run.model.step)

@@ -1,13 +1,14 @@
 """Networks for tests, made and compiled in less time than real ones."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -16,8 +17,16 @@ from nucseg_jax.models import create_model
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once: half the compilation time, slower code."""
 
+HEAVY = {"fc_densenet", "psp_segnet", "self_correction"}
+"""Of 100 layers and more: they compile for a minute, so that their tests are slow ones."""
+
 ONE_BY_ONE = "all-reduce-combiner"
 """The pass by which XLA sums several arrays over devices at once; `summed_over_devices` wants it left out."""
+
+
+def by_weight(names: Iterable[str]) -> list[Any]:
+    """Networks' names, sorted, as parameters of a test; those of the heavy ones are marked slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in HEAVY else []) for name in sorted(names)]
 
 
 def filled_network(

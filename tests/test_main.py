@@ -59,6 +59,7 @@ def ended_at(step: int, number: signal.Signals, workdir: Path, data_dir: Path) -
         return process.wait(), process.communicate()[0]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_and_killed_resumes_to_the_same_bits(
     tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_run_that_is_stopped_and_killed_resumes_to_the_same_bits(
     assert digest_of(resumed.stdout) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_two_processes_train_together_as_one_would(
     pipeline: str, tiny_config: ConfigDict, tiny_dataset: Path, tmp_path: Path

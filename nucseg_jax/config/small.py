@@ -61,7 +61,7 @@ def get_shipped(mpp: float) -> ConfigDict:
     config.data.size = round(250 / mpp)
     config.data.validation = VALIDATION
     config.data.pipeline = "resident"
-    config.data.crop_size = 256
+    config.data.crop_size = round(64 / mpp)  # 64 µm at any resolution
     config.data.random_crops = 34
     config.data.fresh_crops = True
     config.data.balance_sources = True

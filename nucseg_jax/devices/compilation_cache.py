@@ -1,9 +1,9 @@
 """The persistent compilation cache: what XLA has compiled, the next process reads from disk.
 
-Each command that compiles calls `enable` first. JAX's key of an entry covers the program, its options, the
-versions of JAX and XLA, and the device: on a CPU the instructions that it has, so that machines of several
-kinds can share a home folder. An entry is the executable itself, so that a run gives the same bits with the
-cache and without.
+Each command that compiles calls `enable` first; so does what loads a trained network in Python. JAX's key of
+an entry covers the program, its options, the versions of JAX and XLA, and the device: on a CPU the
+instructions that it has, so that machines of several kinds can share a home folder. An entry is the
+executable itself, so that a run gives the same bits with the cache and without.
 """
 
 import os

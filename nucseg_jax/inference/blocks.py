@@ -14,6 +14,7 @@ Works on NumPy arrays alone, so that other processes can do it while the device 
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -27,7 +28,9 @@ from nucseg_jax.inference.components import Components
 from nucseg_jax.inference.planes import Found, map_of_planes, measured, probability
 from nucseg_jax.inference.tile_store import TileStore
 
-_SURROUNDINGS_PX = 64  # that the distance of a neighbour's pixels to the background is measured in
+# That neighbours are seen in whole in: `watershed` measures the distance of their pixels to the background,
+# and `depth` the height of those that touch at a corner.
+_SURROUNDINGS_PX = 64
 _GAUSSIAN_REACH = 4  # standard deviations at which SciPy's filter ends
 
 
@@ -69,17 +72,17 @@ class BlockCutter:
     has_boundary: bool
     sizes: CutSizes = CutSizes()
 
-    @property
+    @cached_property
     def surroundings(self) -> int:
         """Pixels around a component that its cutting looks at."""
         return _SURROUNDINGS_PX + self._influence
 
-    @property
+    @cached_property
     def _influence(self) -> int:
         """Pixels over which a component changes how another is cut: those of the smoothing."""
         return int(np.ceil(_GAUSSIAN_REACH * self._parameters.get("smoothing_px", 0.0)))
 
-    @property
+    @cached_property
     def _parameters(self) -> dict[str, float]:
         return instances.parameters_px(self.config, self.mpp)
 
@@ -103,11 +106,11 @@ class BlockCutter:
         window = block.grown(self._reaches[0] + self.surroundings, self.store.shape)
         components = Components(self._mask(window), window)
         inner = components.labels[block.within(window).slices]
-        own = np.unique(inner[inner > 0])
-        whole = [i for i in own.tolist() if self._is_whole(components.box(i), window)]
+        own = (np.flatnonzero(np.bincount(inner.ravel())[1:]) + 1).tolist()
+        whole = [i for i in own if self._is_whole(components.box(i), window)]
         kept = [i for i in whole if block.holds(*components.first_pixel(i))]
         found = self._cut(components, kept)
-        incomplete = sorted(set(own.tolist()).difference(whole))
+        incomplete = sorted(set(own).difference(whole))
         pixels = [components.pixel_in(i, block) for i in incomplete]
         return found + self._far_reaching(block, pixels)
 

@@ -24,6 +24,7 @@ class Network(Protocol):
     """What is asked of `tile_network.TileNetwork`, which says what these are."""
 
     has_boundary: bool
+    looks_at_stain: bool
 
     @property
     def tilings(self) -> Sequence[Tiling]: ...
@@ -85,9 +86,14 @@ class Scan:
     def estimate(self, map_: Callable[..., Iterable[Any]] = map) -> None:
         """Find out how the slide is stained, from squares of its tissue that lie fixed on it.
 
+        A network that does not normalise stains needs to read none.
+
         Args:
           map_: an executor's, to read the squares side by side.
         """
+        if not self.network.looks_at_stain:
+            self.stain = self.network.estimate(np.empty((0, 3), np.uint8))
+            return
         squares = np.argwhere(self.squares)
         chosen = sorted({i * len(squares) // _STAIN_SQUARES for i in range(_STAIN_SQUARES)})
         samples = list(map_(self._sample, squares[chosen].tolist()))

@@ -78,7 +78,7 @@ class Segmenter:
         mesh: Mesh | None = None,
         **options: Any,
     ) -> Self:
-        """Load a run's best (or last) checkpoint.
+        """Load a run's best (or last) checkpoint, and turn on the compilation cache.
 
         Args:
           workdir: the run's folder.
@@ -86,6 +86,9 @@ class Segmenter:
           network_mpp: µm a pixel that the network was trained at; None: as the run says (`magnification`).
           mesh: devices to use; None: all.
           options: workers, block_px, small_px of the class.
+
+        The cache (`devices.compilation_cache`) spares the next process the compilation; JAX's own settings
+        win, and JAX_ENABLE_COMPILATION_CACHE=0 turns it off.
 
         Warns of what a user should know of the run: `notes`.
 

@@ -52,6 +52,7 @@ class TileNetwork:
 
     Attributes:
       tilings, has_boundary: as given.
+      looks_at_stain: it normalises stains, so that `estimate` looks at pixels.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class TileNetwork:
         augment: bool = False,
         has_boundary: bool = False,
     ):
-        self.has_boundary = has_boundary
+        self.has_boundary, self.looks_at_stain = has_boundary, stain is not None
         self._weights, self._mesh, self._stain = weights, mesh, stain
         self.tilings, self._batch_px = tuple(tilings), batch_px
         self._prepare = jax.jit(partial(_prepare, stain))
@@ -123,7 +124,7 @@ class TileNetwork:
         return tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
-        """How a slide is stained, from pixels uint8 [N, 3] of its tissue."""
+        """How a slide is stained, from pixels uint8 [N, 3] of its tissue; none where it looks at none."""
         reference = np.asarray(unit_rows(REFERENCE, jnp.float32))
         if self._stain is None:
             return SlideStain(None, reference, True)

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from nucseg_jax import devices, pretrained
+from nucseg_jax.devices import compilation_cache
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference import magnification
 from nucseg_jax.inference.magnification import Magnification
@@ -44,6 +45,7 @@ def load(
     workdir: Path, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None = None
 ) -> Trained:
     """A run's best (or last) checkpoint; see `Segmenter.load`."""
+    compilation_cache.enable()
     mesh = devices.make_mesh() if mesh is None else mesh
     return _for_slides(open_run(workdir, mesh, overrides), mesh, overrides, network_mpp, str(workdir))
 
@@ -52,6 +54,7 @@ def load_pretrained(
     name: str, overrides: Mapping[str, Any], network_mpp: float | None, mesh: Mesh | None = None
 ) -> Trained:
     """A model that comes with the install, or a file of one; see `Segmenter.from_pretrained`."""
+    compilation_cache.enable()
     mesh = devices.make_mesh() if mesh is None else mesh
     file = pretrained.load(name)
     model = model_of_tensors(file.tensors, file.info, file.step, mesh, str(file.path))

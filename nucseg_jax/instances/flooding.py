@@ -24,7 +24,10 @@ def flood(
     """
     regions, count = ndimage.label(mask, output=np.int32)
     # Where no two markers meet, all is one piece: it needs no flooding, which takes most of the time.
-    contested = _with_two_values(regions[mask], markers[mask], count)[regions]
+    has_two = _with_two_values(regions[mask], markers[mask], count)
+    if not has_two.any():
+        return regions
+    contested = has_two[regions]
     ordered = in_order(surface, markers, contested)
     flooded = segmentation.watershed(ordered, markers, mask=contested, connectivity=1)
     pieces = np.where(contested, flooded + np.int32(count), regions)

@@ -34,6 +34,10 @@ def test_a_row_an_organ_and_one_for_all() -> None:
     assert "| liver | 1 | 64 | 1.000 (1.000 to 1.000) |" in text
     assert "| colon | 1 | 64 | 0.500 (0.000 to 1.000) |" in text
     assert "| **all** | 2 | 128 | 0.750 (0.500 to 1.000) |" in text
+    assert "which" not in text
+    text = model_card.tables(images, parts, apart={"TCGA-colon"})
+    assert "| apart | 1 | 64 | 0.500 (0.500 to 0.500) |" in text
+    assert "| the others | 1 | 64 | 1.000 (1.000 to 1.000) |" in text
     picture = model_card.worst(parts)
     assert picture.shape[0] == 2 * (model_card.CROP_PX + 36)  # one an image
     empty = dataclasses.replace(liver, original_label_map=nothing)

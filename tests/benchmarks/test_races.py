@@ -42,6 +42,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(folder), "XLA_FLAGS": ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_benchmark_prints_one_table_and_needs_little(
     name: str, bare: dict[str, str], tmp_path: Path

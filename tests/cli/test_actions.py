@@ -39,6 +39,7 @@ def test_a_wrong_change_is_one_line_at_both_doors(change: str, message: str) -> 
     assert the_error(run("train", "demo", "--set", change)).startswith(f"--set {message}")
 
 
+@pytest.mark.slow
 def test_both_doors_score_alike(tiny_config: object, tiny_dataset: Path, tmp_path: Path) -> None:
     """Of a run whose tuning.json has another method than its config: the command line may change it."""
     changes = {"num_steps": 1, "model.width": 1 / 16, "data.crop_size": 32, "batch_size": 8}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nucseg_jax.config import check_values, load
+from nucseg_jax.config import check_values, flatten, load
 from nucseg_jax.config.experiments import names
 from nucseg_jax.errors import UserError
 
@@ -26,6 +26,12 @@ def test_every_config_is_sound_and_names_its_command(name: str) -> None:
 def test_the_configs_are_all_found() -> None:
     assert {"psp", "unet", "unet_small", "demo"} <= set(names())
     assert names() == sorted(path.stem for path in CONFIGS.glob("[!_]*.py"))
+
+
+def test_the_fast_recipe_sees_the_same_tissue_in_a_quarter_of_the_pixels() -> None:
+    slow, fast = (flatten(load(name)[1].to_dict()) for name in ("he", "he_fast"))
+    changed = {key: (slow[key], fast[key]) for key in slow if slow[key] != fast[key]}
+    assert changed == {"data.size": (1000, 500), "data.crop_size": (256, 128), "augment.blur_px": (1.0, 0.5)}
 
 
 @pytest.mark.parametrize(

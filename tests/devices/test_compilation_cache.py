@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nucseg_jax.devices import compilation_cache
+from tests.untrained import write_run
 
 COUNT = """
 import collections, jax, jax.monitoring, sys
@@ -56,7 +57,21 @@ print(events["cache_hits"], events["cache_misses"], parameter_digest(state.param
 )
 
 
-def run(code: str, **environment: str) -> tuple[int, int, str]:
+# A trained network in Python, as nobody but nucseg_jax has set JAX up.
+SEGMENT = """
+import collections, jax.monitoring, sys
+import numpy as np
+from nucseg_jax import Segmenter
+
+events = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: events.update([event.split("/")[-1]]))
+segmenter = Segmenter.load(sys.argv[1], network_mpp=0.25)
+found = segmenter(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8), mpp=0.25)
+print(events["cache_hits"], events["cache_misses"], found.max())
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> tuple[int, int, str]:
     """(cache hits, cache writes, digest of the parameters) of a process in which a warning is an error."""
     inherited = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     # One device, as a user has it; every program is kept, however fast it compiled.
@@ -66,7 +81,7 @@ def run(code: str, **environment: str) -> tuple[int, int, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         env=inherited | ours | environment,
         capture_output=True,
         text=True,
@@ -91,6 +106,13 @@ def test_the_next_process_reads_what_one_compiled_and_gets_the_same_bits(tmp_pat
     again, rewritten, read = run(TRAIN, XDG_CACHE_HOME=str(tmp_path))
     assert (again, rewritten, read) == (hits + written - 1, 1, compiled)
     assert run(TRAIN, XDG_CACHE_HOME=str(tmp_path), JAX_ENABLE_COMPILATION_CACHE="0") == (0, 0, compiled)
+
+
+def test_a_segmenter_in_python_reads_what_an_earlier_one_compiled(tmp_path: Path) -> None:
+    workdir = str(write_run(tmp_path / "run"))
+    hits, written, found = run(SEGMENT, workdir, XDG_CACHE_HOME=str(tmp_path))
+    assert written > hits
+    assert run(SEGMENT, workdir, XDG_CACHE_HOME=str(tmp_path)) == (hits + written, 0, found)
 
 
 def test_jaxs_own_setting_is_left_alone(tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ def test_tiles_without_tissue_are_skipped() -> None:
         count = len(list(stream))
     assert count == of_whole(image, config_of("watershed")).max()
     assert (network.estimated_from.min(axis=-1) < 245).mean() > 0.2
+    network.looks_at_stain = False
+    with slide_of_array(image, MPP) as slide:
+        assert len(list(segmenter(network=network).stream(slide))) == count
+    assert network.estimated_from.shape == (0, 3)
 
 
 def test_coarser_and_finer_images_come_back_at_their_own_size() -> None:

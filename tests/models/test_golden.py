@@ -10,7 +10,7 @@ from flax import nnx
 
 from nucseg_jax.torch_bridge import load_state_dict
 from nucseg_jax.torch_bridge.parameter_names import PUBLISHED
-from tests.networks import QUICK, all_logits, empty_network
+from tests.networks import QUICK, all_logits, by_weight, empty_network
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -29,7 +29,7 @@ def agree(name: str, found: dict[str, jax.Array], expected: dict[str, np.ndarray
     return all(error.max() < 1e-5 for error in errors.values())
 
 
-@pytest.mark.parametrize("name", [published.name for published in PUBLISHED])
+@pytest.mark.parametrize("name", by_weight(published.name for published in PUBLISHED))
 def test_logits_are_pytorchs_and_every_tensor_counts(name: str) -> None:
     """Equal with the stored weights, unequal with any one tensor shifted; one compilation for both."""
     with np.load(GOLDEN / f"{name}.npz") as file:

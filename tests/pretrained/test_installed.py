@@ -1,17 +1,25 @@
-"""The default model on the sample image: what a newcomer sees first."""
+"""The models of the install on the sample image: what a newcomer sees first."""
 
 import numpy as np
+import pytest
 from jax.sharding import Mesh
 
-from nucseg_jax import Segmenter, sample
+from nucseg_jax import Segmenter, pretrained, sample
 
 
-def test_it_finds_the_samples_nuclei_and_needs_no_explanation(one_device: Mesh) -> None:
-    """229 when this was written, of sizes that nuclei have; none on the glass."""
-    segmenter = Segmenter.from_pretrained(mesh=one_device)
-    assert segmenter.notes == ()
-    assert segmenter.facts["pretrained"]["name"] == "he" and "workdir" not in segmenter.facts
-    label_map = segmenter(sample(), mpp=0.25)
-    areas_um2 = np.bincount(label_map.ravel())[1:] * 0.25**2
+@pytest.mark.parametrize("name,mpp", [("he", 0.25), ("he-fast", 0.5)])
+def test_it_finds_the_samples_nuclei_and_needs_no_explanation(
+    name: str, mpp: float, one_device: Mesh
+) -> None:
+    """Some 230 when this was written, of sizes that nuclei have; none on the glass."""
+    segmenter = Segmenter.from_pretrained(name, mesh=one_device)
+    assert segmenter.notes == () and segmenter.magnification.network_mpp == mpp
+    assert segmenter.facts["pretrained"]["name"] == name and "workdir" not in segmenter.facts
+    label_map = segmenter(sample(mpp), mpp=mpp)
+    areas_um2 = np.bincount(label_map.ravel())[1:] * mpp**2
     assert 180 < len(areas_um2) < 300 and 10 < np.median(areas_um2) < 60
-    assert not label_map[:600, :80].any()
+    assert not label_map[: round(150 / mpp), : round(20 / mpp)].any()
+
+
+def test_the_default_is_he() -> None:
+    assert pretrained.names() == (pretrained.DEFAULT, "he-fast") and pretrained.DEFAULT == "he"

@@ -42,6 +42,7 @@ def target_of(config: ConfigDict) -> Example:
     return data.load(config.data).splits["train"][0]
 
 
+@pytest.mark.slow
 def test_normalised_in_the_network(config, tmp_path, capsys, monkeypatch):
     target = target_of(config)
     config.stain.target = str(tmp_path / "target.png")

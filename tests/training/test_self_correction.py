@@ -195,6 +195,7 @@ def test_statistics_and_labels_of_eight_devices_equal_those_of_one(
         np.testing.assert_allclose(many, one, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_killed_in_a_cycle_ends_as_one_that_was_not(
     cycling: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +229,7 @@ def test_a_run_killed_in_a_cycle_ends_as_one_that_was_not(
         train.train(c, tmp_path)
 
 
+@pytest.mark.slow
 def test_ce2p_refines_edges_too(
     cycling: ConfigDict, tmp_path: Path, one_device: Mesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:

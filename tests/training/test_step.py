@@ -19,7 +19,7 @@ from nucseg_jax.models.network import FunctionalNetwork, InputFormat, network_in
 from nucseg_jax.training import losses, optim, train
 from nucseg_jax.training.start import fresh
 from nucseg_jax.training.step import TrainState, compile_step
-from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
+from tests.networks import ONE_BY_ONE, QUICK, by_weight, summed_over_devices
 
 Batch = dict[str, np.ndarray]
 
@@ -116,7 +116,7 @@ CONV_BIAS = re.compile(r"conv\d?\.bias$")
 
 # FCN-16 and -32 differ from FCN-8 in which features they add, EfficientUNetHalf in where it ends: one of each
 # is enough here.
-@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"fcn16", "fcn32", "efficient_unet"}))
+@pytest.mark.parametrize("name", by_weight(NETWORKS.keys() - {"fcn16", "fcn32", "efficient_unet"}))
 def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     name: str, tiny_config: ConfigDict, tissue_batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
