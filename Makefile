@@ -36,7 +36,7 @@ test: .venv/dev
 parity: .venv/torch
 	$(PY) -m pytest tests/parity
 
-# What takes minutes: the wheel in a fresh environment.
+# The tests that compile for long, the benchmarks', and the wheel in a fresh environment.
 slow: .venv/dev
 	$(PY) -m pytest -m slow
 

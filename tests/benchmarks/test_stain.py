@@ -46,6 +46,7 @@ def table(printed: str) -> list[str]:
     return lines
 
 
+@pytest.mark.slow
 def test_ours_alone_in_processes_of_its_own(tmp_path: Path) -> None:
     out = tmp_path / "out" / "result.json"
     done = subprocess.run(
@@ -74,6 +75,7 @@ def test_ours_alone_in_processes_of_its_own(tmp_path: Path) -> None:
     assert rows[0]["memory_bytes"] > 0 and rows[0]["peer_memory_bytes"] is None
 
 
+@pytest.mark.slow
 def test_beside_staintools(
     in_this_process: None, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -59,6 +59,7 @@ def test_both_doors_score_alike(tiny_config: object, tiny_dataset: Path, tmp_pat
     assert verb.stdout == ours.stdout
 
 
+@pytest.mark.slow
 def test_a_dataset_without_test_images_trains_and_is_not_scored(tmp_path: Path) -> None:
     """Of two folders, of which the smaller one gets as many patches as the larger one."""
     folders = [write_folder(tmp_path / "lab", ["a", "b", "c"]), write_folder(tmp_path / "clinic", ["d"])]

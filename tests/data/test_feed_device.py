@@ -64,7 +64,7 @@ def test_two_processes_send_the_two_halves() -> None:
     np.testing.assert_array_equal(np.concatenate(halves), whole)
 
 
-@pytest.mark.parametrize("device_count", [1, 8])
+@pytest.mark.parametrize("device_count", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_both_pipelines_train_to_the_same_bits(
     device_count: int,
     tiny_config: ConfigDict,
@@ -82,6 +82,7 @@ def test_both_pipelines_train_to_the_same_bits(
     assert len(digests) == 1
 
 
+@pytest.mark.slow
 def test_calls_of_several_steps_end_where_something_is_due_and_resume_to_the_same_bits(
     tiny_config: ConfigDict, tmp_path: Path
 ) -> None:
@@ -100,6 +101,7 @@ def test_calls_of_several_steps_end_where_something_is_due_and_resume_to_the_sam
     np.testing.assert_allclose([a["loss"] for a in lines], [b["loss"] for b in single], rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_another_pipeline_goes_on_with_a_run_and_says_so(
     tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

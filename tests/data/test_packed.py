@@ -274,6 +274,7 @@ def test_a_folder_with_both_forms_is_refused(folder: Path, tiny_config: ConfigDi
         data.load(tiny_config.data)
 
 
+@pytest.mark.slow
 def test_training_goes_on_and_scores_where_tensorflow_is_missing(
     tiny_config: ConfigDict, root: Path, tmp_path: Path
 ) -> None:

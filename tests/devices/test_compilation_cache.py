@@ -92,6 +92,7 @@ def run(code: str, *arguments: str, **environment: str) -> tuple[int, int, str]:
     return int(hits), int(misses), digest
 
 
+@pytest.mark.slow
 def test_the_next_process_reads_what_one_compiled_and_gets_the_same_bits(tmp_path: Path) -> None:
     hits, written, compiled = run(TRAIN, XDG_CACHE_HOME=str(tmp_path))
     folder = tmp_path / "nucseg_jax" / "xla"

@@ -149,7 +149,9 @@ UNTRAINED = pytest.mark.filterwarnings(r"ignore:image. (kept|left out|shows no)"
 
 
 @UNTRAINED
-@pytest.mark.parametrize(("classes", "method"), [(2, "components"), (3, "boundary")])
+@pytest.mark.parametrize(
+    ("classes", "method"), [pytest.param(2, "components", marks=pytest.mark.slow), (3, "boundary")]
+)
 def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
     tmp_path: Path, one_device: Mesh, classes: int, method: str
 ) -> None:

@@ -12,7 +12,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, REACH_PX, count_parameters, create_model
 from nucseg_jax.models.network import InputFormat, network_input, split_network
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
-from tests.networks import QUICK, all_logits, empty_network, filled_network
+from tests.networks import QUICK, all_logits, by_weight, empty_network, filled_network
 
 PARAMETERS = {
     "fcn8": 18_643_746,
@@ -43,7 +43,7 @@ def test_published_parameter_count(name: str) -> None:
 
 # The largest compile for long: test_train.py sees their gradients in the one step that it takes.
 @pytest.mark.parametrize(
-    "name", sorted(NETWORKS.keys() - {"fc_densenet", "psp_segnet", "efficient_unet_half"})
+    "name", by_weight(NETWORKS.keys() - {"fc_densenet", "psp_segnet", "efficient_unet_half"})
 )
 def test_every_parameter_has_a_gradient(name: str) -> None:
     """In training on images that are not square; of `self_correction` by all three branches together.

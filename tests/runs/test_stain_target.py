@@ -113,6 +113,7 @@ def test_prepared_images_are_what_the_checkpoint_makes_of_originals(tmp_path):
         train.train(config, tmp_path / "other")
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_images_of_another_normalisation(config, tmp_path, monkeypatch):
     config.num_steps = 1
     config.stain.target = target_of(config).id

@@ -61,6 +61,7 @@ def test_empty_fields_and_fill_are_no_fluorescence(tmp_path: Path, dtype: type) 
         assert read_image(path).pixels.shape == (120, 160, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", ["jpeg", "zlib"])
 def test_a_scanners_slide_of_grey(tmp_path: Path, compression: str) -> None:
     """OpenSlide reads it; its coarsest level may be large, as without a pyramid."""

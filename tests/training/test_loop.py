@@ -33,6 +33,7 @@ def saved_scores(workdir: Path) -> dict[int, bool]:
     return {int(folder.name): (folder / "metrics").exists() for folder in folders}
 
 
+@pytest.mark.slow
 def test_stops_after_a_step_and_after_a_validation(
     tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -170,6 +170,7 @@ def test_estimated_statistics_equal_the_direct_ones(
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_statistics_and_labels_of_eight_devices_equal_those_of_one(
     tiny_config: ConfigDict, one_device: Mesh
 ) -> None:
@@ -264,6 +265,7 @@ def labels_of(folder: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
+@pytest.mark.slow
 def test_what_is_not_averaged_trains_the_same(cycling: ConfigDict, tmp_path: Path) -> None:
     """Averages of parameters leave training as it is: the baseline of one is in the other's checkpoint."""
     cycling.self_correction.average = "nothing"

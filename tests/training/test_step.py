@@ -71,6 +71,7 @@ def test_eight_devices_equal_one(tiny_config: ConfigDict, one_device: Mesh, tiss
     assert_close((many_loss, many.params, many.batch_stats), (one_loss, one.params, one.batch_stats))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # pmap is the reference because it is the old way
 def test_the_step_equals_pmap(tiny_config: ConfigDict, tissue_batch: Batch) -> None:
     """The reference is what one wrote before `jit` sharded: `pmap`, `pmean`, batch norm's axis_name."""
@@ -153,6 +154,7 @@ def by_path(state: TrainState) -> dict[str, np.ndarray]:
     return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in flat}
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_mean_gradient_of_the_parts(
     tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch
 ) -> None:
@@ -165,6 +167,7 @@ def test_accumulation_gives_the_mean_gradient_of_the_parts(
     assert_close((accumulated.params, loss), (mean, (first_loss + second_loss) / 2))
 
 
+@pytest.mark.slow
 def test_accumulation_on_eight_devices_equals_one(
     tiny_config: ConfigDict, one_device: Mesh, tissue_batch: Batch
 ) -> None:

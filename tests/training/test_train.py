@@ -56,6 +56,7 @@ def test_resuming_changes_nothing(
     assert after == before
 
 
+@pytest.mark.slow
 def test_every_part_of_the_recipe_resumes_to_the_bit(tiny_config: ConfigDict, tmp_path: Path) -> None:
     """AdamW, warm-up, Dice, depths, all augmentation, the average: killed, and fed in the other way."""
     c = tiny_config
@@ -146,6 +147,7 @@ def test_what_floating_point_adds_to_a_period_makes_no_step(tiny_config: ConfigD
     assert train.restart_period(tiny_config, steps_per_epoch=75) == 11
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_chosen_by_the_configs_score_or_the_runs(
     tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
