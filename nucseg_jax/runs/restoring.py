@@ -1,17 +1,21 @@
 """Items of checkpoints, read and held against their digests; and what is said of those that are damaged."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import UserError, in_short
+
+if TYPE_CHECKING:  # Orbax takes a third of a second, and a model that is installed needs none of it
+    import orbax.checkpoint as ocp
 
 SHA256 = "sha256"
 """In `info`: by item the digest of what it holds; that of `info` is of what else it holds."""
@@ -41,6 +45,8 @@ def restore(manager: ocp.CheckpointManager, step: int, args: Mapping[str, Any]) 
     Raises:
       CheckpointError: an item cannot be read, is not what was written, or is not finite.
     """
+    import orbax.checkpoint as ocp
+
     info = read_info(manager, step)
     with whole(manager, step):
         items = manager.restore(step, args=ocp.args.Composite(**args))
@@ -57,6 +63,8 @@ def read_info(manager: ocp.CheckpointManager, step: int | None) -> dict[str, Any
     Raises:
       CheckpointError: it cannot be read, or is not what was written.
     """
+    import orbax.checkpoint as ocp
+
     assert step is not None
     with whole(manager, step):
         info = manager.restore(step, args=ocp.args.Composite(info=ocp.args.JsonRestore())).info

@@ -16,7 +16,7 @@ from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
-from nucseg_jax.runs import curves, earlier, loading, tuned
+from nucseg_jax.runs import curves, earlier, tuned
 from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel, understood
 from nucseg_jax.runs.restoring import SHA256, parameter_digest, readable
@@ -110,6 +110,8 @@ def open_run(workdir: Path, mesh: Mesh, overrides: Mapping[str, Any]) -> Run:
       UserError: an override of something else, of a value that has no effect or is out of its range; or
         TUNING is damaged.
     """
+    from nucseg_jax.runs import loading  # Orbax: see `restoring`
+
     _check_overridable(overrides)
     model = loading.load_model(workdir, mesh, overrides.get("eval.step"))
     with readable(workdir):
@@ -161,6 +163,8 @@ def open_as(
       UserError: the checkpoint was trained with another network, stain normalisation or patch size; a value
         that is out of its range; or TUNING is damaged.
     """
+    from nucseg_jax.runs import loading  # Orbax: see `restoring`
+
     model = loading.load_model(workdir, mesh, config.eval.step)
     check_same_input(model.info["config"], json.loads(config.to_json_best_effort()), workdir)
     config = config.copy_and_resolve_references()

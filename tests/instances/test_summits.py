@@ -30,9 +30,3 @@ def test_extended_maxima_are_those_of_the_reconstruction(
     lowered = morphology.reconstruction(height - np.float32(h), height)
     expected = morphology.local_maxima(lowered) & mask
     np.testing.assert_array_equal(extended_maxima(height, h, clumps, places), expected)
-
-
-def test_a_field_that_is_all_one_nucleus_is_its_own_summit() -> None:
-    height = np.full((3, 4), np.float32(1.5))
-    clumps = np.ones((3, 4), np.int32)
-    assert extended_maxima(height, 0.5, clumps, ndimage.find_objects(clumps)).all()
