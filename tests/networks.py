@@ -18,7 +18,7 @@ QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once: half the compilation time, slower code."""
 
 HEAVY = {"fc_densenet", "psp_segnet", "self_correction"}
-"""Of 100 layers and more: they compile for a minute, so that their tests are slow ones."""
+"""They compile for long: tests that do so are slow ones."""
 
 ONE_BY_ONE = "all-reduce-combiner"
 """The pass by which XLA sums several arrays over devices at once; `summed_over_devices` wants it left out."""
