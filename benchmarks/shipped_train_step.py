@@ -80,7 +80,8 @@ def _side(case: Case, config: ConfigDict) -> Ours:
     use_precision(case.dtype)
     optimizer = train.make_optimizer(config, schedule_of(config))
     network, state, _ = start.fresh(config, ours.one_device(), optimizer)
-    flops = forward_flops(network, *state.weights, (case.batch, case.size, case.size, 3))
+    crop = config.data.crop_size  # windows are larger, and of any size
+    flops = forward_flops(network, *state.weights, (case.batch, crop, crop, 3))
     step = compile_step(ours.one_device(), train.make_step(config, network, optimizer))
     return ours.training_side(step, state, arrays(case), flops)
 
