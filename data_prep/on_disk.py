@@ -13,7 +13,7 @@ from nucseg_jax import data
 from nucseg_jax.data import tfds
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
 from nucseg_jax.errors import DataError, listed, shown
-from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.io.files import filled_folder, replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
@@ -58,8 +58,7 @@ def build(
         return
     # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in asked.builder_config.manifest.images)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with alone(lock_beside(final), final, print):
+    with filled_folder(final.parent), alone(lock_beside(final), final, print):
         if final.exists() and not overwrite:  # another process has just prepared it
             _tell_prepared(final, asked)
             return

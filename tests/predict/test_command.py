@@ -327,6 +327,14 @@ def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.
     assert "error: --out /proc/out: cannot be written to" in capsys.readouterr().err
 
 
+def test_no_empty_folder_stays(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.tif").write_bytes(b"nothing")
+    out, scratch = tmp_path / "new" / "out", tmp_path / "scratch"
+    assert predict(run, out, tmp_path / "a.tif", "--scratch", scratch) == 1
+    assert "1 failed" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
+
+
 def test_names_that_are_no_text(run: Path, tmp_path: Path) -> None:
     path = tmp_path / os.fsdecode(b"bad\xff.tif")
     write_tiff(tmp_path / "a.tif", tissue()).rename(path)
