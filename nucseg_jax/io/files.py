@@ -77,7 +77,7 @@ def filled_folder(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def output_folder(folder: Path, option: str) -> Iterator[None]:
-    """`filled_folder`, for a command: it fails now, and not after an hour's work, where nothing can be written.
+    """`filled_folder`, for a command: where nothing can be written, it fails now, not after an hour's work.
 
     Args:
       folder: to write to.

@@ -33,8 +33,10 @@ def test_entries_of_like_names_have_folders_of_their_own(tmp_path, capsys):
 def test_a_failure_leaves_the_older_report(tmp_path):
     """And a report that takes the place of another has nothing of it."""
 
+    out = tmp_path / "new" / "out"
+
     def write(name, examples):
-        write_all(comparison([entry(name, "external", [TRUTH], examples)], examples), tmp_path / "new" / "out")
+        write_all(comparison([entry(name, "external", [TRUTH], examples)], examples), out)
 
     def tree():
         return {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
@@ -44,15 +46,15 @@ def test_a_failure_leaves_the_older_report(tmp_path):
         write("b", without_original)
     assert list(tmp_path.iterdir()) == []
     write("a", EXAMPLES[:1])
-    (tmp_path / "new" / "out" / "mine.txt").write_text("stays")
+    (out / "mine.txt").write_text("stays")
     before = tree()
     with pytest.raises(DataError):
         write("b", without_original)
     assert tree() == before
     write("c", EXAMPLES[:1])
-    assert [path.name for path in (tmp_path / "new" / "out" / "label_maps").iterdir()] == ["c"]
-    assert (tmp_path / "new" / "out" / "mine.txt").read_text() == "stays"
-    assert "\na," not in (tmp_path / "new" / "out" / "scores.csv").read_text()
+    assert [path.name for path in (out / "label_maps").iterdir()] == ["c"]
+    assert (out / "mine.txt").read_text() == "stays"
+    assert "\na," not in (out / "scores.csv").read_text()
 
 
 def test_names_that_are_no_names_of_folders():
