@@ -193,6 +193,11 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--set", "eval.min_area_um2=8"], "--set eval.min_area_um2: has no effect on slides"),
         (["a.tif", "--set", "eval.overlap_px=-1"], "eval.overlap_px must be 0 or more"),
         (["a.tif", "--set", "eval.tile_px=100"], "must be a multiple of 32"),
+        (["a.tif", "--set", "eval.tile_px=20000"], "eval.tile_px must be at most 16,384, got 20000"),
+        (
+            ["a.tif", "--set", "eval.batch_size=1000000"],
+            "eval.batch_size × data.crop_size² = 1000000 × 32² are",
+        ),
         (["a.tif", "--set", "eval.tile_px=256"], "sees 128 px around a pixel"),
         (["a.tif", "--set", "instances.masked=pens"], "instances.masked has pens, but can have pen, black"),
         (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
