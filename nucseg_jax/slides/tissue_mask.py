@@ -131,8 +131,8 @@ def check_masked(masked: Collection[str]) -> None:
     """Raise UserError for a name in `instances.masked` that is none of MASKABLE."""
     if unknown := sorted(set(masked) - set(MASKABLE)):
         raise UserError(
-            f"instances.masked has {', '.join(unknown)}, but can have {', '.join(MASKABLE)} only: name some of "
-            "these, or none"
+            f"instances.masked has {', '.join(unknown)}, but can have {', '.join(MASKABLE)} only: name some "
+            "of these, or none"
         )
 
 
