@@ -118,6 +118,7 @@ def plan(
     facts = _verify(manifest, pairs, size, shared)
     labels = _verify_labels({i: (pairs[i].label, image.shape) for i, image in facts.items()})
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
+    assert resolution.mpp is not None  # it is assumed, where nothing states it
     if size:
         side = next(iter(facts.values())).shape[0]
         check_prepared(resolution.mpp * side / size, manifest.name)

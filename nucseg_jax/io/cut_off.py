@@ -84,7 +84,7 @@ def jpeg_is_cut_off(
     scans = _scans(data)
     if not scans.complete:
         return True
-    if scans.count < 2 and np.any(pixels[-1, -1] != _MADE_UP):
+    if scans.number < 2 and np.any(pixels[-1, -1] != _MADE_UP):
         return False
     again = decode(data[: scans.end] + _MORE + data[scans.end :])
     return again is None or not np.array_equal(pixels, again)
@@ -94,19 +94,19 @@ class _Scans(NamedTuple):
     """What the headers of a JPEG say of its scans.
 
     Attributes:
-      count: of them.
+      number: of them.
       complete: together they have all bits of all coefficients of all colours.
       end: where the marker for the image's end is; the data's size where there is none.
     """
 
-    count: int
+    number: int
     complete: bool
     end: int
 
 
 def _scans(data: bytes) -> _Scans:
     missing: dict[int, set[int]] = {}  # coefficients, by the number of a colour
-    count, place = 0, 2
+    number, place = 0, 2
     while found := _NEXT_MARKER.search(data, place):
         marker = data[found.start() + 1]
         if marker == _END_OF_IMAGE:
@@ -116,9 +116,9 @@ def _scans(data: bytes) -> _Scans:
         if marker in _FRAMES:
             missing = {colour: set(range(_COEFFICIENTS)) for colour in header[6::3]}
         elif marker == _SCAN and header:
-            count += 1
+            number += 1
             colours, rest = header[1 : 1 + 2 * header[0] : 2], header[1 + 2 * header[0] :]
             if len(rest) == 3 and rest[2] % 16 == 0:  # down to the last bit
                 for colour in colours:
                     missing.get(colour, set()).difference_update(range(rest[0], rest[1] + 1))
-    return _Scans(count, not any(missing.values()), found.start() if found else len(data))
+    return _Scans(number, not any(missing.values()), found.start() if found else len(data))
