@@ -293,5 +293,5 @@ def test_splits_that_cannot_be_scored_are_refused_before_the_first_step(
         )
         monkeypatch.setattr(train.data, "load", lambda _, other=other: other)
         with pytest.raises(UserError, match=message):
-            train.train(tiny_config, tmp_path)
-        assert not (tmp_path / "metrics.jsonl").exists()
+            train.train(tiny_config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
