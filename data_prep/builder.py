@@ -190,6 +190,8 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
         for example in preparation.examples(split):
             nuclei = np.unique(example.original_label_map[example.original_label_map > 0]).size
             self.info.metadata["nuclei"][example.id] = nuclei
+            if vanished := nuclei - np.unique(example.label_map[example.label_map > 0]).size:
+                self.info.metadata["vanished_nuclei"][example.id] = vanished
             progress.update()
             yield example.id, vars(example)
         if progress.n == progress.total:
@@ -205,8 +207,10 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "sha256": preparation.sha256,
         "nuclei": {},
+        "vanished_nuclei": {},
         "mpp": preparation.resolution.mpp,
         "mpp_source": preparation.resolution.source,
+        "resolution_notes": list(preparation.resolution_notes),
         "white": preparation.white,
         "white_notes": list(preparation.white_notes),
         "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},

@@ -4,13 +4,16 @@ import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, listed
 from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import resolution
 from nucseg_jax.slides.reader import Resolution
 
 SAME = 1.01
 """Resolutions, and sides of images, that differ by a smaller factor count as the same."""
+
+_SAME_IN_ANNOTATIONS = 1.1
+"""Of what annotations state: that of the slide, or of the scanner, and not of the image alone."""
 
 
 def of_images(found: Mapping[Path, Resolution], given: float | None) -> Resolution:
@@ -50,3 +53,25 @@ def of_images(found: Mapping[Path, Resolution], given: float | None) -> Resoluti
     if len(stated) < len(found):
         sources += f" of {len(stated)} of {len(found)} images; the others are taken to be like them"
     return Resolution(statistics.median(mpp for mpp, _, _ in stated), sources)
+
+
+def of_annotations(stated: Mapping[str, float], mpp: float) -> tuple[str, ...]:
+    """What to tell where annotations state another resolution than the one that is taken: a line, or none.
+
+    Args:
+      stated: by the image's id µm a pixel, of the annotations that state it.
+      mpp: µm a pixel, taken.
+    """
+    other = {
+        image_id: value
+        for image_id, value in stated.items()
+        if max(value, mpp) > _SAME_IN_ANNOTATIONS * min(value, mpp)
+    }
+    if not other:
+        return ()
+    finest, coarsest = min(other.values()), max(other.values())
+    values = f"{finest:.4g}" + (f" … {coarsest:.4g}" if coarsest > SAME * finest else "")
+    return (
+        f"annotations of {len(other)} images state {values} µm a pixel (MicronsPerPixel), and {mpp:.4g} is "
+        f"taken: {listed(list(other))}. If they are right, give the value with --mpp",
+    )

@@ -13,7 +13,7 @@ from nucseg_jax import data
 from nucseg_jax.data import tfds
 from nucseg_jax.data.dataset import TRAIN, default_source, shown_sources
 from nucseg_jax.errors import DataError, listed, shown
-from nucseg_jax.io.files import replacing_folder
+from nucseg_jax.io.files import filled_folder, replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_beside
 from nucseg_jax.nuclei import TYPICAL_MPP
@@ -58,8 +58,7 @@ def build(
         return
     # The commonest error, found before the slow import of TensorFlow.
     sources.scan(*folders).pairs(entry.id for entry in asked.builder_config.manifest.images)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with alone(lock_beside(final), final, print):
+    with filled_folder(final.parent), alone(lock_beside(final), final, print):
         if final.exists() and not overwrite:  # another process has just prepared it
             _tell_prepared(final, asked)
             return
@@ -114,15 +113,19 @@ def _summary(final: Path, asked: NucleiBuilder) -> Iterator[str]:
     yield f"prepared {final}"
     otherwise = ". Give another with --mpp" if metadata["mpp_source"].startswith("assumed") else ""
     yield f"  {metadata['mpp']:.4g} µm a pixel: {metadata['mpp_source']}{otherwise}"
-    yield from (f"  {note}" for note in metadata.get("white_notes", ()))
+    for key in ("resolution_notes", "white_notes"):
+        yield from (f"  {note}" for note in metadata.get(key, ()))
     yield from _image_notes(metadata["image_notes"])
     yield from _skipped(metadata["skipped_regions"])
+    yield from _vanished(metadata["vanished_nuclei"], metadata["nuclei"])
     default = default_source(f"{asked.name}/", metadata)
     for split in manifest.splits:
         entries = manifest.in_split(split)
         nuclei = sum(metadata["nuclei"][entry.id] for entry in entries)
         of_sources = shown_sources([entry.source or default for entry in entries])
-        yield f"  {split}: {len(entries)} images{of_sources}, {nuclei} nuclei"
+        vanished = sum(metadata["vanished_nuclei"].get(entry.id, 0) for entry in entries)
+        after = f", {nuclei - vanished} after scaling" if vanished else ""
+        yield f"  {split}: {len(entries)} images{of_sources}, {nuclei} nuclei{after}"
     if manifest.splits == (TRAIN,):
         yield "  no image is for testing: scores need another dataset"
     unknown = [entry.id for entry in manifest.images if not entry.sha256]
@@ -137,6 +140,17 @@ def _image_notes(notes: Mapping[str, Sequence[str]]) -> Iterator[str]:
         yield from (f"  {image_id}: {note}" for note in notes[image_id])
     if len(notes) > _SHOWN_NOTES:
         yield f"  … and of {len(notes) - _SHOWN_NOTES} more images: see image_notes in metadata.json"
+
+
+def _vanished(by_image: Mapping[str, int], nuclei: Mapping[str, int]) -> Iterator[str]:
+    """How many nuclei have no pixel in the label maps that were scaled, by image."""
+    if by_image:
+        worst = sorted(by_image, key=lambda i: -by_image[i])
+        counts = listed([f"{i} {by_image[i]} of {nuclei[i]}" for i in worst], _SHOWN_NOTES)
+        yield (
+            f"  {sum(by_image.values())} nuclei are too small for --size, so that nothing of them is trained "
+            f"on: {counts} (vanished_nuclei in metadata.json)"
+        )
 
 
 def _skipped(by_image: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

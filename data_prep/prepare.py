@@ -1,12 +1,9 @@
 """From the files of a dataset to its examples: read, check, normalise the stain, resize."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
-from PIL import Image
 
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
@@ -14,11 +11,13 @@ from nucseg_jax.io.images import pixel_sha256
 from nucseg_jax.io.label_maps import check_areas, check_for_training, pieces_of, read_label_map
 from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
+from nucseg_jax.slides.resolution import check_prepared
 
 from . import microns, normalize, sources
 from .annotations import Drawing, check_usable, draw
 from .manifest import ImageEntry, Manifest
 from .normalize import Normalizer
+from .resizing import resize_image, resize_labels
 from .sources import Pair
 
 
@@ -29,6 +28,7 @@ class Preparation:
     Attributes:
       source: of the images whose manifest names none.
       resolution: of the images as they came; its `mpp` is never None.
+      resolution_notes: what a user should be told of it.
       normalizer: None where the stain stays as it is.
       white: the value that is white in images of 16 bits; None where there are none, or each has its own.
       white_notes: what a user should be told of that.
@@ -44,6 +44,7 @@ class Preparation:
     size: int | None
     resolution: Resolution
     normalizer: Normalizer | None
+    resolution_notes: tuple[str, ...] = ()
     white: int | None = None
     white_notes: tuple[str, ...] = ()
     sha256: dict[str, str] = field(default_factory=dict)
@@ -100,7 +101,8 @@ def plan(
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
         no stain target; a label map that is none, or a mask; outlines of which most cannot be used; images
-        of different resolutions, or, where a size is asked for, of different sides.
+        of different resolutions, or, where a size is asked for, of different sides; a size at which nuclei
+        cannot be seen.
       UserError: `mpp` or `white` is out of range.
     """
     if stain not in normalize.METHODS:
@@ -114,8 +116,12 @@ def plan(
     pairs = found.pairs(entry.id for entry in manifest.images)
     shared, said = (white, ()) if white else shared_white.find(pair.image for pair in pairs.values())
     facts = _verify(manifest, pairs, size, shared)
-    skipped = _verify_labels({pairs[i].label: image.shape for i, image in facts.items()})
+    labels = _verify_labels({i: (pairs[i].label, image.shape) for i, image in facts.items()})
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
+    assert resolution.mpp is not None  # it is assumed, where nothing states it
+    if size:
+        side = next(iter(facts.values())).shape[0]
+        check_prepared(resolution.mpp * side / size, manifest.name)
     normalizer = None
     if stain != "none":
         target = manifest.stain_target
@@ -128,11 +134,12 @@ def plan(
         size,
         resolution,
         normalizer,
+        microns.of_annotations(labels.mpp, resolution.mpp),
         shared,
         white_notes=said,
         sha256={i: image.sha256 for i, image in facts.items()},
         notes={i: image.notes for i, image in facts.items() if image.notes},
-        skipped={i: skipped[pair.label] for i, pair in pairs.items() if pair.label in skipped},
+        skipped=labels.skipped,
     )
 
 
@@ -152,54 +159,39 @@ def read_labels(path: Path, shape: tuple[int, int]) -> Drawing:
     return drawing
 
 
-def _verify_labels(shapes: dict[Path, tuple[int, int]]) -> dict[Path, dict[str, Any]]:
-    """Read every annotation once; returns the regions, and those skipped, of files with some."""
-    skipped, pieces = {}, {}
-    for path, shape in shapes.items():
+class _LabelFacts(NamedTuple):
+    """What is kept of the annotations that were read, by the image's id.
+
+    Attributes:
+      skipped: as `Preparation` has it.
+      mpp: µm a pixel, of annotations that state it.
+    """
+
+    skipped: dict[str, dict[str, Any]]
+    mpp: dict[str, float]
+
+
+def _verify_labels(files: Mapping[str, tuple[Path, tuple[int, int]]]) -> _LabelFacts:
+    """Read every annotation once.
+
+    Args:
+      files: by the image's id the annotation's file, and the image's height and width.
+    """
+    facts, pieces = _LabelFacts({}, {}), {}
+    for image_id, (path, shape) in files.items():
         drawing = read_labels(path, shape)
         if drawing.skipped:
-            skipped[path] = {"regions": drawing.regions, "skipped": drawing.skipped}
+            facts.skipped[image_id] = {"regions": drawing.regions, "skipped": drawing.skipped}
+        if drawing.mpp is not None:
+            facts.mpp[image_id] = drawing.mpp
         if not _is_outlines(path):
             pieces[path] = pieces_of(drawing.labels)
     check_for_training(pieces)
-    return skipped
+    return facts
 
 
 def _is_outlines(path: Path) -> bool:
     return path.suffix.lower() == ".xml"
-
-
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Scale uint8 [height, width, 3] to [size, size, 3].
-
-    Pillow's bilinear filter: its pixel centres agree with those of `resize_labels`, it keeps uint8, and
-    where the image shrinks it averages what it drops (enlarging, as here from 1000 to 1024, is plain
-    bilinear interpolation).
-    """
-    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
-
-
-def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Scale int32 [height, width] to [size, size]; no label is mixed.
-
-    Where the map grows, each pixel has the label of the nearest. Where it shrinks, each has the label that
-    most of its area has: the nearest pixel of two would be half a pixel too far right and down. Of two labels
-    with the same area every second pixel has the one, the others the other, so that nuclei do not grow or
-    move.
-    """
-    rows, columns = (_samples(side, size) for side in labels.shape)
-    votes = np.stack([labels[np.ix_(row, column)] for row in rows for column in columns])
-    counts = np.stack([(votes == vote).sum(axis=0, dtype=np.int32) for vote in votes])
-    first, last = counts.argmax(axis=0), len(votes) - 1 - counts[::-1].argmax(axis=0)
-    chosen = np.where(np.indices((size, size)).sum(axis=0) % 2 == 0, first, last)
-    return np.take_along_axis(votes, chosen[None], axis=0)[0]
-
-
-def _samples(side: int, size: int) -> list[np.ndarray]:
-    """Rows (or columns) that the pixels of a scaled map see: as many a pixel as it covers, evenly spread."""
-    count = max(1, -(-side // size))
-    points = (np.arange(size)[None] + (np.arange(count)[:, None] + 0.5) / count) * side / size
-    return list(np.minimum(np.floor(points).astype(np.int64), side - 1))
 
 
 class _ImageFacts(NamedTuple):

@@ -19,8 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from nucseg_jax.errors import UserError, shown
-from nucseg_jax.io.files import replacing
+from nucseg_jax.io.files import filled_folder, replacing, replacing_folder
 from nucseg_jax.io.images import pixel_sha256, save_whole
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_beside
 
 from .staining import Stains, photograph
@@ -34,10 +35,12 @@ RESOLUTION: dict[str, Any] = {
     "y_resolution": 1e4 / MICRONS_PER_PIXEL,
 }
 MIN_SIZE_PX = 64
+MANIFEST, IMAGES, ANNOTATIONS = "manifest.json", "Tissue Images", "Annotations"
 # What write_dataset leaves in its folder, with the temporary names of a run that was killed.
+_TEMPORARY = r"(\.[^/]+\.(tmp|old))?"
 OUR_FILE = re.compile(
-    r"(manifest\.json|Tissue Images/SYN-[A-Z]+-\d+\.tif|Annotations/SYN-[A-Z]+-\d+\.xml)"
-    r"(\.[^/]+\.tmp)?"
+    rf"(manifest\.json|{IMAGES}{_TEMPORARY}/SYN-[A-Z]+-\d+\.tif|"
+    rf"{ANNOTATIONS}{_TEMPORARY}/SYN-[A-Z]+-\d+\.xml){_TEMPORARY}"
 )
 DESCRIPTION = (
     "Drawn, not real, tissue in the layout of MoNuSeg (data_prep.synthetic, seed {seed}, "
@@ -115,7 +118,7 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
     """Write `images` images of `size` px square, the last `test` of them as the test split.
 
     Organs take turns. `out` must be missing, empty or an earlier output of this function, which is
-    then replaced; files appear whole or not at all, the manifest last. Returns the manifest's path.
+    replaced when the new one is complete, or not at all. Returns the manifest's path.
     Raises `ValueError` for numbers that make no dataset and `FileExistsError` where `out` holds
     anything else; both before anything is written.
     """
@@ -124,27 +127,45 @@ def write_dataset(out: str | Path, *, images: int, test: int, size: int, seed: i
     if size < MIN_SIZE_PX or seed < 0:
         raise ValueError(f"need size >= {MIN_SIZE_PX} px and seed >= 0: {size}, {seed}")
     out = Path(out)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with alone(lock_beside(out), out, print):
+    with filled_folder(out.absolute().parent), alone(lock_beside(out), out, print):
         return _write(out, images, test, size, seed)
 
 
 def _write(out: Path, images: int, test: int, size: int, seed: int) -> Path:
     """`write_dataset`, with no other process at it."""
-    manifest_path = out / "manifest.json"
-    _clear(out)
-    for folder in ("Tissue Images", "Annotations"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    for path in (out / name for name in (MANIFEST, IMAGES, ANNOTATIONS)):
+        remove_leftovers(path)
+    _check_ours(out)
+    with (
+        filled_folder(out),
+        replacing(out / MANIFEST) as manifest,
+        replacing_folder(out / IMAGES) as tissue,
+        replacing_folder(out / ANNOTATIONS) as annotations,
+    ):
+        entries = _draw_all(tissue, annotations, images, test, size, seed)
+        described = {
+            "name": NAME,
+            "description": DESCRIPTION.format(seed=seed, size=size),
+            "stain_target": entries[0]["id"],
+            "images": entries,
+        }
+        manifest.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+    return out / MANIFEST
+
+
+def _draw_all(
+    tissue: Path, annotations: Path, images: int, test: int, size: int, seed: int
+) -> list[dict[str, str]]:
+    """Draw all images into two folders; the manifest's entries."""
     entries = []
     names = list(ORGANS)
     for index in tqdm(range(images), desc="synthetic", unit="image"):
         organ = names[index % len(names)]
         image_id = f"SYN-{organ.upper()}-{index:03d}"
         image, polygons = generate(seed, index, organ, size)
-        path = out / "Tissue Images" / f"{image_id}.tif"
+        path = tissue / f"{image_id}.tif"
         save_whole(Image.fromarray(image), path, "TIFF", compression="tiff_lzw", **RESOLUTION)
-        with replacing(out / "Annotations" / f"{image_id}.xml") as path:
-            annotation(polygons).write(path, encoding="utf-8")
+        annotation(polygons).write(annotations / f"{image_id}.xml", encoding="utf-8")
         entries.append(
             {
                 "id": image_id,
@@ -153,15 +174,7 @@ def _write(out: Path, images: int, test: int, size: int, seed: int) -> Path:
                 "sha256": pixel_sha256(image),
             }
         )
-    manifest = {
-        "name": NAME,
-        "description": DESCRIPTION.format(seed=seed, size=size),
-        "stain_target": entries[0]["id"],
-        "images": entries,
-    }
-    with replacing(manifest_path) as path:
-        path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return manifest_path
+    return entries
 
 
 def annotation(polygons: list[np.ndarray]) -> ElementTree.ElementTree:
@@ -193,28 +206,24 @@ def annotation(polygons: list[np.ndarray]) -> ElementTree.ElementTree:
     return tree
 
 
-def _clear(out: Path) -> None:
-    """Remove an earlier synthetic dataset from `out`; refuse to touch anything else."""
+def _check_ours(out: Path) -> None:
+    """Raise FileExistsError where `out` holds anything but an earlier synthetic dataset."""
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is not a folder")
     files = [path for path in out.rglob("*") if not path.is_dir()]
-    ours = [path for path in files if _is_ours(out, path)]
-    foreign = sorted(set(files) - set(ours))
+    foreign = sorted(path for path in files if not _is_ours(out, path))
     if foreign:
         raise FileExistsError(
             f"{out} holds files that are not a synthetic dataset's, such as {foreign[0]}: "
             "choose another folder"
         )
-    # The manifest goes first: a folder with one is complete.
-    for path in sorted(ours, key=lambda path: path.name != "manifest.json"):
-        path.unlink()
 
 
 def _is_ours(out: Path, path: Path) -> bool:
     """Whether `write_dataset` (or a run of it that was cut short) made `path` in `out`."""
     if not OUR_FILE.fullmatch(path.relative_to(out).as_posix()):
         return False
-    if path.name != "manifest.json":
+    if path.name != MANIFEST:
         return True
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

@@ -50,7 +50,7 @@ def report(
     nucseg report --workdirs runs/unet_small --predictions stardist=DIR --out report
     """
     from nucseg_jax import config as settings
-    from nucseg_jax.io.files import check_folder
+    from nucseg_jax.io.files import output_folder
 
     tools = settings.read_pairs(predictions or (), "--predictions NAME=DIR")
     overrides = settings.read_values(settings.read_pairs(changes or (), "--set KEY=VALUE"), "--set ")
@@ -61,8 +61,6 @@ def report(
     from nucseg_jax import report as report_room
     from nucseg_jax.evaluation.compare import ComparisonRequest, compare
 
-    check_folder(out, "--out")
-
     request = ComparisonRequest(
         workdirs=tuple(workdirs),
         expression=ensemble,
@@ -70,4 +68,5 @@ def report(
         split=split,
         overrides=overrides,
     )
-    report_room.write_all(compare(request), out)
+    with output_folder(out, "--out"):
+        report_room.write_all(compare(request), out)

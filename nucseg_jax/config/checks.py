@@ -122,9 +122,11 @@ def _check_objective(config: ConfigDict) -> None:
 
 
 def _check_recipe(config: ConfigDict) -> None:
-    """The optimizer, the moving average, the boundary's class and the augmentation."""
+    """The patches, the optimizer, the moving average, the boundary's class and the augmentation."""
     optim, augment, cycles = config.optim, config.augment, config.self_correction.cycles
     allowed = {
+        "data.random_crops": (config.data.random_crops >= 0, "0 or more"),
+        "data.size": (config.data.size is None or config.data.size > 0, "None or at least 1"),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.encoder_learning_rate": (
             optim.encoder_learning_rate is None or optim.encoder_learning_rate >= 0,

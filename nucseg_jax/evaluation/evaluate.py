@@ -19,7 +19,8 @@ from nucseg_jax.evaluation import classical, scoring
 from nucseg_jax.evaluation.results import ScoredImage
 from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.io import images
-from nucseg_jax.io.files import write_text
+from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.leftovers import remove_leftovers
 
 NETWORK, BASELINE = "network", "baseline"
 
@@ -29,9 +30,10 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run's checkpoint, and the classical baseline, on every split but the training one.
 
-    The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`: scores.json,
-    scores.csv (a row an image), and a picture an image, overlays/ID.png (outlines on the tissue) and
-    panels/ID.png (tissue, truth, errors).
+    The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`, such as
+    eval/monuseg_paper_vahadane_test/step_600/: scores.json, scores.csv (a row an image), and a picture an
+    image, overlays/ID.png (outlines on the tissue) and panels/ID.png (tissue, truth, errors). It replaces an
+    older one when it is complete.
 
     Args:
       config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
@@ -71,8 +73,8 @@ def _score_split(
         say(f"note: {note}")
     min_area_um2 = run.config.eval.min_area_um2
     name = f"{run.config.model.name}, step {run.model.step}, {run.config.instances.method}"
-    folder = run.workdir / "eval" / f"{Path(dataset.name).name}_{split}" / f"step_{run.model.step}"
-    rows = _score_images(examples, scored.label_map, min_area_um2, dataset.mpp, folder)
+    folder = run.workdir / "eval" / f"{dataset.name.replace('/', '_')}_{split}" / f"step_{run.model.step}"
+    rows = _score_images(examples, scored.label_map, min_area_um2, dataset.mpp)
     result = {
         NETWORK: scoring.summary(examples, rows[NETWORK]),
         BASELINE: scoring.summary(examples, rows[BASELINE]),
@@ -85,8 +87,11 @@ def _score_split(
         "images": len(examples),
     }
     if devices.is_first_process():
-        write_text(folder / "scores.json", json.dumps(result, indent=2) + "\n")
-        write_text(folder / "scores.csv", scoring.to_csv(rows))
+        remove_leftovers(folder)
+        with replacing_folder(folder) as temporary:
+            write_text(temporary / "scores.json", json.dumps(result, indent=2) + "\n")
+            write_text(temporary / "scores.csv", scoring.to_csv(rows))
+            _draw(temporary, examples, rows[NETWORK])
         groups = scoring.by_organ(rows[NETWORK]) | {
             "all (mean)": rows[NETWORK],
             "colour deconvolution + Otsu": rows[BASELINE],
@@ -104,25 +109,23 @@ def _score_images(
     network_nuclei: Callable[[Example], NDArray[np.int32]],
     min_area_um2: float,
     mpp: float,
-    folder: Path,
 ) -> dict[str, list[ScoredImage]]:
-    """Scores of the network and of the baseline, image by image; draws the overlays."""
+    """Scores of the network and of the baseline, image by image."""
     rows: dict[str, list[ScoredImage]] = {NETWORK: [], BASELINE: []}
-    first = devices.is_first_process()
-    if first:
-        for kind in ("overlays", "panels"):
-            (folder / kind).mkdir(parents=True, exist_ok=True)
-    for example in tqdm(examples, desc="evaluate", unit="image", disable=not first):
-        tissue = example.scored_image()
-        found = scoring.score_image(example, network_nuclei(example), min_area_um2, mpp)
-        rows[NETWORK].append(found)
-        baseline = classical.nuclei(tissue, mpp)
+    for example in tqdm(examples, desc="evaluate", unit="image", disable=not devices.is_first_process()):
+        found = network_nuclei(example)
+        rows[NETWORK].append(scoring.score_image(example, found, min_area_um2, mpp))
+        baseline = classical.nuclei(example.scored_image(), mpp)
         rows[BASELINE].append(scoring.score_image(example, baseline, min_area_um2, mpp))
-        if first:
-            pixels = (tissue, example.original_label_map, found.label_map)
-            caption = f"{example.id}: Dice {found.scores['dice']:.3f}, AJI {found.scores['aji']:.3f}"
-            images.write_image(folder / "overlays" / f"{example.id}.png", drawing.overlay(*pixels))
-            images.write_image(
-                folder / "panels" / f"{example.id}.png", drawing.panel(*pixels, caption=caption)
-            )
     return rows
+
+
+def _draw(folder: Path, examples: Sequence[Example], found: Sequence[ScoredImage]) -> None:
+    """The pictures of all images."""
+    for kind in ("overlays", "panels"):
+        (folder / kind).mkdir()
+    for example, scored in zip(examples, found, strict=True):
+        pixels = (example.scored_image(), example.original_label_map, scored.label_map)
+        caption = f"{example.id}: Dice {scored.scores['dice']:.3f}, AJI {scored.scores['aji']:.3f}"
+        images.write_image(folder / "overlays" / f"{example.id}.png", drawing.overlay(*pixels))
+        images.write_image(folder / "panels" / f"{example.id}.png", drawing.panel(*pixels, caption=caption))

@@ -4,13 +4,16 @@ import math
 
 from ml_collections import ConfigDict
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models import REACH_PX, STRIDE_PX, WHOLE_IMAGE_NETWORKS
 
 KEPT_PX = (64, 128, 256, 512, 1024)
 """What may be kept of a tile where that changes nothing: small images need no large tiles, and more than the
 largest takes gigabytes of a full-width network."""
+
+_MOST_PX = 2**28
+"""That are worked on at once: 800 MB of pixels, and many times as much within a network."""
 
 _BLENDED_PART = 4  # of a training patch's side is shared by neighbours
 
@@ -30,10 +33,17 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
       config: the experiment.
 
     Raises:
-      UserError: the tiles that `config.eval` asks for cannot be made.
+      UserError: the tiles, or the batches, that `config.eval` asks for cannot be made.
     """
     crop, tile, overlap = config.data.crop_size, config.eval.tile_px, config.eval.overlap_px
     scale = config.model.input_scale
+    if tile is not None and tile**2 > _MOST_PX:
+        raise UserError(f"eval.tile_px must be at most {math.isqrt(_MOST_PX):,}, got {in_short(tile)}")
+    if config.eval.batch_size * crop**2 > _MOST_PX:
+        raise UserError(
+            f"eval.batch_size × data.crop_size² = {in_short(config.eval.batch_size)} × {in_short(crop)}² are "
+            f"more pixels than can be worked on at once ({_MOST_PX:,}): set a smaller eval.batch_size"
+        )
     if tile is not None and (tile < 1 or tile * scale % STRIDE_PX):
         raise UserError(
             f"eval.tile_px × model.input_scale = {tile} × {scale:g} must be a multiple of {STRIDE_PX}"

@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,9 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 _AT_ONCE = 2**20  # bytes
 
-_END_OF_IMAGE = 0xD9
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # of coefficients; not those without loss
+_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_COEFFICIENTS = 64  # of a block
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # but for those that lie within a scan
 _MADE_UP = 128  # what libjpeg gives for all colours of pixels that are missing
 _NOISE = bytes.fromhex("5aa533cc69960ff0") * 16  # that decodes as something else
@@ -68,29 +70,55 @@ def _packed(file: BinaryIO) -> Iterator[bytes]:
 def jpeg_is_cut_off(
     data: bytes, pixels: NDArray[np.uint8], decode: Callable[[bytes], NDArray[np.uint8] | None]
 ) -> bool:
-    """Whether the last pixels of a JPEG are not in its data.
+    """Whether the last pixels of a JPEG, or their details, are not in its data.
 
-    Where its last pixel is as libjpeg makes it up, it is decoded once more, with data behind its own: of a
-    whole image these change nothing.
+    Where its last pixel is as libjpeg makes it up, and where several scans make up the image, it is decoded
+    once more, with data behind its own: of a whole image these change nothing. An image of several scans
+    (a progressive one) that lacks the last of them is blurred, or lacks colours.
 
     Args:
       data: of the file.
       pixels: [H, W, 3] that were decoded.
       decode: does that.
     """
-    if (pixels[-1, -1] != _MADE_UP).any():
+    scans = _scans(data)
+    if not scans.complete:
+        return True
+    if scans.number < 2 and np.any(pixels[-1, -1] != _MADE_UP):
         return False
-    end = _end_of_image(data)
-    again = decode(data[:end] + _MORE + data[end:])
+    again = decode(data[: scans.end] + _MORE + data[scans.end :])
     return again is None or not np.array_equal(pixels, again)
 
 
-def _end_of_image(data: bytes) -> int:
-    """Where a JPEG's marker for its end is; its size where there is none."""
-    place = 2
+class _Scans(NamedTuple):
+    """What the headers of a JPEG say of its scans.
+
+    Attributes:
+      number: of them.
+      complete: together they have all bits of all coefficients of all colours.
+      end: where the marker for the image's end is; the data's size where there is none.
+    """
+
+    number: int
+    complete: bool
+    end: int
+
+
+def _scans(data: bytes) -> _Scans:
+    missing: dict[int, set[int]] = {}  # coefficients, by the number of a colour
+    number, place = 0, 2
     while found := _NEXT_MARKER.search(data, place):
-        if data[found.start() + 1] == _END_OF_IMAGE:
-            return found.start()
-        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
-        place = found.end() + max(2, length)  # what it says; then another marker, or the data of a scan
-    return len(data)
+        marker = data[found.start() + 1]
+        if marker == _END_OF_IMAGE:
+            break
+        place = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2], "big"))
+        header = data[found.end() + 2 : place]  # behind it lies another marker, or the data of a scan
+        if marker in _FRAMES:
+            missing = {colour: set(range(_COEFFICIENTS)) for colour in header[6::3]}
+        elif marker == _SCAN and header:
+            number += 1
+            colours, rest = header[1 : 1 + 2 * header[0] : 2], header[1 + 2 * header[0] :]
+            if len(rest) == 3 and rest[2] % 16 == 0:  # down to the last bit
+                for colour in colours:
+                    missing.get(colour, set()).difference_update(range(rest[0], rest[1] + 1))
+    return _Scans(number, not any(missing.values()), found.start() if found else len(data))

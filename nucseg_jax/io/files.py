@@ -59,21 +59,43 @@ def is_file_or_dangling(path: Path) -> bool:
     return path.is_file() or (path.is_symlink() and not path.exists())
 
 
-def check_folder(folder: Path, option: str) -> None:
-    """Make a folder, and raise UserError now, and not after an hour's work, where nothing can be written.
+@contextlib.contextmanager
+def filled_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, if need be. At the end it is deleted again where nothing is in it, as are its parents.
+
+    What was there before stays.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # something is in it
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path, option: str) -> Iterator[None]:
+    """`filled_folder`, for a command: where nothing can be written, it fails now, not after an hour's work.
 
     Args:
       folder: to write to.
       option: that names it, for the message.
+
+    Raises:
+      UserError: it cannot be made, or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{option} {folder}: is a file, or lies in one. Name a folder") from error
-    except OSError as error:
-        raise UserError(f"{option} {folder}: cannot be written to ({error.strerror or error})") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(filled_folder(folder))
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{option} {folder}: is a file, or lies in one. Name a folder") from error
+        except OSError as error:
+            raise UserError(f"{option} {folder}: cannot be written to ({error.strerror or error})") from error
+        yield
 
 
 @contextlib.contextmanager
@@ -141,8 +163,7 @@ def appearing_folder(path: Path) -> Iterator[Path]:
       InUseError: another process is writing it.
     """
     path = Path(os.path.realpath(path))  # a link stays one
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with hold(lock_beside(path), path):
+    with filled_folder(path.parent), hold(lock_beside(path), path):
         temporary, old = beside(path, "tmp"), beside(path, "old")
         temporary.mkdir()
         try:

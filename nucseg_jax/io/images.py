@@ -163,7 +163,7 @@ def _is_cut_off(image: Any, file: BinaryIO, pixels: np.ndarray) -> bool:
             return (bool(image.info.get("interlace")) or not pixels[-1].any()) and cut_off.png_is_cut_off(
                 file
             )
-        if image.format in ("JPEG", "MPO") and image.mode == "RGB":
+        if image.format in ("JPEG", "MPO"):
             file.seek(0)
             return cut_off.jpeg_is_cut_off(file.read(), pixels, _decoded_jpeg)
     return False

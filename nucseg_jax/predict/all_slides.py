@@ -1,13 +1,14 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
-from nucseg_jax.io.files import check_folder
+from nucseg_jax.io.files import output_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.rounds import Rounds
@@ -34,14 +35,15 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
             print(shown(note))
         asked = _asked(segmenter, request)
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
-        if missing:
-            check_folder(request.out, "--out")
-            if request.scratch is not None:
-                check_folder(request.scratch, "--scratch")
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
         rounds = Rounds(segmenter, asked, request)
-        rounds.run(missing)
+        with ExitStack() as stack:
+            if missing:
+                stack.enter_context(output_folder(request.out, "--out"))
+                if request.scratch is not None:
+                    stack.enter_context(output_folder(request.scratch, "--scratch"))
+            rounds.run(missing)
     if rounds.failed:
         lines = [f"  {job.source}: {message}" for job, message in rounds.failed]
         raise FailedError(f"{len(lines)} failed:", *lines)

@@ -112,6 +112,7 @@ class Rounds:
         """
         lock, wanted = lock_beside(job.folder), request_for(job, self._asked)
         try:
+            lock.parent.mkdir(parents=True, exist_ok=True)  # a process that wrote nothing may have deleted it
             locked = stack.enter_context(hold(lock, job.folder, wanted))
         except InUseError as error:
             if error.task is not None and (different := differences(error.task, wanted)):

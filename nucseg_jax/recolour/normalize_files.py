@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nucseg_jax.errors import DataError, FailedError, shown
+from nucseg_jax.io.files import output_folder
 from nucseg_jax.io.images import write_image
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.recolour import figure
@@ -47,7 +48,7 @@ def normalize_files(
       overwrite: replace files in `out`, but for inputs and the target.
 
     Raises:
-      UserError: nothing can be done as it is asked for.
+      UserError: nothing can be done as it is asked for, or the folder cannot be written to.
       InUseError: another process writes to `out`.
       FailedError: some images could not be read; the others are done.
     """
@@ -60,8 +61,7 @@ def normalize_files(
     chosen = read_target(target, method, white=shared)
     for note in chosen.notes:
         _report(f"{target}: {note}")
-    out.mkdir(parents=True, exist_ok=True)
-    with alone(lock_inside(out), out, _report):
+    with output_folder(out, "--out"), alone(lock_inside(out), out, _report):
         _normalize_all(jobs, chosen, _Source(shared), out, together=together)
 
 

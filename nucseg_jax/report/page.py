@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nucseg_jax
 from nucseg_jax.evaluation.results import Comparison
-from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.files import filled_folder, replacing, replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.report import numbers, theme
 from nucseg_jax.report.figures import FIGURES, Figures
@@ -17,11 +17,13 @@ from nucseg_jax.report.findings import summary
 from nucseg_jax.report.markup import section, whole
 from nucseg_jax.report.sections import SECTIONS
 
+PAGE = "report.html"
+
 
 def write(comparison: Comparison, out: Path) -> Path:
     """Write OUT/report.html, one file that needs no other, and its figures as OUT/figures/*.svg and *.png.
 
-    Each of the two replaces an older one whole or not at all.
+    Both replace older ones when they are complete, or not at all.
 
     Args:
       comparison: what is reported; at least one entry and one image.
@@ -36,12 +38,13 @@ def write(comparison: Comparison, out: Path) -> Path:
     """
     if not comparison.entries or not comparison.examples:
         raise ValueError("a report needs at least one entry and one image")
-    out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out / FIGURES)
-    with replacing_folder(out / FIGURES) as folder:
+    page = out / PAGE
+    for path in (page, out / FIGURES):
+        remove_leftovers(path)
+    with filled_folder(out), replacing(page) as file, replacing_folder(out / FIGURES) as folder:
         html = render(comparison, Figures(folder), datetime.datetime.now().astimezone())
-    write_text(out / "report.html", html)
-    return out / "report.html"
+        file.write_text(html, encoding="utf-8")
+    return page
 
 
 def render(comparison: Comparison, figures: Figures, now: datetime.datetime) -> str:

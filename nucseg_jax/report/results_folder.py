@@ -12,33 +12,40 @@ from PIL import Image
 from nucseg_jax.errors import shown, shown_lines
 from nucseg_jax.evaluation import scoring
 from nucseg_jax.evaluation.results import Comparison
-from nucseg_jax.io.files import replacing, write_text
+from nucseg_jax.io.files import filled_folder, replacing, replacing_folder
+from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.io.names import shortened
 from nucseg_jax.report.page import write
+
+SCORES, LABEL_MAPS = "scores.csv", "label_maps"
 
 
 def write_all(comparison: Comparison, out: Path) -> None:
     """Write report.html, figures/, scores.csv and label_maps/ to a folder, and print the scores.
 
+    All four replace older ones when they are complete, or not at all.
+
     Raises:
       InUseError: another process writes to the folder.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with alone(lock_inside(out), out, print):
+    with filled_folder(out), alone(lock_inside(out), out, print):
         _write_all(comparison, out)
 
 
 def _write_all(comparison: Comparison, out: Path) -> None:
     entries = {entry.name: entry.images for entry in comparison.entries}
-    write_text(out / "scores.csv", scoring.to_csv(entries))
     folders = folder_names(list(entries))
-    for name, images in entries.items():
-        folder = out / "label_maps" / folders[name]
-        folder.mkdir(parents=True, exist_ok=True)
-        for image in images:
-            _write_label_map(folder / image.id, image.label_map)
-    page = write(comparison, out)
+    for name in (SCORES, LABEL_MAPS):
+        remove_leftovers(out / name)
+    with replacing(out / SCORES) as scores, replacing_folder(out / LABEL_MAPS) as label_maps:
+        scores.write_text(scoring.to_csv(entries), encoding="utf-8")
+        for name, images in entries.items():
+            folder = label_maps / folders[name]
+            folder.mkdir()
+            for image in images:
+                _write_label_map(folder / image.id, image.label_map)
+        page = write(comparison, out)
     title = f"{comparison.dataset} {comparison.split}"
     print(shown_lines(scoring.table(title, entries, comparison.min_area_um2)))
     print(f"wrote {shown(page)}, figures/, scores.csv and label_maps/")

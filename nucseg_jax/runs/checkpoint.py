@@ -28,6 +28,7 @@ from nucseg_jax import __version__, devices
 from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import DiskFullError, UserError
 from nucseg_jax.io.disk import check_room, named_when_full
+from nucseg_jax.io.files import filled_folder
 from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened, score_of
@@ -215,7 +216,7 @@ def _enter_alone(workdir: Path, stack: contextlib.ExitStack) -> None:
     failure: Exception | None = None
     if devices.is_first_process():
         try:
-            workdir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filled_folder(directory_of(workdir)))
             stack.enter_context(alone(lock_inside(workdir), workdir, devices.say))
             for unfinished in directory_of(workdir).glob("*.orbax-checkpoint-tmp*"):
                 shutil.rmtree(unfinished, ignore_errors=True)

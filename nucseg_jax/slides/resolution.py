@@ -69,6 +69,20 @@ def check_given(mpp: float) -> float:
     return mpp
 
 
+def check_prepared(mpp: float, name: str) -> None:
+    """Raise DataError where no network may be trained on a dataset: nothing could be segmented with it.
+
+    Args:
+      mpp: µm a pixel of the images as they were rescaled.
+      name: of the dataset.
+    """
+    if not FINEST_MPP <= mpp <= COARSEST_MPP:
+        raise DataError(
+            f"{name}: rescaled by --size, its images have {mpp:.4g} µm a pixel, which is not within "
+            f"{FINEST_MPP:g} … {COARSEST_MPP:g}. Prepare it with another --size, or none"
+        )
+
+
 def are_same(mpp: float, other: float) -> bool:
     """Whether two values are of one resolution, but for a few per cent."""
     return max(mpp, other) <= _SAME * min(mpp, other)

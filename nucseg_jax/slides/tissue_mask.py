@@ -130,7 +130,10 @@ def slide_kinds(
 def check_masked(masked: Collection[str]) -> None:
     """Raise UserError for a name in `instances.masked` that is none of MASKABLE."""
     if unknown := sorted(set(masked) - set(MASKABLE)):
-        raise UserError(f"instances.masked has {', '.join(unknown)}, but can have {', '.join(MASKABLE)} only")
+        raise UserError(
+            f"instances.masked has {', '.join(unknown)}, but can have {', '.join(MASKABLE)} only: name some "
+            "of these, or none"
+        )
 
 
 class _Strip(NamedTuple):

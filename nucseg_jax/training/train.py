@@ -24,6 +24,7 @@ from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
 from nucseg_jax.runs.compatibility import best_by
 from nucseg_jax.runs.unseen import check_scored
+from nucseg_jax.slides.resolution import check_prepared
 from nucseg_jax.training import augmentation, feeds, objectives, optim, start, validation
 from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
@@ -44,8 +45,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
       What training has come to: with cycles of self-correction the average of the cycles' parameters.
 
     Raises:
-      DataError: no prepared dataset, unknown validation images, an image smaller than a patch, or a split
-        without nuclei.
+      DataError: no prepared dataset, unknown validation images, an image smaller than a patch, a resolution
+        at which nothing can be segmented, or a split without nuclei.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
       UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits.
@@ -55,6 +56,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     check_classes(config.model.num_classes)
     tilings_of(config)  # what evaluation cannot do is found now
     dataset = data.load(config.data)
+    check_prepared(dataset.prepared_mpp, dataset.name)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     examples, held_out = dataset.training(config.data.validation)
     parts = {"training images": examples, "held-out images": held_out}

@@ -305,8 +305,8 @@ def test_training_goes_on_and_scores_where_tensorflow_is_missing(
     )
     assert result.returncode == 0, result.stderr
     assert "steps 1 to 2" in result.stdout and "demo: nucleus F1" in result.stdout
-    assert (tmp_path / "run/eval/synthetic_none_test/step_2/overlays").is_dir() or (
-        tmp_path / "run/eval/synthetic_none_test/step_1/overlays"
+    assert (tmp_path / "run/eval/folder_synthetic_none_test/step_2/overlays").is_dir() or (
+        tmp_path / "run/eval/folder_synthetic_none_test/step_1/overlays"
     ).is_dir()
 
 

@@ -8,6 +8,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image
 
 from data_prep import folder, manifest, monuseg
 from nucseg_jax.errors import DataError
@@ -90,6 +91,26 @@ def test_skipped_regions_are_told_and_recorded(source, tmp_path, capsys):
     builder, _ = read(tmp_path / "out", "mine_none", "train")
     reasons = {"with fewer than three vertices": 1}
     assert builder.info.metadata["skipped_regions"] == {"a": {"regions": 2, "skipped": reasons}}
+
+
+def test_nuclei_that_vanish_by_scaling_are_told_and_recorded(tmp_path, capsys):
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:24, 8:24], labels[40, 40], labels[50, 50] = 1, 2, 3
+    for name in ("a", "b"):
+        Image.fromarray(image_of("c")[:48, :48]).resize((64, 64)).rotate(90 * (name == "b")).save(
+            tmp_path / f"{name}.png"
+        )
+        np.save(tmp_path / f"{name}_label.npy", labels if name == "a" else labels * (labels < 2))
+    prepare(tmp_path, tmp_path / "out", "--test", "b", "--size", "16")
+    lines = capsys.readouterr().out.splitlines()
+    (told,) = [line for line in lines if "too small" in line]
+    assert told.startswith("  2 nuclei are too small for --size, so that nothing of them is trained on: ")
+    assert told.endswith(": a 2 of 3 (vanished_nuclei in metadata.json)")
+    assert "  train: 1 images, 3 nuclei, 1 after scaling" in lines and "  test: 1 images, 1 nuclei" in lines
+    builder, train = read(tmp_path / "out", "mine_none_16", "train")
+    assert builder.info.metadata["vanished_nuclei"] == {"a": 2}
+    assert builder.info.metadata["nuclei"] == {"a": 3, "b": 1}
+    assert set(np.unique(train["a"]["label_map"])) == {0, 1}
 
 
 def test_test_images_are_kept_however_often_the_option_is_given(source, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from data_prep import prepare
+from data_prep import prepare, resizing
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
 from tests.data_prep.small_source import IDS, WITH_TARGET, manifest_of, planned, square_xml, tissue
@@ -37,7 +37,7 @@ def test_resizing_agrees_between_image_and_labels():
     labels = np.zeros((50, 50), np.int32)
     labels[10:30, 20:40] = 70_000
     image = np.repeat((labels[..., None] > 0) * np.uint8(255), 3, axis=-1)
-    big, big_labels = prepare.resize_image(image, 51), prepare.resize_labels(labels, 51)
+    big, big_labels = resizing.resize_image(image, 51), resizing.resize_labels(labels, 51)
     assert big_labels.dtype == np.int32 and set(np.unique(big_labels)) == {0, 70_000}
     assert ((big[..., 0] >= 128) == (big_labels > 0)).mean() > 0.98
 
@@ -47,7 +47,7 @@ def test_a_smaller_label_map_moves_and_grows_no_nucleus(size):
     """The nearest pixel, of two, was half a pixel too far right and down: nuclei moved left and up by it."""
     rows, columns = np.indices((400, 400))
     disc = 5 * (((rows - 190.3) ** 2 + (columns - 180.7) ** 2) < 120.5**2).astype(np.int32)
-    small, scale = prepare.resize_labels(disc, size), 400 / size
+    small, scale = resizing.resize_labels(disc, size), 400 / size
     y, x = np.nonzero(small)
     assert small.dtype == np.int32 and set(np.unique(small)) == {0, 5}
     assert len(y) * scale**2 == pytest.approx((disc > 0).sum(), rel=0.004)
@@ -58,9 +58,9 @@ def test_a_smaller_label_map_moves_and_grows_no_nucleus(size):
 def test_the_label_of_most_of_a_pixel_is_taken():
     labels = np.kron(np.arange(1, 17, dtype=np.int32).reshape(4, 4), np.ones((3, 3), np.int32))
     labels[1::3, 1::3] = 99  # one pixel of nine
-    np.testing.assert_array_equal(prepare.resize_labels(labels, 4), np.arange(1, 17).reshape(4, 4))
+    np.testing.assert_array_equal(resizing.resize_labels(labels, 4), np.arange(1, 17).reshape(4, 4))
     halves = np.tile(np.array([[1, 2], [1, 2]], np.int32), (4, 4))  # as much of one as of the other
-    assert (np.bincount(prepare.resize_labels(halves, 4).ravel()) == [0, 8, 8]).all()
+    assert (np.bincount(resizing.resize_labels(halves, 4).ravel()) == [0, 8, 8]).all()
 
 
 def test_wrong_pixels_are_all_listed(source):

@@ -15,6 +15,7 @@ from skimage.color import rgb2hed
 
 from data_prep.annotations import rasterize
 from data_prep.synthetic import ORGANS, annotation, generate, main, write_dataset
+from nucseg_jax.io.names import beside
 
 pytestmark = pytest.mark.filterwarnings("error")
 SIZE = 256
@@ -171,17 +172,31 @@ def test_writes_over_its_own_output_only(tmp_path: Path, capsys: pytest.CaptureF
         write_dataset(tmp_path / "out", images=2, test=1, size=64, seed=0)
 
 
-def test_an_interrupted_run_leaves_no_manifest_and_can_be_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_dataset(tmp_path / "out", images=2, test=1, size=64, seed=0)
-    with monkeypatch.context() as patched:
-        patched.setattr(Image.Image, "save", lambda *_, **__: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            write_dataset(tmp_path / "out", images=2, test=1, size=64, seed=0)
-    assert tree(tmp_path / "out") == {}
-    write_dataset(tmp_path / "out", images=2, test=1, size=64, seed=0)
-    assert (tmp_path / "out" / "manifest.json").exists()
+def test_an_interrupted_run_leaves_the_older_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "new" / "out"
+    for before in ({}, None):
+        if before is None:
+            write_dataset(out, images=2, test=1, size=64, seed=0)
+            before = tree(out)
+        with monkeypatch.context() as patched:
+            patched.setattr(Image.Image, "save", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                write_dataset(out, images=3, test=1, size=64, seed=1)
+        assert tree(out) == before
+        assert out.parent.exists() == bool(before)
+
+
+def test_what_a_killed_run_left_is_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write_dataset(out, images=2, test=1, size=64, seed=0)
+    before = tree(out)
+    (out / "Tissue Images").rename(beside(out / "Tissue Images", "old"))  # between two renames
+    half = beside(out / "Annotations", "tmp")
+    half.mkdir()
+    (half / "SYN-LIVER-002.xml").touch()
+    (out / ".Annotations.lock").touch()
+    write_dataset(out, images=2, test=1, size=64, seed=0)
+    assert tree(out) == before and len(list(out.iterdir())) == 3
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_the_score_is_of_what_a_user_gets(
         nuclei = of_slides.label_map(slide, of_slides.frame(slide))
     assert identical_part(nuclei, found) >= 0.995
 
-    folder = workdir / "eval" / "synthetic_none_test" / "step_1"
+    folder = workdir / "eval" / "folder_synthetic_none_test" / "step_1"
     saved = json.loads((folder / "scores.json").read_text())
     assert saved == json.loads(json.dumps(result))
     assert saved["settings"]["instances"] == {
@@ -119,6 +119,28 @@ def test_the_score_is_of_what_a_user_gets(
     printed = capsys.readouterr().out
     assert "all (mean)" in printed and "colour deconvolution + Otsu" in printed and str(folder) in printed
     assert "nuclei were made by components (max_area_um2 0, min_area_um2 0, threshold" in printed
+
+
+def test_datasets_of_one_name_have_folders_of_their_own(
+    config: ConfigDict, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that fails leaves the older scores as they were."""
+    dataset = data.load(config.data)
+
+    def folders() -> dict[str, bytes]:
+        paths = (workdir / "eval").glob("*/*")
+        return {str(path.relative_to(workdir)): (path / "scores.json").read_bytes() for path in paths}
+
+    for name in ("folder/synthetic_none", "monuseg/synthetic_none"):
+        monkeypatch.setattr(data, "load", lambda _, name=name: replace(dataset, name=name))
+        evaluate.evaluate(config, workdir)
+    before = folders()
+    assert set(before) == {f"eval/{name}_synthetic_none_test/step_1" for name in ("folder", "monuseg")}
+    monkeypatch.setattr(evaluate.drawing, "panel", lambda *_, **__: 1 / 0)
+    config.eval.min_area_um2 = 9.0
+    with pytest.raises(ZeroDivisionError):
+        evaluate.evaluate(config, workdir)
+    assert folders() == before
 
 
 def test_the_papers_protocol(config: ConfigDict, workdir: Path, test_image: Example) -> None:

@@ -3,6 +3,8 @@
 The modules that read are imported by the functions: a child loads what its reader needs.
 """
 
+import json
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,6 +265,32 @@ def _check_weights(result: Any, originals: Sequence[Any]) -> None:
     }
 
 
+def _predict(path: Path) -> Any:
+    """What a model's network says of 64×64 pixels; its file has a right digest of what was damaged."""
+    from nucseg_jax import Segmenter, pretrained
+    from nucseg_jax.errors import UserError
+    from nucseg_jax.slides import slide_of_array
+
+    try:
+        info = json.loads(path.read_bytes())
+        if not isinstance(info, dict):
+            raise ValueError
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: is no object of JSON. Give one") from error
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{path.name}.safetensors"
+        pretrained.write(file, "mine", info, 7, seeds.model_tensors())
+        with Segmenter.from_pretrained(file) as segmenter:
+            pixels = seeds.tissue()[:64, :64]
+            with slide_of_array(pixels, segmenter.magnification.network_mpp) as slide:
+                return segmenter.nucleus_map(slide).nucleus
+
+
+def _check_predicted(result: Any, _: Sequence[Any]) -> None:
+    assert result.shape == (64, 64) and np.isfinite(result).all(), result.shape
+    assert 0 <= result.min() <= result.max() <= 1, (result.min(), result.max())
+
+
 def _read_torch(path: Path) -> Any:
     from nucseg_jax.torch_bridge.checkpoints import read_state_dict
     from nucseg_jax.torch_bridge.weights import as_array
@@ -335,6 +363,7 @@ READERS = {
         Reader("tiff", seeds.tiff, _read_slide, _check_slide),
         Reader("ome-tiff", seeds.ome_tiff, _read_slide, _check_slide),
         Reader("svs", seeds.svs, _read_slide, _check_slide),
+        Reader("other-images", seeds.other_images, _read_slide, _check_slide),
         Reader("images-for-training", seeds.images, _read_image, _check_image),
         Reader("png-labels", seeds.png_labels, _read_labels, _check_labels),
         Reader("tiff-labels", seeds.tiff_labels, _read_labels, _check_labels),
@@ -379,6 +408,14 @@ READERS = {
         Reader("tuning", seeds.tuning, _read_tuning, _check_tuning),
         Reader("stain-record", seeds.stain_records, _read_stain_record, _check_stain_record),
         Reader("weights", seeds.weights, _read_weights, _check_weights),
+        Reader(
+            "model",
+            seeds.model_info,
+            _predict,
+            _check_predicted,
+            in_suite=20,  # some compile
+            subject=r"model\.json|^[a-z_]+(\.[a-z_]+)+ ",
+        ),
         Reader("pytorch", seeds.torch_files, _read_torch, _check_torch, needs="torch"),
         Reader("refined-labels", seeds.refined_labels, _read_refined, _check_refined),
         Reader("list-of-slides", seeds.slide_list, _read_list, _check_list),

@@ -1,5 +1,6 @@
 """Small whole files, to be damaged: each function writes those of some readers to a folder."""
 
+import functools
 import io
 import json
 from pathlib import Path
@@ -100,6 +101,18 @@ def svs(folder: Path) -> list[Path]:
         writer.write(image[::4, ::4], rowsperstrip=24, description=APERIO, **options)
         writer.write(image[::2, ::2], tile=(32, 32), description=APERIO, subfiletype=1, **options)
     return [folder / "a.svs"]
+
+
+def other_images(folder: Path) -> list[Path]:
+    """BMP, WebP with and without loss, PPM, JPEG 2000."""
+    image = Image.fromarray(tissue())
+    image.save(folder / "a.bmp", dpi=(50800, 50800))
+    image.quantize(16).save(folder / "palette.bmp")
+    image.save(folder / "a.webp")
+    image.convert("RGBA").save(folder / "lossless.webp", lossless=True)
+    image.save(folder / "a.ppm")
+    image.save(folder / "a.jp2")
+    return sorted(folder.iterdir())
 
 
 def images(folder: Path) -> list[Path]:
@@ -265,6 +278,30 @@ def weights(folder: Path) -> list[Path]:
     info = {"config": {"model": {"name": "unet", "width": 0.1}}, "classes": ["background", "nucleus"]}
     pretrained.write(folder / "mine.safetensors", "mine", info, 7, tensors)
     return [folder / "mine.safetensors"]
+
+
+def model_info(folder: Path) -> list[Path]:
+    """What a model says of itself; its weights are `model_tensors`."""
+    from configs import demo
+    from nucseg_jax.runs.checkpoint import describe
+
+    config = demo.get_config()
+    config.model.width, config.data.crop_size = 1 / 16, 32
+    resolution = {"image_mpp": 0.25, "network_mpp": 0.25, "source": "a test"}
+    (folder / "model.json").write_text(json.dumps(describe(config, {}, None, resolution)))
+    return [folder / "model.json"]
+
+
+@functools.cache
+def model_tensors() -> dict[str, NDArray[Any]]:
+    from nucseg_jax.models.network import Weights, split_network
+    from nucseg_jax.runs.tensors import to_tensors
+    from tests.networks import filled_network
+
+    _, params, batch_stats = split_network(
+        filled_network("unet", lambda shape: np.full(shape, 0.1, np.float32), width=1 / 16)
+    )
+    return to_tensors(Weights(params, batch_stats))
 
 
 def torch_files(folder: Path) -> list[Path]:

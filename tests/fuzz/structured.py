@@ -92,6 +92,14 @@ def jpeg_segment(content: bytes, random: Random) -> bytes:
     return content[:start] + value + content[start + 2 :]
 
 
+def encapsulated(content: bytes, random: Random) -> bytes:
+    """EPS under the name of an image, which Pillow would have Ghostscript run."""
+    program = (
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 96 96\n%%EndComments\n(a) (w) file closefile showpage\n"
+    )
+    return program + content[: random.choice((0, len(content)))]
+
+
 def tiff_tag(content: bytes, random: Random) -> bytes:
     """The code, type, count or value of a tag, or the place of the next directory; classic little-endian."""
     entries, ends = _directories(content)
@@ -328,6 +336,7 @@ def _directories(content: bytes) -> tuple[list[int], list[int]]:
 _KINDS: dict[str, tuple[Callable[[bytes, Random], bytes], ...]] = {
     ".png": (png_header, png_chunk),
     ".jpg": (jpeg_segment,),
+    **dict.fromkeys((".bmp", ".webp", ".ppm", ".jp2"), (encapsulated,)),
     **dict.fromkeys((".tif", ".svs"), (tiff_tag,)),
     ".npy": (npy_header,),
     ".mat": (mat_field,),

@@ -1,6 +1,7 @@
 """Images whose data end before their last pixel: refused, and never filled up with made-up pixels."""
 
 import io
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,39 @@ def test_a_jpeg_that_ends_too_early(
     assert read(path).shape == (180, 260, 3)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DataError, match=f"a\\.jpg: {CUT_OFF}"):
+        read(path)
+
+
+def scan_starts(data: bytes) -> list[int]:
+    """Where the headers of a JPEG's scans begin; the tables before one belong to the one before."""
+    return [match.start() for match in re.finditer(rb"\xff\xda", data)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_without_its_last_scans(mode: str, tmp_path: Path) -> None:
+    """libjpeg makes a blurred image of those that are left."""
+    path, image = tmp_path / "a.jpg", Image.fromarray(picture()).convert(mode)
+    image.save(path, progressive=True, quality=90)
+    whole = path.read_bytes()
+    np.testing.assert_array_equal(read(path), np.asarray(Image.open(path)))
+    starts = scan_starts(whole)
+    assert len(starts) > 5
+    for start in starts[1:]:
+        for end in (start, start + (len(whole) - start) // 3):  # before a scan, and within one
+            path.write_bytes(whole[:end] + b"\xff\xd9")
+            with pytest.raises(DataError, match=r"a\.jpg: truncated or damaged"):  # Pillow sees some
+                read(path)
+
+
+def test_a_jpeg_that_lacks_the_scan_of_a_colour(tmp_path: Path) -> None:
+    """One that is not progressive may have a scan for each colour."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(picture()).save(path, subsampling=0, quality=90)
+    (start,) = scan_starts(data := path.read_bytes())
+    one_colour = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    path.write_bytes(data[:start] + one_colour + data[start + 14 :])
+    assert np.asarray(Image.open(path)).shape == (90, 130, 3)
+    with pytest.raises(DataError, match=CUT_OFF):
         read(path)
 
 

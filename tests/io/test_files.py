@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nucseg_jax.errors import DiskFullError, UserError
-from nucseg_jax.io.files import printable, replacing, replacing_folder
+from nucseg_jax.io.files import filled_folder, output_folder, printable, replacing, replacing_folder
 
 
 @pytest.mark.parametrize("make", [replacing, replacing_folder])
@@ -48,6 +48,35 @@ def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
         with replacing(tmp_path):
             raise AssertionError("nothing is written")
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+
+
+def test_no_empty_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for folder in (tmp_path / "there" / "a" / "b", tmp_path / "there"):
+        with filled_folder(folder):
+            assert folder.is_dir()
+        with pytest.raises(ZeroDivisionError), filled_folder(folder):
+            1 / 0  # noqa: B018
+        with pytest.raises(ZeroDivisionError), replacing_folder(folder / "c") as temporary:
+            (temporary / "file").touch()
+            1 / 0  # noqa: B018
+        assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+    with pytest.raises(ZeroDivisionError), filled_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "file").touch()
+        1 / 0  # noqa: B018
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("file", "is a file, or lies in one. Name a folder"), ("file/a", "is a file"), ("a" * 300, "too long")],
+)
+def test_a_folder_that_cannot_be_made(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=rf"^--out {tmp_path / name}: .*{message}"):
+        with output_folder(tmp_path / name, "--out"):
+            raise AssertionError("nothing is written")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_printable() -> None:

@@ -193,6 +193,11 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--set", "eval.min_area_um2=8"], "--set eval.min_area_um2: has no effect on slides"),
         (["a.tif", "--set", "eval.overlap_px=-1"], "eval.overlap_px must be 0 or more"),
         (["a.tif", "--set", "eval.tile_px=100"], "must be a multiple of 32"),
+        (["a.tif", "--set", "eval.tile_px=20000"], "eval.tile_px must be at most 16,384, got 20000"),
+        (
+            ["a.tif", "--set", "eval.batch_size=1000000"],
+            "eval.batch_size × data.crop_size² = 1000000 × 32² are",
+        ),
         (["a.tif", "--set", "eval.tile_px=256"], "sees 128 px around a pixel"),
         (["a.tif", "--set", "instances.masked=pens"], "instances.masked has pens, but can have pen, black"),
         (["a.tif", "--set", "instances.method=foo"], "instances.method must be one of"),
@@ -325,6 +330,14 @@ def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.
     write_tiff(tmp_path / "a.tif", tissue())
     assert predict(run, Path("/proc/out"), tmp_path / "a.tif") == 2
     assert "error: --out /proc/out: cannot be written to" in capsys.readouterr().err
+
+
+def test_no_empty_folder_stays(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.tif").write_bytes(b"nothing")
+    out, scratch = tmp_path / "new" / "out", tmp_path / "scratch"
+    assert predict(run, out, tmp_path / "a.tif", "--scratch", scratch) == 1
+    assert "1 failed" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tif"]
 
 
 def test_names_that_are_no_text(run: Path, tmp_path: Path) -> None:

@@ -146,7 +146,13 @@ def test_no_image_can_be_read(tmp_path, target, out, capsys, options):
     (tmp_path / "a.png").write_text("hello")
     assert run(tmp_path / "a.png", target=target, out=out, options=options) == 1
     assert capsys.readouterr().err.endswith("error: wrote nothing: none of 1 images could be read\n")
-    assert written(out) == []
+    assert not out.parent.exists()
+
+
+def test_a_blank_target(tiles, tmp_path, out, capsys):
+    blank = save(tmp_path / "blank.png", WHITE)
+    assert f"error: {blank}: " in failure(capsys, tiles, target=blank, out=out)
+    assert not out.parent.exists()
 
 
 @pytest.mark.parametrize("options", [[], ["--together"]])

@@ -1,8 +1,12 @@
 """The folder of a comparison's files."""
 
+import dataclasses
+
 import numpy as np
+import pytest
 from PIL import Image
 
+from nucseg_jax.errors import DataError
 from nucseg_jax.report import write_all
 from nucseg_jax.report.results_folder import folder_names
 from tests.metrics.square_nuclei import EMPTY, FLAWED, TRUTH
@@ -24,6 +28,33 @@ def test_entries_of_like_names_have_folders_of_their_own(tmp_path, capsys):
         "the label maps of or_a_b are in label_maps/or_a_b-2",
         "the label maps of OR a b are in label_maps/OR_a_b-3",
     ]
+
+
+def test_a_failure_leaves_the_older_report(tmp_path):
+    """And a report that takes the place of another has nothing of it."""
+
+    out = tmp_path / "new" / "out"
+
+    def write(name, examples):
+        write_all(comparison([entry(name, "external", [TRUTH], examples)], examples), out)
+
+    def tree():
+        return {str(p.relative_to(tmp_path)): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    without_original = tuple(dataclasses.replace(e, original_image=None) for e in EXAMPLES[:1])
+    with pytest.raises(DataError):
+        write("b", without_original)
+    assert list(tmp_path.iterdir()) == []
+    write("a", EXAMPLES[:1])
+    (out / "mine.txt").write_text("stays")
+    before = tree()
+    with pytest.raises(DataError):
+        write("b", without_original)
+    assert tree() == before
+    write("c", EXAMPLES[:1])
+    assert [path.name for path in (out / "label_maps").iterdir()] == ["c"]
+    assert (out / "mine.txt").read_text() == "stays"
+    assert "\na," not in (out / "scores.csv").read_text()
 
 
 def test_names_that_are_no_names_of_folders():

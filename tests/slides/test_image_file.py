@@ -1,6 +1,8 @@
 """Images that Pillow reads: one a file, its pixels where the file has them."""
 
+import io
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
@@ -36,9 +38,25 @@ def test_sixteen_bits_of_other_formats_than_png_are_refused(tmp_path: Path, name
         opened(path)
 
 
-@pytest.mark.parametrize("name", ["a.ppm", "a.jp2"])
+@pytest.mark.parametrize("read", [open_slide, read_image])
+@pytest.mark.parametrize("name", ["a.eps", "a.png", "a.jpg", "a.tif"])
+def test_eps_is_refused_whatever_its_name_is(
+    tmp_path: Path, name: str, read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would have Ghostscript run it."""
+    picture_of_pillow = io.BytesIO()
+    Image.fromarray(picture()).save(picture_of_pillow, "EPS")
+    (tmp_path / name).write_bytes(picture_of_pillow.getvalue())
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: 1 / 0)
+    with pytest.raises(DataError, match=rf"^{tmp_path / name}: .*[^\n]$") as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.bmp", "a.ppm", "a.jp2", "a.webp"])
 def test_eight_bits_of_these_formats_are_read(tmp_path: Path, name: str) -> None:
-    Image.fromarray(picture()).save(tmp_path / name)
+    options = {"lossless": True} if name == "a.webp" else {}
+    Image.fromarray(picture()).save(tmp_path / name, **options)
     assert read_image(tmp_path / name).notes == ()
     np.testing.assert_array_equal(opened(tmp_path / name), picture())
 

@@ -255,6 +255,24 @@ def test_bad_values_are_named(
         train.train(tiny_config, tmp_path)
 
 
+def test_a_resolution_that_evaluation_refuses_is_refused_before_the_first_step(
+    tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of 0.7 µm a pixel that earlier releases reduced to 1.05; 1 is the coarsest."""
+    dataset = data.load(tiny_config.data)
+    large = [
+        replace(e, original_label_map=np.kron(e.label_map, np.ones((3, 3), np.int32)))
+        for e in dataset.splits["train"]
+    ]
+    other = replace(dataset, splits={"train": large, "test": []}, metadata={**dataset.metadata, "mpp": 0.35})
+    monkeypatch.setattr(train.data, "load", lambda _: other)
+    with pytest.raises(
+        UserError, match=r"^folder/synthetic_none: rescaled by --size, its images have 1\.05 µm"
+    ):
+        train.train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_splits_that_cannot_be_scored_are_refused_before_the_first_step(
     tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,5 +293,5 @@ def test_splits_that_cannot_be_scored_are_refused_before_the_first_step(
         )
         monkeypatch.setattr(train.data, "load", lambda _, other=other: other)
         with pytest.raises(UserError, match=message):
-            train.train(tiny_config, tmp_path)
-        assert not (tmp_path / "metrics.jsonl").exists()
+            train.train(tiny_config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
