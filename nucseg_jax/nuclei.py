@@ -48,6 +48,10 @@ class Frame:
     mpp: float
     network_mpp: float
 
+    def __reduce__(self) -> tuple[type["Frame"], tuple[tuple[int, int], float, float]]:
+        """For other processes: without what was computed from these, which is as long as the slide."""
+        return Frame, (self.size, self.mpp, self.network_mpp)
+
     @property
     def scale(self) -> float:
         """Base pixels a pixel of the network's level."""

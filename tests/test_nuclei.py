@@ -1,5 +1,7 @@
 """From the network's pixels to those of the slide."""
 
+import pickle
+
 import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -31,6 +33,13 @@ def test_base_pixels_of_nuclei(size: tuple[int, int], mpp: float, network_mpp: f
             assert stop > start and not by_runs[row, start:stop].any()
             by_runs[row, start:stop] = canvas.ids[runs.nucleus[index]]
         np.testing.assert_array_equal(by_runs, painted)
+
+
+def test_a_frame_is_sent_without_what_is_as_long_as_the_slide() -> None:
+    frame = Frame((90_000, 70_000), 0.25, 0.25)
+    frame.on_slide(Nucleus(1, 5, 5, np.ones((2, 2), bool), 0.5))
+    sent = pickle.dumps(frame)
+    assert len(sent) < 200 and pickle.loads(sent) == frame
 
 
 def test_the_same_pixels_where_nothing_is_scaled() -> None:

@@ -69,7 +69,8 @@ def predict(
         int,
         typer.Option(
             metavar="N",
-            help="Processes that cut nuclei while the device computes, of 0.5 GB each.",
+            help="Processes that cut nuclei and make the text of files while the device computes, of "
+            "0.5 GB each.",
             show_default=f"one a core, at most {_MOST_WORKERS}",
             rich_help_panel=_WORK,
         ),

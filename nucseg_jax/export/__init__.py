@@ -6,6 +6,7 @@ One module a format, each a `Sink`; `Exports` writes a folder of them.
 from nucseg_jax.export.density import DensityMap
 from nucseg_jax.export.folder import FORMATS, Exports
 from nucseg_jax.export.geojson import GeoJson
+from nucseg_jax.export.helpers import Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import Limits
 from nucseg_jax.export.overlay import Overlay
@@ -19,6 +20,7 @@ __all__ = [
     "DensityMap",
     "Exports",
     "GeoJson",
+    "Helpers",
     "Limits",
     "Overlay",
     "ParquetTable",

@@ -1,9 +1,11 @@
-"""Many nuclei at once: what several formats need of them is computed once."""
+"""Many nuclei at once: what several formats need of them is computed once, here or in other processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +16,16 @@ from nucseg_jax.export.measurements import Measurements, measure
 from nucseg_jax.export.outlines import Outlines, trace
 from nucseg_jax.nuclei import Frame, Nucleus
 
+T = TypeVar("T")
+
+Maker = Callable[["Batch"], Any]
+"""Makes what a format writes of a batch; other processes may call it, so it and its result can be pickled."""
+
 
 class Batch:
     """Some nuclei of one slide, with what formats ask of them; it is computed when it is first asked for.
+
+    May be sent to other processes.
 
     Args:
         nuclei: at least one.
@@ -31,14 +40,10 @@ class Batch:
 
     def __init__(self, nuclei: Sequence[Nucleus], frame: Frame) -> None:
         self.canvas = Canvas(nuclei, frame)
+        self._made: dict[Maker, Any] = {}
 
     def __len__(self) -> int:
         return len(self.canvas)
-
-    @property
-    def nuclei(self) -> tuple[Nucleus, ...]:
-        """The nuclei themselves."""
-        return self.canvas.nuclei
 
     @property
     def ids(self) -> NDArray[np.int64]:
@@ -54,6 +59,23 @@ class Batch:
     def measurements(self) -> Measurements:
         """Sizes, shapes and places of all nuclei; see `measurements.measure`."""
         return measure(self.canvas, self.outlines)
+
+    def made(self, maker: Callable[[Batch], T]) -> T:
+        """What `maker` makes of this batch: as another process has made it (`take`), or made here."""
+        if maker not in self._made:
+            self._made[maker] = maker(self)
+        result: T = self._made[maker]
+        return result
+
+    def take(self, makers: Sequence[Maker], results: Sequence[Any]) -> None:
+        """Keep what some makers have made of this batch."""
+        self._made.update(zip(makers, results, strict=True))
+
+
+def make_all(makers: Sequence[Maker], batch: Batch) -> tuple[list[Any], float]:
+    """What each maker makes of a batch, and the seconds that took."""
+    start = time.perf_counter()
+    return [maker(batch) for maker in makers], time.perf_counter() - start
 
 
 class Gathering:

@@ -38,8 +38,10 @@ class Canvas:
         frame: the slide they are of.
 
     Attributes:
-        nuclei, frame: as given.
+        frame: as given.
         ids: int64 `[M]`.
+        probability: float64 `[M]`, of each nucleus.
+        hematoxylin: float64 `[M]`, NaN where it was not measured.
         top: int64 `[M]`, of each mask, in pixels of the network's level.
         left: int64 `[M]`.
         height: int64 `[M]`.
@@ -56,9 +58,10 @@ class Canvas:
         size = frame.network_size
         for nucleus in nuclei:
             _check(nucleus, size)
-        self.nuclei = tuple(nuclei)
         self.frame = frame
         self.ids = np.array([nucleus.id for nucleus in nuclei], dtype=np.int64)
+        self.probability = np.array([nucleus.probability for nucleus in nuclei], dtype=np.float64)
+        self.hematoxylin = np.array([nucleus.hematoxylin for nucleus in nuclei], dtype=np.float64)
         self.top = np.array([nucleus.top for nucleus in nuclei], dtype=np.int64)
         self.left = np.array([nucleus.left for nucleus in nuclei], dtype=np.int64)
         self.height = np.array([nucleus.mask.shape[0] for nucleus in nuclei], dtype=np.int64)
@@ -74,7 +77,7 @@ class Canvas:
         self._check_pixels()
 
     def __len__(self) -> int:
-        return len(self.nuclei)
+        return len(self.ids)
 
     @cached_property
     def owner(self) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import DensityMap
 from nucseg_jax.export.geojson import GeoJson
+from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.overlay import Overlay
@@ -53,6 +54,7 @@ class Exports(Sink):
         formats: some of `FORMATS`; None: all.
         limits: how much of the nuclei it holds in memory.
         scratch: a folder for temporary files of a pyramid; None: the results' own.
+        helpers: processes that make what is written, which is the same without them; None: this one does.
 
     Raises:
         UserError: an unknown format.
@@ -76,6 +78,7 @@ class Exports(Sink):
         formats: Collection[str] | None = None,
         limits: Limits = USUAL_LIMITS,
         scratch: Path | None = None,
+        helpers: Helpers | None = None,
     ) -> None:
         super().__init__(frame, limits)
         self._path = folder
@@ -88,13 +91,26 @@ class Exports(Sink):
         self._seconds = seconds
         self._labels = labels
         self._formats = _checked(formats)
+        self._helpers = helpers
         self._sinks: list[Sink] = []
+        self._ahead: Ahead | None = None
 
     def _open(self, stack: ExitStack) -> None:
         folder = stack.enter_context(appearing_folder(self._path))
         self._sinks = [stack.enter_context(sink) for sink in self._make_sinks(folder)]
+        if self._helpers is not None:
+            self._ahead = Ahead(self._helpers, [maker for sink in self._sinks for maker in sink.makers])
+            stack.callback(self._ahead.cancel)
 
     def _write(self, batch: Batch) -> None:
+        for made in (batch,) if self._ahead is None else self._ahead.put(batch):
+            self._write_to_all(made)
+
+    def _finish(self) -> None:
+        for made in () if self._ahead is None else self._ahead.rest():
+            self._write_to_all(made)
+
+    def _write_to_all(self, batch: Batch) -> None:
         for sink in self._sinks:
             sink.add_batch(batch)
 

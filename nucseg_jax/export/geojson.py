@@ -12,8 +12,10 @@ import json
 import math
 import os
 from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,29 +66,44 @@ class GeoJson(Sink):
     def __init__(self, path: Path, frame: Frame, *, name: str) -> None:
         super().__init__(frame)
         self._path = path
-        self._id = _uuid_prefix(name)
-        self._coordinates = _Coordinates(frame)
-        self._file: TextIO
-        self._separator = ""
+        self._features = _Features(_uuid_prefix(name))
+        self.makers = (self._features,)
+        self._file: BinaryIO
+        self._separator = b""
 
     def _open(self, stack: ExitStack) -> None:
         temporary = stack.enter_context(appearing(self._path))
-        self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
-        self._file.write('{"type":"FeatureCollection","features":[')
+        self._file = stack.enter_context(temporary.open("wb"))
+        self._file.write(b'{"type":"FeatureCollection","features":[')
 
     def _write(self, batch: Batch) -> None:
-        geometries = _geometries(batch, self._coordinates)
+        self._file.write(self._separator)
+        self._file.write(batch.made(self._features))
+        self._separator = b","
+
+    def _finish(self) -> None:
+        self._file.write(b"\n]}\n")
+
+
+@dataclass(frozen=True)
+class _Features:
+    """A batch's Features, in UTF-8, with commas between them.
+
+    Attributes:
+        id: what all ids begin with.
+    """
+
+    id: str
+
+    def __call__(self, batch: Batch) -> bytes:
+        geometries = _geometries(batch, _coordinates(batch.canvas.frame))
         features = [
-            f'\n{{"type":"Feature","id":"{self._id}{number:012x}",'
+            f'\n{{"type":"Feature","id":"{self.id}{number:012x}",'
             f'"geometry":{geometry},"properties":{{"objectType":"detection",'
             f'"classification":{_CLASSIFICATION},"measurements":{values}}}}}'
             for number, geometry, values in zip(batch.ids.tolist(), geometries, _values(batch), strict=True)
         ]
-        self._file.write(self._separator + ",".join(features))
-        self._separator = ","
-
-    def _finish(self) -> None:
-        self._file.write("\n]}\n")
+        return ",".join(features).encode()
 
 
 _CLASSIFICATION = json.dumps(CLASSIFICATION, separators=(",", ":"))
@@ -110,6 +127,11 @@ class _Coordinates:
     def texts(self, x: NDArray[np.int64], y: NDArray[np.int64]) -> list[str]:
         """Positions in JSON, in base pixels, of points in pixels of the network's level."""
         return (self._x[x] + self._y[y]).tolist()
+
+
+@lru_cache(maxsize=1)  # a process that makes the text of many batches has those of one slide at a time
+def _coordinates(frame: Frame) -> _Coordinates:
+    return _Coordinates(frame)
 
 
 def _text(coordinate: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +76,6 @@ def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
     height, width = frame.network_size
     touches = (canvas.top == 0) | (canvas.top + canvas.height == height)
     touches |= (canvas.left == 0) | (canvas.left + canvas.width == width)
-    hematoxylin = [math.nan if n.hematoxylin is None else n.hematoxylin for n in canvas.nuclei]
     return Measurements(
         id=canvas.ids,
         centroid_x_px=x * frame.scale,
@@ -92,8 +90,8 @@ def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
         major_axis_um=major * mpp,
         minor_axis_um=minor * mpp,
         eccentricity=np.sqrt(np.maximum(0, 1 - (minor / major) ** 2)),
-        hematoxylin_density=np.array(hematoxylin, dtype=np.float64),
-        probability=np.array([nucleus.probability for nucleus in canvas.nuclei], dtype=np.float64),
+        hematoxylin_density=canvas.hematoxylin,
+        probability=canvas.probability,
         touches_border=touches,
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,16 +48,16 @@ class Overlay(Sink):
         self._path = path
         self._temporary: Path
         self._thumbnail = thumbnail
-        self._coverage = Coverage(frame.network_size, shape)
-        self._thickness_px = max(1, round(max(height / shape[0], width / shape[1])))
+        grid = Grid(frame.network_size, shape)
+        self._coverage = Coverage(grid)
+        self._rims = _Rims(grid, max(1, round(max(height / shape[0], width / shape[1]))))
+        self.makers = (self._rims,)
 
     def _open(self, stack: ExitStack) -> None:
         self._temporary = stack.enter_context(appearing(self._path))
 
     def _write(self, batch: Batch) -> None:
-        pixels = batch.canvas.pixels
-        inside = _eroded(pixels, self._thickness_px)
-        self._coverage.add(batch.canvas.runs_of(pixels & ~inside))
+        self._coverage.add(batch.made(self._rims))
 
     def _finish(self) -> None:
         covered = np.minimum(1, self._coverage.total())
@@ -66,6 +68,59 @@ class Overlay(Sink):
         Image.fromarray(drawn).save(self._temporary, format="PNG")
 
 
+class Changes(NamedTuple):
+    """How coverage changes from one pixel of a coarse grid to the next; see `Coverage`.
+
+    Attributes:
+        first: place of the first change, counted row by row.
+        sums: float32 `[N]`, of the changes there and at the places that follow.
+    """
+
+    first: int
+    sums: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A coarse grid on a fine one.
+
+    Attributes:
+        fine: (height, width) of the grid that runs are given in.
+        coarse: (height, width) of the grid that covers the same area; not finer.
+    """
+
+    fine: tuple[int, int]
+    coarse: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the changes: rows and columns more for what begins at the edge, or is beyond it by rounding."""
+        return self.coarse[0] + 2, self.coarse[1] + 2
+
+    def changes(self, runs: Runs) -> Changes:
+        """Of coverage by the pixels of runs; those covered twice count twice."""
+        scale_y, scale_x = self.coarse[0] / self.fine[0], self.coarse[1] / self.fine[1]
+        top, bottom = runs.y * scale_y, (runs.y + 1) * scale_y
+        row = top.astype(np.int64)
+        below = np.maximum(0, bottom - (row + 1))  # of this height in the next row
+        places, changes = [], []
+        for position, sign in ((runs.start, 1), (runs.stop, -1)):
+            x = position * scale_x
+            column = x.astype(np.int64)
+            later = x - column  # of this change in the next column
+            for rows, height in ((row, bottom - top - below), (row + 1, below)):
+                place = rows * self.shape[1] + column
+                places += [place, place + 1]
+                changes += [sign * height * (1 - later), sign * height * later]
+        return _summed(np.concatenate(places), np.concatenate(changes))
+
+
+def _summed(places: NDArray[np.int64], changes: NDArray[np.float64]) -> Changes:
+    """The sum of the changes at each place: faster than ufunc.at by counting in the stretch they are in."""
+    first = int(places.min()) if len(places) else 0
+    return Changes(first, np.bincount(places - first, changes).astype(np.float32))
+
+
 class Coverage:
     """How much of each pixel of a coarse grid is covered by runs of a fine one.
 
@@ -73,41 +128,39 @@ class Coverage:
     ends; the sums along rows are the coverage.
 
     Args:
-        fine: (height, width) of the grid that runs are given in.
-        coarse: (height, width) of the grid that covers the same area; not finer.
+        grid: the coarse one on the fine one.
     """
 
-    def __init__(self, fine: tuple[int, int], coarse: tuple[int, int]) -> None:
-        self._scale_y, self._scale_x = coarse[0] / fine[0], coarse[1] / fine[1]
-        # Rows and columns more for what begins at the edge, or is beyond it by rounding.
-        self._changes = np.zeros((coarse[0] + 2, coarse[1] + 2), dtype=np.float32)
+    def __init__(self, grid: Grid) -> None:
+        self._changes = np.zeros(grid.shape, dtype=np.float32)
 
-    def add(self, runs: Runs) -> None:
-        """Cover the pixels of runs; those covered twice count twice."""
-        top, bottom = runs.y * self._scale_y, (runs.y + 1) * self._scale_y
-        row = top.astype(np.int64)
-        below = np.maximum(0, bottom - (row + 1))  # of this height in the next row
-        places, changes = [], []
-        for position, sign in ((runs.start, 1), (runs.stop, -1)):
-            x = position * self._scale_x
-            column = x.astype(np.int64)
-            later = x - column  # of this change in the next column
-            for rows, height in ((row, bottom - top - below), (row + 1, below)):
-                place = rows * self._changes.shape[1] + column
-                places += [place, place + 1]
-                changes += [sign * height * (1 - later), sign * height * later]
-        self._add(np.concatenate(places), np.concatenate(changes))
-
-    def _add(self, places: NDArray[np.int64], changes: NDArray[np.float64]) -> None:
-        """Add to `_changes.ravel()[places]`: faster than ufunc.at by counting in the stretch they are in."""
-        first = places.min(initial=self._changes.size)
-        sums = np.bincount(places - first, changes)
-        self._changes.ravel()[first : first + len(sums)] += sums.astype(np.float32)
+    def add(self, changes: Changes) -> None:
+        """Cover what `Grid.changes` says."""
+        first, sums = changes
+        self._changes.ravel()[first : first + len(sums)] += sums
 
     def total(self) -> NDArray[np.float32]:
         """float32 `[height, width]` of the coarse grid, from 0 to 1 where nothing is covered twice."""
         sums = np.cumsum(self._changes[:-2, :-2], axis=1)
         return np.maximum(0, sums, out=sums)
+
+
+@dataclass(frozen=True)
+class _Rims:
+    """The coverage by the outlines of a batch's nuclei.
+
+    Attributes:
+        grid: the thumbnail's on that of the network's level.
+        thickness_px: of the outlines, in pixels of the network's level.
+    """
+
+    grid: Grid
+    thickness_px: int
+
+    def __call__(self, batch: Batch) -> Changes:
+        pixels = batch.canvas.pixels
+        inside = _eroded(pixels, self.thickness_px)
+        return self.grid.changes(batch.canvas.runs_of(pixels & ~inside))
 
 
 def _eroded(pixels: NDArray[np.uint8], thickness_px: int) -> NDArray[np.uint8]:

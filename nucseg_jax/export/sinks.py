@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from nucseg_jax.export.batches import Batch, Gathering
+from nucseg_jax.export.batches import Batch, Gathering, Maker
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.nuclei import Frame, Nucleus
@@ -26,6 +26,9 @@ class Sink(ABC):
         frame: the slide that the nuclei are of.
         limits: how much it holds in memory.
     """
+
+    makers: tuple[Maker, ...] = ()
+    """What `_write` asks a batch for (`Batch.made`), so that other processes can make it before."""
 
     _path: Path
 

@@ -9,7 +9,7 @@ import math
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements
@@ -41,16 +41,16 @@ class CsvTable(Sink):
     def __init__(self, path: Path, frame: Frame) -> None:
         super().__init__(frame)
         self._path = path
-        self._file: TextIO
+        self.makers = (_csv_lines,)
+        self._file: BinaryIO
 
     def _open(self, stack: ExitStack) -> None:
         temporary = stack.enter_context(appearing(self._path))
-        self._file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
-        self._file.write(",".join(COLUMNS) + "\n")
+        self._file = stack.enter_context(temporary.open("wb"))
+        self._file.write((",".join(COLUMNS) + "\n").encode())
 
     def _write(self, batch: Batch) -> None:
-        columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
-        self._file.writelines(map(_line, zip(*columns, strict=True)))
+        self._file.write(batch.made(_csv_lines))
 
 
 def _form(name: str) -> str:
@@ -62,6 +62,12 @@ _FORMS = tuple(map(_form, COLUMNS))
 _LINE = ",".join(_FORMS) + "\n"
 _DENSITY = COLUMNS.index("hematoxylin_density")
 _LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\n"
+
+
+def _csv_lines(batch: Batch) -> bytes:
+    """A batch's nuclei as text."""
+    columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
+    return "".join(map(_line, zip(*columns, strict=True))).encode()
 
 
 def _line(values: tuple[float, ...]) -> str:
@@ -84,6 +90,7 @@ class ParquetTable(Sink):
         import pyarrow
 
         self._path = path
+        self.makers = (_measurements,)
         self._schema: pa.Schema = pyarrow.schema([(name, _arrow_type(name)) for name in COLUMNS])
         self._writer: parquet.ParquetWriter
 
@@ -99,11 +106,16 @@ class ParquetTable(Sink):
     def _write(self, batch: Batch) -> None:
         import pyarrow
 
+        measurements = batch.made(_measurements)
         values = [
-            pyarrow.array(getattr(batch.measurements, field.name), type=field.type, from_pandas=True)
+            pyarrow.array(getattr(measurements, field.name), type=field.type, from_pandas=True)
             for field in self._schema  # from_pandas: NaN becomes null
         ]
         self._writer.write_table(pyarrow.table(values, schema=self._schema))
+
+
+def _measurements(batch: Batch) -> Measurements:
+    return batch.measurements
 
 
 def _arrow_type(name: str) -> pa.DataType:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +90,14 @@ class Segmentation(Scan):
         if self._is_small():
             return 0
         return len(self.places) * self.network.planes * self.grid.tiling.kept**2
+
+    @property
+    def workers(self) -> Executor | None:
+        """The processes that cut the nuclei, which have time for other work on them; None where none do."""
+        if not self.places or self._is_small():
+            return None
+        cutters = self.setup.cutters()
+        return cutters if isinstance(cutters, ProcessPoolExecutor) else None
 
     def _is_small(self) -> bool:
         return self.frame.network_size[0] * self.frame.network_size[1] <= self.setup.small_px

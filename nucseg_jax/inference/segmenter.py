@@ -42,7 +42,8 @@ class Segmenter:
 
     Args:
       network, instances, magnification, facts, notes: see `trained.Trained`.
-      workers: processes that cut nuclei of large slides while the device computes; 0: a thread.
+      workers: processes that cut nuclei of large slides while the device computes, and make the text of
+        files that they are exported to; 0: a thread cuts, and none helps to export.
       block_px: side of the blocks that nuclei of large slides are cut in.
       small_px: pixels of the network's level up to which a slide is segmented at once, in memory.
 

@@ -1,4 +1,7 @@
-"""The processes that cut nuclei: they know nothing of JAX, which would cost each a second and 160 MB."""
+"""The processes that cut nuclei and make what is written of them.
+
+They know nothing of JAX, which would cost each a second and 160 MB.
+"""
 
 import multiprocessing
 import os

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import DiskFullError, shown
-from nucseg_jax.export import FORMATS, Exports
+from nucseg_jax.export import FORMATS, Exports, Helpers
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.timing import StageTimes
@@ -143,6 +144,7 @@ def write(
             labels="labels.tif" if simple else "labels.ome.tif",
             formats=formats,
             scratch=nuclei.scratch,
+            helpers=_helpers(nuclei),
         )
     count = 0
     with ExitStack() as stack:
@@ -155,6 +157,13 @@ def write(
         with times.measure("export"):
             stack.close()  # the rest is written, and last of all the summary, which has these seconds
     return count
+
+
+def _helpers(nuclei: Segmentation) -> Helpers | None:
+    """The processes that cut the nuclei also make what is written of them."""
+    if nuclei.workers is None:
+        return None
+    return Helpers(nuclei.workers, nuclei.setup.cutter_count, partial(nuclei.times.add, "export"))
 
 
 def remember_failure(job: SlideJob, traceback: str) -> Path | None:

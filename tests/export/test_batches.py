@@ -27,11 +27,12 @@ def test_what_is_no_nucleus_is_refused(nucleus, message):
 
 
 def test_runs_are_the_pixels():
-    batch = Batch(many(50, FRAME), FRAME)
-    found = [set() for _ in batch.nuclei]
+    nuclei = many(50, FRAME)
+    batch = Batch(nuclei, FRAME)
+    found = [set() for _ in nuclei]
     for nucleus, y, start, stop in zip(*(column.tolist() for column in batch.canvas.runs), strict=True):
         found[nucleus] |= {(y, x) for x in range(start, stop)}
-    for pixels, nucleus in zip(found, batch.nuclei, strict=True):
+    for pixels, nucleus in zip(found, nuclei, strict=True):
         rows, columns = np.nonzero(nucleus.mask)
         assert pixels == set(
             zip((rows + nucleus.top).tolist(), (columns + nucleus.left).tolist(), strict=True)

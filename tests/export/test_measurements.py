@@ -8,19 +8,21 @@ import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from skimage import measure
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.measurements import Measurements, centroids
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export.drawn_nuclei import FRAME, SHAPES, batch_of, many, mask_of, masks, polygons
+from tests.export.drawn_nuclei import FRAME, SHAPES, batch_of, many, mask_of, masks, nuclei_of, polygons
 
 MPP = FRAME.network_mpp
 
 
-def check_against_skimage(batch: Batch) -> None:
-    ours = batch.measurements
-    for i, nucleus in enumerate(batch.nuclei):
+def check_against_skimage(found: list[NDArray[np.bool_]]) -> None:
+    nuclei = nuclei_of(found)
+    ours = Batch(nuclei, FRAME).measurements
+    for i, nucleus in enumerate(nuclei):
         theirs = measure.regionprops(nucleus.mask.astype(np.uint8))[0]
         y, x = np.array(theirs.centroid) + 0.5  # from the centre of a pixel to its corner
         assert ours.centroid_x_um[i] == pytest.approx((x + nucleus.left) * MPP)
@@ -37,11 +39,11 @@ def check_against_skimage(batch: Batch) -> None:
 
 @given(st.lists(masks(), min_size=1, max_size=10))
 def test_random_masks(found):
-    check_against_skimage(batch_of(*found))
+    check_against_skimage(found)
 
 
 def test_shapes_made_by_hand():
-    check_against_skimage(batch_of(*map(mask_of, SHAPES)))
+    check_against_skimage(list(map(mask_of, SHAPES)))
 
 
 def test_solidity_is_that_of_the_polygon():

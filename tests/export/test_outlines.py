@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.nuclei import Frame, Nucleus
-from tests.export.drawn_nuclei import SHAPES, batch_of, cropped, mask_of, masks, polygons
+from tests.export.drawn_nuclei import FRAME, SHAPES, batch_of, cropped, mask_of, masks, nuclei_of, polygons
 
 
 def rasterised(polygon: shapely.Polygon, nucleus: Nucleus) -> NDArray[np.bool_]:
@@ -20,8 +20,8 @@ def rasterised(polygon: shapely.Polygon, nucleus: Nucleus) -> NDArray[np.bool_]:
     return shapely.contains_xy(polygon, x + nucleus.left, y + nucleus.top)
 
 
-def check(batch: Batch) -> None:
-    for polygon, nucleus in zip(polygons(batch), batch.nuclei, strict=True):
+def check(nuclei: list[Nucleus], frame: Frame = FRAME) -> None:
+    for polygon, nucleus in zip(polygons(Batch(nuclei, frame)), nuclei, strict=True):
         assert polygon.is_valid, shapely.is_valid_reason(polygon)
         assert polygon.area == nucleus.mask.sum()
         assert polygon.exterior.is_ccw
@@ -31,16 +31,16 @@ def check(batch: Batch) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_made_by_hand(name):
-    check(batch_of(mask_of(name)))
+    check(nuclei_of([mask_of(name)]))
 
 
 def test_all_shapes_in_one_batch():
-    check(batch_of(*map(mask_of, SHAPES)))
+    check(nuclei_of(list(map(mask_of, SHAPES))))
 
 
 @given(st.lists(masks(), min_size=1, max_size=40))
 def test_random_masks(found):
-    check(batch_of(*found))
+    check(nuclei_of(found))
 
 
 def test_large_ragged_masks():
@@ -51,7 +51,7 @@ def test_large_ragged_masks():
         found.append(cropped(labels == np.bincount(labels.ravel())[1:].argmax() + 1))
     frame = Frame((300, 2000), 0.25, 0.25)
     nuclei = [Nucleus(i + 1, 7, 160 * i, mask, 0.5) for i, mask in enumerate(found)]
-    check(Batch(nuclei, frame))
+    check(nuclei, frame)
 
 
 def test_number_of_rings():
@@ -87,12 +87,12 @@ def test_only_one_connected_piece_is_taken(mask, seed):
     mask = mask & (np.random.default_rng(seed).random(mask.shape) < 0.9)
     if not mask.any():
         return
-    batch = batch_of(np.ones((2, 2), dtype=bool), mask)
+    nuclei = nuclei_of([np.ones((2, 2), dtype=bool), mask])
     if ndimage.label(mask)[1] == 1:
-        check(batch)
+        check(nuclei)
     else:
         with pytest.raises(ValueError, match=r"nucleus 2 is not one 4-connected piece.*ndimage\.label"):
-            _ = batch.outlines
+            _ = Batch(nuclei, FRAME).outlines
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from nucseg_jax.drawing import PREDICTION
 from nucseg_jax.export import density
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import CELL_UM, DensityMap
-from nucseg_jax.export.overlay import Coverage, Overlay
+from nucseg_jax.export.overlay import Coverage, Grid, Overlay
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import FRAME, label_map_of, leftovers, many
 from tests.small_disk import run_on_small_disk
@@ -75,10 +75,11 @@ def test_what_is_no_thumbnail_is_refused(tmp_path, thumbnail):
 
 @pytest.mark.parametrize("coarse", [(300, 400), (100, 200), (37, 61), (1, 1)])
 def test_coverage_is_the_mean_of_the_pixels(coarse):
-    batch = Batch(many(120, FRAME), FRAME)
-    coverage = Coverage(FRAME.network_size, coarse)
-    coverage.add(batch.canvas.runs)
-    truth = label_map_of(list(batch.nuclei), FRAME) > 0
+    nuclei = many(120, FRAME)
+    grid = Grid(FRAME.network_size, coarse)
+    coverage = Coverage(grid)
+    coverage.add(grid.changes(Batch(nuclei, FRAME).canvas.runs))
+    truth = label_map_of(nuclei, FRAME) > 0
     # Every coarse pixel as many fine ones that divide both grids.
     repeat = [np.lcm(fine, few) for fine, few in zip(truth.shape, coarse, strict=True)]
     rows = np.arange(repeat[0]) * truth.shape[0] // repeat[0]

@@ -1,0 +1,39 @@
+"""The files of a slide, whoever makes what is in them."""
+
+from pathlib import Path
+
+import pytest
+
+from nucseg_jax.predict import one_slide
+from nucseg_jax.slides import slide_of_array
+from tests.drawn_tissue import MPP, segmenter, tissue
+
+
+def write(folder: Path, *, workers: int, block_px: int) -> None:
+    with (
+        segmenter(workers=workers, block_px=block_px) as of,
+        slide_of_array(tissue(230, 310, 150), MPP) as slide,
+    ):
+        stream = of.stream(slide)
+        one_slide.write(stream, folder, source=Path(__file__), config={})
+        assert stream.times["export"] > 0
+
+
+@pytest.mark.parametrize("block_px", [64, 200])
+def test_workers_change_no_file(tmp_path: Path, block_px: int) -> None:
+    folders = tmp_path / "none", tmp_path / "two"
+    for folder, workers in zip(folders, (0, 2), strict=True):
+        write(folder, workers=workers, block_px=block_px)
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == sorted(path.name for path in folders[1].iterdir()) and "nuclei.geojson" in names
+    for name in set(names) - {"summary.json"}:  # which has the seconds
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_blocks_change_only_the_order(tmp_path: Path) -> None:
+    found = []
+    for block_px in (64, 200):
+        write(tmp_path / "out", workers=0, block_px=block_px)
+        rows = (tmp_path / "out" / "nuclei.csv").read_text().splitlines()[1:]
+        found.append(sorted(row.partition(",")[2] for row in rows))
+    assert found[0] == found[1] and len(found[0]) > 30
