@@ -53,12 +53,14 @@ class DrawnReader:
       blocks: along each side.
     """
 
-    is_slide = True
+    is_slide, offset = True, (0, 0)
     notes: tuple[str, ...] = ()
 
     def __init__(self, blocks: int):
         side = blocks * BLOCK_PX
-        self.levels: tuple[Level, ...] = tuple(Level(side // n, side // n, float(n)) for n in _LEVELS)
+        self.levels: tuple[Level, ...] = tuple(
+            Level(side // n, side // n, float(n), float(n)) for n in _LEVELS
+        )
         self.resolution = Resolution(MPP, "drawn")
         pixels = np.where(drawn_block()[..., None], np.array(NUCLEUS, np.uint8), np.array(EOSIN, np.uint8))
         # Twice along each side, so that most of what is read is a view.

@@ -42,11 +42,14 @@ class Frame:
       size: (height, width) of the slide in base pixels.
       mpp: µm a base pixel.
       network_mpp: µm a pixel of the network's level, which the coordinates of nuclei are in.
+      offset: (y, x) of the slide's top left corner on the canvas of its file, in base pixels; (0, 0) unless
+        the slide is cropped to what was scanned (`slides.bounds`). Coordinates do not contain it.
     """
 
     size: tuple[int, int]
     mpp: float
     network_mpp: float
+    offset: tuple[int, int] = (0, 0)
 
     def __reduce__(self) -> tuple[type["Frame"], tuple[tuple[int, int], float, float]]:
         """For other processes: without what was computed from these, which is as long as the slide."""

@@ -89,6 +89,14 @@ White = Annotated[
         rich_help_panel=DEEP_PIXELS,
     ),
 ]
+NoCrop = Annotated[
+    bool,
+    typer.Option(
+        "--no-crop",
+        help="Take the full canvas of slides (MRXS, SCN, BIF), and not only the part that was scanned, which "
+        "QuPath shows.",
+    ),
+]
 Workdir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/NAME of the config.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import White
+from nucseg_jax.cli.arguments import NoCrop, White
 from nucseg_jax.cores import usable_cores
 
 _MOST_WORKERS = 16
@@ -38,6 +38,7 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME", help="What is written. Default: everything.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished slides again.")] = False,
+    no_crop: NoCrop = False,
     mpp: Annotated[
         float | None,
         typer.Option(
@@ -151,6 +152,7 @@ def predict(
                 model=DEFAULT if model is None else model,
                 mpp=mpp,
                 white=white,
+                crop=not no_crop,
                 network_mpp=network_mpp,
                 formats=formats,
                 workers=workers,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from nucseg_jax.cli.arguments import White
+from nucseg_jax.cli.arguments import NoCrop, White
 
 
 def stain(
@@ -35,6 +35,7 @@ def stain(
             help="Estimate the colours once, over all images (the tiles of a slide, a cohort), not of each.",
         ),
     ] = False,
+    no_crop: NoCrop = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are in DIR.")] = False,
 ) -> None:
     """Normalise stains: give images the colours of a target.
@@ -50,4 +51,13 @@ def stain(
     begin()
     from nucseg_jax.recolour.normalize_files import normalize_files
 
-    normalize_files(images, target, out, method=method, together=together, white=white, overwrite=overwrite)
+    normalize_files(
+        images,
+        target,
+        out,
+        method=method,
+        together=together,
+        white=white,
+        crop=not no_crop,
+        overwrite=overwrite,
+    )

@@ -2,7 +2,8 @@
 
 What QuPath reads is in its `QuPathTypeAdapters.java`; the documents are RFC 7946's, with the one liberty that
 its section 4 grants by prior arrangement: coordinates are pixels of the slide's base level, x to the right, y
-down, from the top left corner of the top left pixel, and not longitude and latitude.
+down, from the top left corner of the top left pixel, and not longitude and latitude. Of a slide that QuPath
+crops to what was scanned that is the first pixel of the scanned part (`slides.bounds`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ class Measurements:
 
     Attributes:
         id: int64.
-        centroid_x_px: in pixels of the slide's base level, from its left side.
+        centroid_x_px: in pixels of the slide's base level, from its left side (of a slide that is cropped to
+            what was scanned, from that of the scanned part).
         centroid_y_px: the same, from its top.
         centroid_x_um: in µm.
         centroid_y_um: in µm.

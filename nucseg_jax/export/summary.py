@@ -28,8 +28,9 @@ class Summary(Sink):
     """A JSON object with the keys below, written when all nuclei are known.
 
     `format_version`; `created` (UTC, ISO 8601); `source` (path, bytes, modified: seconds since 1970);
-    `slide` (size in base pixels, mpp, network_mpp); `nuclei` (count, area_mm2: of tissue that was analysed,
-    per_mm2: null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
+    `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
+    file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
+    null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
     looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `implausible`
     (how many that were kept, by reason); `seconds` by stage; `config`; `versions`.
 
@@ -98,7 +99,12 @@ class Summary(Sink):
             "format_version": FORMAT_VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": self._source,
-            "slide": {"size_px": list(frame.size), "mpp": frame.mpp, "network_mpp": frame.network_mpp},
+            "slide": {
+                "size_px": list(frame.size),
+                "mpp": frame.mpp,
+                "network_mpp": frame.network_mpp,
+                "offset_px": {"x": frame.offset[1], "y": frame.offset[0]},
+            },
             "nuclei": {
                 "count": self._count,
                 "area_mm2": self._area_mm2,

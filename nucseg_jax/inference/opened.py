@@ -19,7 +19,14 @@ LARGEST_PX = 500_000_000
 """Pixels of an image that one label map is made for: 2 GB."""
 
 
-def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int | None = None) -> Slide:
+def opened(
+    image: Opened,
+    mpp: float | None,
+    *,
+    assumed_mpp: float,
+    white: int | None = None,
+    crop: bool = True,
+) -> Slide:
     """Open an image that gets one label map.
 
     Args:
@@ -27,7 +34,7 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
         of Pillow; or the path of an image or a slide.
       mpp: µm a pixel; None: as the file says.
       assumed_mpp: the same of what does not say (`Slide.assumption`).
-      white: as of `open_slide`.
+      white, crop: as of `open_slide`.
 
     Raises:
       TypeError: it is nothing of these.
@@ -39,7 +46,7 @@ def opened(image: Opened, mpp: float | None, *, assumed_mpp: float, white: int |
     if mpp is not None:
         check_given(mpp)
     if isinstance(image, (str, os.PathLike)):
-        slide = open_slide(image, mpp, assumed_mpp=assumed_mpp, white=white)
+        slide = open_slide(image, mpp, assumed_mpp=assumed_mpp, white=white, crop=crop)
     else:
         slide = _in_memory(image, mpp, assumed_mpp, white)
     height, width = slide.size

@@ -129,7 +129,7 @@ class Segmenter:
         return cls(*found, **options)
 
     def __call__(
-        self, image: Opened, mpp: float | None = None, *, white: int | None = None
+        self, image: Opened, mpp: float | None = None, *, white: int | None = None, crop: bool = True
     ) -> NDArray[np.int32]:
         """Find the nuclei of an image.
 
@@ -141,6 +141,7 @@ class Segmenter:
             does, is taken to have the model's, `magnification.network_mpp`, and a warning says so.
           white: the value that is white in a file of 16 bits a channel; None: as its pixels say. A warning
             says what was done about the pixels (`Slide.notes`).
+          crop: a slide to what was scanned, as QuPath does; False: the full canvas (`open_slide`).
 
         Returns:
           A label map int32 [H, W], 0 = background, nuclei 1, 2, …. At a resolution coarser than the network's
@@ -154,7 +155,7 @@ class Segmenter:
           UserError: `mpp` or `white` is out of range; or the file cannot be read, is too large for one label
             map, or is a scanner's slide that does not say its resolution.
         """
-        with opened(image, mpp, assumed_mpp=self.magnification.network_mpp, white=white) as slide:
+        with opened(image, mpp, assumed_mpp=self.magnification.network_mpp, white=white, crop=crop) as slide:
             for note in slide.notes:
                 warnings.warn(shown(f"{slide.path}: {note}"), stacklevel=2)
             if slide.assumption is not None:
@@ -200,7 +201,7 @@ class Segmenter:
         """
         if slide.mpp is None:
             raise UserError(f"{slide.path}: has no resolution ({slide.mpp_source}). Give it with --mpp")
-        return Frame(slide.size, slide.mpp, self.magnification.network_mpp)
+        return Frame(slide.size, slide.mpp, self.magnification.network_mpp, slide.offset)
 
     def stream(
         self,

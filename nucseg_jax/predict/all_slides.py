@@ -72,6 +72,7 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
         "instances": {k: v for k, v in segmenter.facts["instances"].items() if k != "from"},
         "mpp": request.mpp,
         "white": request.white,
+        "crop": request.crop,
         "network_mpp": segmenter.magnification.network_mpp,
         "formats": request.formats and sorted(set(request.formats)),
     }

@@ -57,6 +57,7 @@ def segment(
     *,
     mpp: float | None,
     white: int | None,
+    crop: bool,
     formats: list[str] | None,
     space: Space,
     on_progress: Callable[[float], None],
@@ -70,6 +71,7 @@ def segment(
       request: what was asked for, for the summary.
       mpp: µm a base pixel, whatever the file says.
       white: the value that is white in 16 bits; None: as the pixels say.
+      crop: to what was scanned, as of `open_slide`.
       formats: of `export.FORMATS`; None: all.
       space: where temporary files go.
       on_progress: is told the part that is done, 0 … 1.
@@ -82,7 +84,7 @@ def segment(
     start = time.perf_counter()
     request_of(job.folder)  # again: hours may have passed
     known = segmenter.magnification
-    with open_slide(job.source, mpp, assumed_mpp=known.network_mpp, white=white) as slide:
+    with open_slide(job.source, mpp, assumed_mpp=known.network_mpp, white=white, crop=crop) as slide:
         for note in slide.notes:
             say(shown(f"{job.source}: {note}"))
         if slide.assumption is not None:

@@ -19,6 +19,7 @@ class PredictionRequest:
       model: an installed model's name, or a file (`pretrained.load`).
       mpp: µm a pixel of all the slides, whatever their files say; None: as they say.
       white: the value that is white in images of 16 bits; None: as the pixels of each say.
+      crop: slides to what was scanned, as QuPath does; False: the full canvas of their files.
       network_mpp: µm a pixel that the network was trained at; None: as the run says.
       formats: of `export.FORMATS`; None: all.
       workers: processes that cut nuclei, and make the text of files, while the device computes.
@@ -32,6 +33,7 @@ class PredictionRequest:
     model: str = DEFAULT
     mpp: float | None = None
     white: int | None = None
+    crop: bool = True
     network_mpp: float | None = None
     formats: Sequence[str] | None = None
     workers: int = 0

@@ -167,6 +167,7 @@ class Rounds:
                 self._asked,
                 mpp=request.mpp,
                 white=request.white,
+                crop=request.crop,
                 formats=None if request.formats is None else list(request.formats),
                 space=self._space,
                 on_progress=on_progress,

@@ -33,6 +33,7 @@ def normalize_files(
     method: str | None = None,
     together: bool = False,
     white: int | None = None,
+    crop: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Give images the stains of a target, and write them, a record and a figure.
@@ -45,6 +46,7 @@ def normalize_files(
       together: estimate the stains once, over all images.
       white: the value that is white in images of 16 bits; None: one for all, by the glass that they
         show (`slides.shared_white`).
+      crop: slides to what was scanned, as QuPath does; False: the full canvas of their files.
       overwrite: replace files in `out`, but for inputs and the target.
 
     Raises:
@@ -58,11 +60,11 @@ def normalize_files(
     shared, said = (white, ()) if white else shared_white.find(job.source for job in jobs)
     for line in said:
         _report(line)
-    chosen = read_target(target, method, white=shared)
+    chosen = read_target(target, method, white=shared, crop=crop)
     for note in chosen.notes:
         _report(f"{target}: {note}")
     with output_folder(out, "--out"), alone(lock_inside(out), out, _report):
-        _normalize_all(jobs, chosen, _Source(shared), out, together=together)
+        _normalize_all(jobs, chosen, _Source(shared, crop=crop), out, together=together)
 
 
 def _normalize_all(
@@ -98,23 +100,23 @@ class _Source:
     """Reads images, and tells once what was done about their pixels.
 
     Args:
-      white: as of `normalize_files`.
+      white, crop: as of `normalize_files`.
 
     Attributes:
       notes: by file name, of the images with something to tell.
       skipped: by file name, why an image could not be read.
     """
 
-    def __init__(self, white: int | None):
+    def __init__(self, white: int | None, *, crop: bool):
         self.notes: dict[str, tuple[str, ...]] = {}
         self.skipped: dict[str, str] = {}
-        self._white = white
+        self._white, self._crop = white, crop
 
     def read(self, jobs: Sequence[ImageJob], description: str) -> Iterator[tuple[ImageJob, np.ndarray]]:
         """The images that can be read, uint8 [H, W, 3]; the others are reported."""
         for job in tqdm(jobs, desc=description, unit="image"):
             try:
-                image = read_image(job.source, white=self._white)
+                image = read_image(job.source, white=self._white, crop=self._crop)
             except DataError as error:
                 self.skipped[job.source.name] = " ".join(str(error).split())
                 _report(f"skipped: {self.skipped[job.source.name]}")

@@ -35,13 +35,13 @@ class Target(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def read_target(path: Path, method: str | None, *, white: int | None = None) -> Target:
+def read_target(path: Path, method: str | None, *, white: int | None = None, crop: bool = True) -> Target:
     """Fit to an image, or take over the fitted target of an earlier run.
 
     Args:
       path: an image, or a .json file that `write_record` wrote.
       method: one of NORMALIZERS; None: the record's, or DEFAULT_METHOD.
-      white: the value that is white in an image of 16 bits (`slides.open_slide`).
+      white, crop: as of `slides.read_image`.
 
     Raises:
       UserError: the file cannot be read, the image shows no stains, the record is damaged or of
@@ -49,7 +49,7 @@ def read_target(path: Path, method: str | None, *, white: int | None = None) -> 
     """
     if path.suffix.lower() == ".json":
         return _recorded_target(path, method)
-    image, _, notes = read_image(path, white=white)
+    image, _, notes = read_image(path, white=white, crop=crop)
     normalizer = NORMALIZERS[method or DEFAULT_METHOD]()
     try:
         normalizer.fit(image)

@@ -5,7 +5,8 @@ reads a file whole; `files_of` says which files folders stand for. Formats: ever
 NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `opening` chooses
 the reader of a file, a module a kind of file, and `slide` reads rectangles. `colours` converts kinds of
 pixels to RGB, `colourless` refuses what has none, `white` finds what is white in 16 bits, `shared_white` in
-all files of a dataset, `resolution` finds µm a pixel, `tissue_mask` tells tissue from glass.
+all files of a dataset, `resolution` finds µm a pixel, `bounds` what was scanned of a larger canvas,
+`levels` how coarse a level is, `tissue_mask` tells tissue from glass.
 """
 
 from nucseg_jax.slides.listing import files_of, has_suffix

@@ -28,10 +28,10 @@ class ArrayReader:
       notes: see `Reader`.
     """
 
-    is_slide = False
+    is_slide, offset = False, (0, 0)
 
     def __init__(self, pixels: NDArray[np.uint8], found: Resolution, notes: tuple[str, ...] = ()):
-        self.levels: tuple[Level, ...] = (Level(pixels.shape[0], pixels.shape[1], 1.0),)
+        self.levels: tuple[Level, ...] = (Level(pixels.shape[0], pixels.shape[1], 1.0, 1.0),)
         self.resolution, self.notes = found, notes
         self._pixels = pixels
 

@@ -45,6 +45,7 @@ def open_slide(
     *,
     assumed_mpp: float | None = None,
     white: int | None = None,
+    crop: bool = True,
 ) -> Slide:
     """Open a slide or an image.
 
@@ -53,6 +54,8 @@ def open_slide(
       mpp: µm a base pixel, whatever the file says.
       assumed_mpp: the same for an image that does not say; never for a scanner's slide.
       white: the value that is white in 16 bits a channel; None: see `white.find`.
+      crop: to what was scanned, as QuPath does, where the file says what that is (`bounds`); False: the full
+        canvas.
 
     Raises:
       UserError: `mpp` is out of `resolution`'s range, `white` out of that of 16 bits.
@@ -63,7 +66,7 @@ def open_slide(
     path = Path(path)
     if mpp is not None:
         resolution.check_given(mpp)
-    reader = _reader(path, white)
+    reader = _reader(path, white, crop)
     try:
         return Slide(path, reader, _resolution(path, reader, mpp, assumed_mpp), _contradiction(reader, mpp))
     except UserError:
@@ -72,13 +75,17 @@ def open_slide(
 
 
 def read_image(
-    path: str | os.PathLike[str], *, white: int | None = None, most_pixels: int = MOST_PIXELS
+    path: str | os.PathLike[str],
+    *,
+    white: int | None = None,
+    most_pixels: int = MOST_PIXELS,
+    crop: bool = True,
 ) -> WholeImage:
     """Read a file whole, at its base level, with the pixels that `open_slide` gives.
 
     Args:
       path: of an image, or of a slide that fits into memory.
-      white: as of `open_slide`.
+      white, crop: as of `open_slide`.
       most_pixels: that are read.
 
     Raises:
@@ -86,7 +93,7 @@ def read_image(
       DataError: as `open_slide`, whatever the resolution; or the image has more than `most_pixels`.
     """
     path = Path(path)
-    with closing(_reader(path, white)) as reader:
+    with closing(_reader(path, white, crop)) as reader:
         height, width = reader.levels[0].height, reader.levels[0].width
         if height * width > most_pixels:
             raise DataError(
@@ -154,8 +161,8 @@ def find_white(path: Path) -> int | None:
         return reader.white
 
 
-def _reader(path: Path, given_white: int | None) -> Reader:
-    reader = _reader_of_format(path, given_white)
+def _reader(path: Path, given_white: int | None, crop: bool) -> Reader:
+    reader = _reader_of_format(path, given_white, crop)
     try:
         _check_levels(reader, path)
     except DataError:
@@ -164,14 +171,14 @@ def _reader(path: Path, given_white: int | None) -> Reader:
     return reader
 
 
-def _reader_of_format(path: Path, given_white: int | None) -> Reader:
+def _reader_of_format(path: Path, given_white: int | None, crop: bool) -> Reader:
     from nucseg_jax.slides import openslide_file, tiff_file
 
     if given_white is not None:
         white.check_given(given_white)
     check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
     if openslide_file.is_slide(path):
-        return openslide_file.OpenSlideReader(path, given_white)
+        return openslide_file.OpenSlideReader(path, given_white, crop=crop)
     if _is_tiff(path):
         return tiff_file.TiffReader(path, given_white=given_white)
     return read_image_file(path, given_white=given_white)

@@ -1,5 +1,6 @@
 """Slides of scanners, by OpenSlide: SVS, NDPI, MRXS, SCN, BIF, VMS, DICOM, …"""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,20 @@ import openslide
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError, in_short
-from nucseg_jax.slides import colourless, colours, resolution, white
+from nucseg_jax.slides import bounds, colourless, colours, resolution, white
+from nucseg_jax.slides.levels import level_of
 from nucseg_jax.slides.reader import Level, Resolution
 from nucseg_jax.slides.tiff_page import evenly_spaced
 
 _SAMPLED_PX, _SAMPLED_PIECES = 256, 16
 """Side and number of the pieces of the coarsest level that are looked at for colours."""
+
+_BOUNDS = (
+    openslide.PROPERTY_NAME_BOUNDS_X,
+    openslide.PROPERTY_NAME_BOUNDS_Y,
+    openslide.PROPERTY_NAME_BOUNDS_WIDTH,
+    openslide.PROPERTY_NAME_BOUNDS_HEIGHT,
+)
 
 
 def is_slide(path: Path) -> bool:
@@ -35,6 +44,7 @@ class OpenSlideReader:
     Args:
       path: of the file.
       given_white: of 16 bits; it does not count here, and a note says so.
+      crop: to what was scanned (`bounds`); False: the full canvas.
 
     Raises:
       DataError: it is damaged, files that belong to it are missing, or it has no colours (`colourless`).
@@ -42,19 +52,19 @@ class OpenSlideReader:
 
     is_slide = True
 
-    def __init__(self, path: Path, given_white: int | None = None):
+    def __init__(self, path: Path, given_white: int | None = None, *, crop: bool = True):
         self._name = str(path)
-        self.notes = white.unused(given_white)
         try:
             self._slide = openslide.OpenSlide(path)
         except openslide.OpenSlideError as error:
             raise self._damaged(error) from error
-        self.levels = tuple(
-            Level(height, width, max(1.0, scale))
-            for (width, height), scale in zip(
-                self._slide.level_dimensions, self._slide.level_downsamples, strict=True
-            )
-        )
+        width, height = self._slide.dimensions
+        texts = [self._slide.properties.get(name) if crop else None for name in _BOUNDS]
+        scanned, said = bounds.crop_of(texts, height, width)
+        self.offset = (scanned.top, scanned.left) if scanned else (0, 0)
+        canvas = [level_of(down, across, height, width) for across, down in self._slide.level_dimensions]
+        self.levels = tuple(_cropped(level, scanned) if scanned else level for level in canvas)
+        self.notes = white.unused(given_white) + said
         self.resolution = self._resolution()
         try:
             self._check_colours()
@@ -74,9 +84,10 @@ class OpenSlideReader:
 
     def _stored(self, level: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """uint8 [height, width, 4] RGBA of a rectangle; what was not scanned is transparent."""
-        scale = self.levels[level].scale
-        # OpenSlide takes the corner in base pixels, and is safe for threads.
-        corner = round(left * scale), round(top * scale)
+        (y, x), of_level = self.offset, self.levels[level]
+        # OpenSlide takes the corner in base pixels by a scale of its own, and is safe for threads.
+        scale = self._slide.level_downsamples[level]
+        corner = round((left + x / of_level.scale_x) * scale), round((top + y / of_level.scale_y) * scale)
         return np.asarray(self._slide.read_region(corner, level, (width, height)))
 
     def _check_colours(self) -> None:
@@ -111,3 +122,10 @@ class OpenSlideReader:
             f"{self._name}: cannot be read ({in_short(error)}). Copy it again, with the files that "
             "belong to it"
         )
+
+
+def _cropped(level: Level, scanned: bounds.Crop) -> Level:
+    """What was scanned, of a level of the canvas: its whole pixels, of which there is one at least."""
+    height = max(1, math.floor(scanned.height / level.scale_y))
+    width = max(1, math.floor(scanned.width / level.scale_x))
+    return level._replace(height=height, width=width)

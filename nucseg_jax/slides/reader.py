@@ -11,12 +11,18 @@ class Level(NamedTuple):
 
     Attributes:
       height, width: in its own pixels.
-      scale: base pixels a pixel, ≥ 1; 1 for the base level.
+      scale_y, scale_x: base pixels a pixel down and across, ≥ 1; 1 for the base level.
     """
 
     height: int
     width: int
-    scale: float
+    scale_y: float
+    scale_x: float
+
+    @property
+    def scale(self) -> float:
+        """Base pixels a pixel along the axis that is coarser."""
+        return max(self.scale_y, self.scale_x)
 
 
 class Resolution(NamedTuple):
@@ -43,12 +49,15 @@ class Reader(Protocol):
 
     Attributes:
       levels: the base first, then ever coarser ones.
+      offset: (y, x) of their top left corner on the canvas of the file, in base pixels; (0, 0) unless they
+        are cropped to what was scanned (`bounds`).
       resolution: of the base level.
       is_slide: made by a slide scanner, so that a resolution is part of it.
       notes: what was done about its pixels, or left undone, that a user should be told; without its name.
     """
 
     levels: tuple[Level, ...]
+    offset: tuple[int, int]
     resolution: Resolution
     is_slide: bool
     notes: tuple[str, ...]

@@ -25,6 +25,8 @@ class Slide:
     Attributes:
       path: of the file.
       size: (height, width) at the base level.
+      offset: (y, x) of its top left corner on the canvas of the file, in base pixels; (0, 0) unless it is
+        cropped to what was scanned.
       mpp: µm a base pixel; None for an image that does not say.
       mpp_source: where the resolution came from, or why there is none.
       is_slide: made by a scanner, or with a pyramid.
@@ -37,7 +39,7 @@ class Slide:
         self.is_slide, self.notes = reader.is_slide, reader.notes + notes
         self._reader = reader
         base = reader.levels[0]
-        self.size = base.height, base.width
+        self.size, self.offset = (base.height, base.width), reader.offset
 
     @property
     def assumption(self) -> str | None:
@@ -114,13 +116,14 @@ class Slide:
         """The part of a region that is in the slide."""
         index = self._level(scale)
         level = self._reader.levels[index]
-        relative = scale / level.scale
-        if abs(relative - 1.0) < 1e-9:
-            relative = 1.0
+        ratios = [scale / level.scale_y, scale / level.scale_x]
+        relative = [1.0 if abs(ratio - 1.0) < 1e-9 else ratio for ratio in ratios]
         # What the filter looks at: half a pixel of the result on each side, and one of the level at least.
-        margin = 0 if relative == 1.0 else math.ceil(max(1.0, relative)) + 1
-        starts = [math.floor(x * relative) - margin for x in (top, left)]
-        ends = [math.ceil((x + n) * relative) + margin for x, n in ((top, height), (left, width))]
+        margins = [0 if ratio == 1.0 else math.ceil(max(1.0, ratio)) + 1 for ratio in relative]
+        corner, sides = (top, left), (height, width)
+        along = list(zip(corner, sides, relative, margins, strict=True))
+        starts = [math.floor(at * ratio) - margin for at, _, ratio, margin in along]
+        ends = [math.ceil((at + n) * ratio) + margin for at, n, ratio, margin in along]
         limits = level.height, level.width
         first = [min(max(0, start), limit - 1) for start, limit in zip(starts, limits, strict=True)]
         last = [max(min(end, limit), f + 1) for end, limit, f in zip(ends, limits, first, strict=True)]
@@ -130,9 +133,9 @@ class Slide:
         after = [max(0, end - la) for la, end in zip(last, ends, strict=True)]
         if any(before + after):
             pixels = np.pad(pixels, ((before[0], after[0]), (before[1], after[1]), (0, 0)), mode="edge")
-        if relative == 1.0:
+        if relative == [1.0, 1.0]:
             return pixels[:height, :width]
-        corner = [x * relative - start for x, start in zip((top, left), starts, strict=True)]
-        box = (corner[1], corner[0], corner[1] + width * relative, corner[0] + height * relative)
+        y, x = (at * ratio - start for at, ratio, start in zip(corner, relative, starts, strict=True))
+        box = (x, y, x + width * relative[1], y + height * relative[0])
         image = Image.fromarray(np.ascontiguousarray(pixels))
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=box))

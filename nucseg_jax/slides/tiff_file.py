@@ -14,7 +14,8 @@ from nucseg_jax.io.cut_off import jpeg_is_cut_off
 from nucseg_jax.io.images import ORIENTATION
 from nucseg_jax.io.tiff_files import check_pieces, open_tiff, piece_size
 from nucseg_jax.slides import colourless, colours, resolution, tiff_page, white
-from nucseg_jax.slides.reader import Level, Resolution
+from nucseg_jax.slides.levels import level_of
+from nucseg_jax.slides.reader import Resolution
 
 CACHE_BYTES = 128 * 2**20
 """Decoded pieces that are kept: a row of pieces is read again for the next row of the network's tiles."""
@@ -67,10 +68,10 @@ class TiffReader:
             self._pages = pages
             base = pages[0]
             self.levels = tuple(
-                Level(page.imagelength, page.imagewidth, max(1.0, base.imagewidth / page.imagewidth))
+                level_of(page.imagelength, page.imagewidth, base.imagelength, base.imagewidth)
                 for page in pages
             )
-            self.is_slide = len(pages) > 1
+            self.is_slide, self.offset = len(pages) > 1, (0, 0)
             self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()
             self._cached_bytes = 0
             self._lock = threading.Lock()

@@ -76,7 +76,12 @@ def test_all_formats_with_the_same_nuclei(tmp_path, source):
     assert summary["format_version"] == 1
     assert summary["source"]["path"] == str(source)
     assert summary["source"]["bytes"] == 5
-    assert summary["slide"] == {"size_px": [300, 400], "mpp": 0.25, "network_mpp": 0.25}
+    assert summary["slide"] == {
+        "size_px": [300, 400],
+        "mpp": 0.25,
+        "network_mpp": 0.25,
+        "offset_px": {"x": 0, "y": 0},
+    }
     area_mm2 = 300 * 400 * 0.00025**2
     pixels = sum(int(nucleus.mask.sum()) for nucleus in nuclei)
     assert summary["nuclei"] == pytest.approx(

@@ -68,7 +68,12 @@ def test_slides_and_images_one_of_which_is_broken(
     assert sorted(path.name for path in out.iterdir()) == ["a", "c", "empty"]
     assert all((out / name / "nuclei.geojson").exists() for name in ("a", "c", "empty"))
     summary = json.loads((out / "a" / "summary.json").read_text())
-    assert summary["slide"] == {"size_px": [70, 90], "mpp": pytest.approx(MPP), "network_mpp": MPP}
+    assert summary["slide"] == {
+        "size_px": [70, 90],
+        "mpp": pytest.approx(MPP),
+        "network_mpp": MPP,
+        "offset_px": {"x": 0, "y": 0},
+    }
     assert summary["config"]["run"]["step"] == 1
     assert summary["config"]["resolution"]["slide"] == "TIFF resolution tags"
     assert set(summary["seconds"]) == {"tissue", "reading", "stain", "network", "instances", "export"}

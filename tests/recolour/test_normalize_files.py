@@ -16,6 +16,7 @@ from nucseg_jax.slides import read_image
 from nucseg_jax.stain import NORMALIZERS, VahadaneNormalizer
 from tests.io.test_locks import Holder
 from tests.recolour.stained_images import BLUER, REDDER, WHITE, failure, record, run, save, tissue, written
+from tests.slides.pictures import leica
 
 # --- what is written ---
 
@@ -52,6 +53,17 @@ def test_other_formats_in(tmp_path, target, out, ending):
     path = save(tmp_path / f"a.{ending}", tissue(1))
     assert run(path, target=target, out=out, options=["--method", "identity"]) == 0
     np.testing.assert_array_equal(read_image(out / "a.png").pixels, read_image(path).pixels)
+
+
+def test_a_slide_on_a_larger_canvas(tmp_path, target, out):
+    """What was scanned is taken, unless the whole canvas is asked for."""
+    path = leica(tmp_path / "a.scn", tissue(1), 1, (400, 300, 17, 40))
+    options = ["--method", "identity"]
+    assert run(path, target=target, out=out, options=options) == 0
+    np.testing.assert_array_equal(read_image(out / "a.png").pixels, tissue(1))
+    assert record(out)["notes"]["a.scn"][0].startswith("cropped to what was scanned")
+    assert run(path, target=target, out=out, options=[*options, "--no-crop", "--overwrite"]) == 0
+    assert read_image(out / "a.png").pixels.shape == (400, 300, 3) and not record(out)["notes"]
 
 
 def test_together(tmp_path, target, out):

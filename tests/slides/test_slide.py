@@ -42,7 +42,8 @@ def test_scaling_is_that_of_the_training_images() -> None:
 class LevelsAlone:
     """A reader of white levels that remembers which of them were read."""
 
-    levels = (Level(256, 192, 1), Level(128, 96, 2), Level(64, 48, 4))
+    levels = (Level(256, 192, 1, 1), Level(128, 96, 2, 2), Level(64, 48, 4, 4))
+    offset = (0, 0)
     resolution = Resolution(0.5, "test")
     is_slide = True
     notes: tuple[str, ...] = ()
