@@ -30,7 +30,7 @@ test: .venv/dev
 	$(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,stain,dev,torch]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,dev,torch,benchmarks]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch

@@ -14,12 +14,17 @@ class RedIsNucleus:
 
     has_boundary, planes, looks_at_stain = True, 3, True
 
-    def __init__(self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0) -> None:
-        self.tilings, self._batch_size = (Tiling(tile, margin, blend),), batch_size
+    def __init__(
+        self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0, lanes: int = 1
+    ) -> None:
+        self.tilings, self._batch_size, self._lanes = (Tiling(tile, margin, blend),), batch_size, lanes
         self.estimated_from = np.zeros((0, 3), np.uint8)
 
     def batch_size(self, tiling: Tiling) -> int:
         return self._batch_size
+
+    def lanes(self, tiling: Tiling) -> int:
+        return self._lanes
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
         self.estimated_from = pixels

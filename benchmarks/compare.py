@@ -1,4 +1,4 @@
-"""One network after the other against PyTorch: what `train_step` and `inference` share."""
+"""One network after the other against its peers: what `train_step`, `inference` and `shipped` share."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ MakePeer = Callable[[Case, str, str], Side]
 COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "network": lambda r: f"`{r['network']}`",
     "dtype": lambda r: r["dtype"],
-    "peer": lambda r: f"PyTorch {r['peer']}",
+    "peer": lambda r: label(r["peer"]),
     "ours": lambda r: shown_seconds(r["seconds"] and r["seconds"]["median"]),
     "peer's": lambda r: shown_seconds(r["peer_seconds"]["median"]) if r["peer_seconds"] else _why(r),
     "ours ÷ peer": lambda r: shown_ratio(r["ratio"]),
@@ -29,6 +29,15 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "peer's memory": lambda r: shown_bytes(r["peer_memory_bytes"]),
     "utilisation": lambda r: shown(r["utilisation"], "{:.0%}"),
 }
+
+
+OTHERS = {"onnxruntime": "ONNX Runtime", "augmented": "ours, augmenting", "–": "–"}
+"""What the peers that are not PyTorch are called in tables."""
+
+
+def label(peer: str) -> str:
+    """A peer's name → what it is called in tables."""
+    return OTHERS.get(peer, f"PyTorch {peer}")
 
 
 def _why(row: dict[str, Any]) -> str:
@@ -48,20 +57,54 @@ def run(
     use_defaults(args, on_gpu=env["platform"] != "cpu")
     settings = {key: getattr(args, key) for key in ("size", "batch", "width", "repeats")}
     report = measure.Report(name, env, settings, COLUMNS, args.out)
-    failed = False
-    for network in args.networks:
-        for dtype in args.dtype:
-            case = Case(network, args.width, args.size, args.batch, dtype)
-            task = (make_ours, make_peer, case, args.peers, args.repeats, args.matrix)
-            try:
-                rows = measure.isolated(race, *task)
-            except Exception as error:  # the other networks are still worth measuring
-                traceback.print_exc()
-                rows, failed = [_row(case, "–", reason=_first_line(error))], True
-            for row in rows:
-                report.add(row)
+    cases = [
+        Case(network, args.width, args.size, args.batch, dtype)
+        for network in args.networks
+        for dtype in args.dtype
+    ]
+    race_all(report, cases, make_ours, make_peer, args.peers, args.repeats, args.matrix)
+
+
+def race_all(
+    report: measure.Report,
+    cases: Sequence[Case],
+    make_ours: MakeOurs,
+    make_peer: MakePeer,
+    names: Sequence[str],
+    repeats: int,
+    matrix: int,
+) -> None:
+    """Fill a report, then say how ours does beside the fastest peer. Exits with 1 where a case failed.
+
+    Args:
+      report: gets a row a case and peer.
+      cases: what is run, one after the other.
+      make_ours, make_peer: make the sides of a case.
+      names: the peers.
+      repeats: pairs of samples.
+      matrix: side of the matrices for the rate.
+    """
+    failed, lines = False, []
+    for case in cases:
+        try:
+            rows = measure.isolated(race, make_ours, make_peer, case, names, repeats, matrix)
+        except Exception as error:  # the other networks are still worth measuring
+            traceback.print_exc()
+            rows, failed = [_row(case, "–", reason=_first_line(error))], True
+        for row in rows:
+            report.add(row)
+        if best := fastest(rows):
+            ratio = shown_ratio(best["ratio"])
+            lines.append(f"{case.name}, {case.dtype}: {ratio} × the fastest peer, {label(best['peer'])}")
+    print("\n" + "\n".join(lines))
     if failed:
         sys.exit(1)
+
+
+def fastest(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The row of the peer with the least median time; None where no peer ran."""
+    raced = [row for row in rows if row["peer_seconds"] and row["peer"] != "augmented"]
+    return min(raced, key=lambda row: row["peer_seconds"]["median"], default=None)
 
 
 def parse(name: str, doc: str | None, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -108,7 +151,11 @@ def use_defaults(args: argparse.Namespace, on_gpu: bool) -> None:
 def race(
     make_ours: MakeOurs, make_peer: MakePeer, case: Case, names: Sequence[str], repeats: int, matrix: int
 ) -> list[dict[str, Any]]:
-    """Paired times of one network: a row a peer. Called in a process of its own."""
+    """Paired times of one network: a row a peer. Called in a process of its own.
+
+    Raises:
+      AssertionError: a peer's result is not ours (`measure.difference`).
+    """
     import jax
 
     platform = jax.devices()[0].platform
@@ -120,7 +167,9 @@ def race(
             sides[name], peer_memory[name] = peers.warmed_up(partial(make_peer, case, name, platform))
         except Exception as error:  # no PyTorch, no compiler, too little memory: no peer, and why
             reasons[name] = _first_line(error)
-    times = measure.paired(sides, measure.sampling(platform), repeats)
+    differences = {name: measure.difference(ours.side, sides[name], case.dtype) for name in peer_memory}
+    step_seconds = measure.Sampling(steps=1, settle=1).seconds(ours.side)
+    times = measure.paired(sides, measure.sampling(platform, step_seconds), repeats)
     rate = measure.matrix_rate(case.dtype, matrix)
     seconds = measure.spread(times["ours"])
     mine = {
@@ -141,6 +190,7 @@ def race(
                 "peer_seconds": measure.spread(times[name]),
                 "ratio": measure.ratios(times["ours"], times[name]),
                 "peer_memory_bytes": peer_memory[name],
+                "difference": differences[name],
             }
         rows.append(row)
     return rows
@@ -159,8 +209,16 @@ def _row(case: Case, peer: str, reason: str | None) -> dict[str, Any]:
         "peer_seconds",
         "ratio",
         "peer_memory_bytes",
+        "difference",
     )
-    identity = {"network": case.name, "dtype": case.dtype, "peer": peer, "reason": reason}
+    identity = {
+        "network": case.name,
+        "size": case.size,
+        "batch": case.batch,
+        "dtype": case.dtype,
+        "peer": peer,
+        "reason": reason,
+    }
     return identity | dict.fromkeys(empty)
 
 

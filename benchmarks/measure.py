@@ -3,6 +3,7 @@
 import argparse
 import importlib.metadata
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -20,6 +21,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.devices import compilation_cache
@@ -28,6 +30,12 @@ from nucseg_jax.io.files import write_text
 RESULTS = Path(__file__).parent / "results"
 DTYPES = ("float32", "tf32", "bfloat16")
 """float32; on GPUs float32 arrays multiplied as TensorFloat-32; bfloat16 with float32 parameters."""
+
+TOLERANCES = {"float32": 1e-4, "tf32": 1e-2, "bfloat16": 5e-2}
+"""How far two sides' results may be apart, as a part of the largest value."""
+
+SAMPLE_SECONDS, REST_SECONDS = 0.5, 0.1
+"""On CPUs: how long a sample of short steps takes, and the pause before it."""
 
 
 def _nothing() -> None:
@@ -42,22 +50,29 @@ class Side:
       run: one step; may return before the device is done.
       wait: returns when it is.
       release: gives memory that is not in use back to the device, for the other sides.
+      result: what the last step gave, laid out as ours; None where the sides have different weights.
     """
 
     run: Callable[[], object]
     wait: Callable[[], object] = _nothing
     release: Callable[[], object] = _nothing
+    result: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a sample of a side's time is taken: the mean of `steps`, after `settle` that are not counted."""
+    """How a sample of a side's time is taken: the mean of `steps`, after `settle` that are not counted.
+
+    Before these comes a pause of `rest` seconds.
+    """
 
     steps: int
     settle: int
+    rest: float = 0.0
 
     def seconds(self, side: Side) -> float:
         """Seconds a step."""
+        time.sleep(self.rest)
         for _ in range(self.settle):
             side.run()
         side.wait()
@@ -70,9 +85,18 @@ class Sampling:
         return seconds
 
 
-def sampling(platform: str) -> Sampling:
-    """A GPU's steps are short, and the first ones get back the memory that the other side had."""
-    return Sampling(steps=1, settle=0) if platform == "cpu" else Sampling(steps=10, settle=2)
+def sampling(platform: str, step_seconds: float = math.inf) -> Sampling:
+    """How to sample steps that take about so long.
+
+    A GPU's steps are short, and the first ones get back the memory that the other side had. A CPU's short
+    steps are repeated. The threads of the side before spin on for a while (ONNX Runtime's for 35 ms), and the
+    caches hold its data: hence the pause and a step that is not counted.
+    """
+    if platform != "cpu":
+        return Sampling(steps=10, settle=2)
+    if step_seconds >= SAMPLE_SECONDS:
+        return Sampling(steps=1, settle=0)
+    return Sampling(steps=math.ceil(SAMPLE_SECONDS / step_seconds), settle=1, rest=REST_SECONDS)
 
 
 def paired(sides: dict[str, Side], how: Sampling, repeats: int) -> dict[str, list[float]]:
@@ -98,6 +122,27 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 def ratios(ours: Sequence[float], peer: Sequence[float]) -> dict[str, float]:
     """Spread of ours / peer, pair by pair."""
     return spread([a / b for a, b in zip(ours, peer, strict=True)])
+
+
+def difference(ours: Side, peer: Side, dtype: str) -> float | None:
+    """The largest difference between the results of both sides' last steps, as a part of our largest value.
+
+    Args:
+      ours, peer: after as many steps.
+      dtype: one of DTYPES, which says what is tolerated.
+
+    Returns:
+      None where one of them has no result to compare.
+
+    Raises:
+      AssertionError: they do not agree.
+    """
+    if ours.result is None or peer.result is None:
+        return None
+    expected, found = ours.result(), peer.result()
+    largest, tolerance = np.abs(expected).max(), TOLERANCES[dtype]
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * largest)
+    return float(np.abs(found - expected).max() / largest)
 
 
 def matrix_rate(dtype: str, side: int, repeats: int = 5) -> float:
@@ -137,7 +182,7 @@ def environment() -> dict[str, Any]:
         "device": device.device_kind if device.platform != "cpu" else _cpu_name(),
         "cores": usable_cores(),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("jax", "jaxlib", "flax", "torch")},
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "torch")},
     }
 
 
@@ -149,7 +194,8 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -167,8 +213,10 @@ def _with_cache(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     return function(*args)
 
 
-def parser(name: str, doc: str | None, repeats: int | None = None) -> argparse.ArgumentParser:
-    """The options that every benchmark has; --repeats where there is a default for it."""
+def parser(
+    name: str, doc: str | None, repeats: int | None = None, width: float | None = 1.0
+) -> argparse.ArgumentParser:
+    """The options that every benchmark has; --repeats and --width where there is a default for them."""
     made = argparse.ArgumentParser(
         prog=f"python -m benchmarks.{name}",
         description=doc,
@@ -178,7 +226,10 @@ def parser(name: str, doc: str | None, repeats: int | None = None) -> argparse.A
         made.add_argument(
             "--repeats", type=int, default=repeats, help=f"pairs of samples (default {repeats})"
         )
-    made.add_argument("--width", type=float, default=1.0, help="of the networks; 1 is the published one")
+    if width is not None:
+        made.add_argument(
+            "--width", type=float, default=width, help="of the networks; 1 is the published one"
+        )
     made.add_argument("--out", type=Path, help=f"JSON file (default benchmarks/results/{name}_DEVICE.json)")
     return made
 
@@ -219,7 +270,8 @@ class Report:
         self._rows: list[dict[str, Any]] = []
         self._head = {"benchmark": name, "environment": env, "settings": settings}
         self._columns = columns
-        versions = ", ".join(f"{k} {env[k] or '–'}" for k in ("jax", "jaxlib", "flax", "torch", "python"))
+        packages = ("jax", "jaxlib", "flax", "torch", "onnxruntime", "python")
+        versions = ", ".join(f"{k} {env[k] or '–'}" for k in packages if k in env)
         print(f"{name}: {env['device']} ({env['platform']}), {env['cores']} CPU cores and PyTorch threads")
         print(f"{versions}; " + ", ".join(f"{k} {v}" for k, v in settings.items()) + "\n")
         print("| " + " | ".join(columns) + " |\n|---" + "|---:" * (len(columns) - 1) + "|", flush=True)

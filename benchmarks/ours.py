@@ -108,25 +108,52 @@ def make_step(network: FunctionalNetwork, optimizer: optax.GradientTransformatio
 def training(case: Case) -> Ours:
     """The training step of nucseg_jax.training.step on a batch that stays on the device."""
     use_precision(case.dtype)
-    step, state = start(case)
-    batch = devices.split_batch(one_device(), case.arrays())
+    return training_side(*start(case), case.arrays(), forward_flops(case))
+
+
+def training_side(
+    step: jax.stages.Wrapped, state: TrainState, arrays: dict[str, np.ndarray], forward_flops: float
+) -> Ours:
+    """A training step on a batch that stays on the device; its result is the loss.
+
+    Args:
+      step: compiled at its first call.
+      state: of step 0.
+      arrays: the batch.
+      forward_flops: of a forward pass of it.
+    """
+    batch = devices.split_batch(one_device(), arrays)
     plan = step.lower(state, batch).compile().memory_analysis()
     latest = list(step(state, batch))
 
     def run() -> None:
         latest[:] = step(latest[0], batch)
 
-    side = Side(run, lambda: jax.block_until_ready(latest))
+    side = Side(run, lambda: jax.block_until_ready(latest), result=lambda: np.asarray(latest[1]))
     side.wait()
     # Backward: the gradients of the inputs and of the weights cost what the forward pass does, each.
-    return Ours(side, plan_bytes(plan), 3 * forward_flops(case))
+    return Ours(side, plan_bytes(plan), 3 * forward_flops)
 
 
 def inference(case: Case) -> Ours:
     """`predict`: uint8 images on the device → float32 logits on the device, running batch statistics."""
     use_precision(case.dtype)
-    network, params, batch_stats = split_network(build(case))
-    images = jax.device_put(case.arrays()["image"])
+    network, *weights = split_network(build(case))
+    return inference_side(network, Weights(*weights), case.arrays()["image"], forward_flops(case))
+
+
+def inference_side(
+    network: FunctionalNetwork, weights: Weights, pixels: np.ndarray, forward_flops: float
+) -> Ours:
+    """`predict` on images that stay on the device; its result is the logits, float32[B,S,S,C].
+
+    Args:
+      network, weights: in the precision that is set.
+      pixels: uint8[B,S,S,3].
+      forward_flops: of a forward pass of them.
+    """
+    params, batch_stats = weights
+    images = jax.device_put(pixels)
     predict = jax.jit(network.predict)
     plan = predict.lower(params, batch_stats, images).compile().memory_analysis()
     latest = [predict(params, batch_stats, images)]
@@ -134,9 +161,9 @@ def inference(case: Case) -> Ours:
     def run() -> None:
         latest[0] = predict(params, batch_stats, images)
 
-    side = Side(run, lambda: jax.block_until_ready(latest))
+    side = Side(run, lambda: jax.block_until_ready(latest), result=lambda: np.asarray(latest[0]))
     side.wait()
-    return Ours(side, plan_bytes(plan), forward_flops(case))
+    return Ours(side, plan_bytes(plan), forward_flops)
 
 
 def plan_bytes(plan: Any) -> int:

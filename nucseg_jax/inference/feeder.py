@@ -1,28 +1,29 @@
 """The nuclei of a large slide, while it is being read: all stages at once, none far ahead.
 
-Threads read tiles; one thread feeds the device and stores what comes back; as soon as all that a block needs
-is stored, other threads or processes cut it. Queues are bounded, and so is memory, whatever the slide's size.
+Threads read tiles; one thread feeds the device (`lanes`) and stores what comes back; as soon as all that a
+block needs is stored, other threads or processes cut it. Queues are bounded, and so is memory, whatever the
+slide's size.
 """
 
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import chain
 
-import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from nucseg_jax.inference.blocks import BlockCutter
 from nucseg_jax.inference.box import Box
+from nucseg_jax.inference.lanes import Lanes
 from nucseg_jax.inference.planes import Found
 from nucseg_jax.inference.scan import Scan
 from nucseg_jax.inference.tile_store import TileStore
 from nucseg_jax.inference.tiles import TilePlace
 
-_BATCHES_AHEAD = 2  # that are read while the device works
+_BATCHES_AHEAD = 1  # that are read beside those that the device works on
 
 _Waiting = tuple[Box, Future[tuple[list[Found], float]]]
 """A block, and what will be found in it and how long that took."""
@@ -58,7 +59,6 @@ class Feeder:
         self._ahead = threading.Semaphore(2 * cutter_count + 4)  # blocks that wait to be taken
         self._handed_out: queue.Queue[_Waiting | BaseException | None] = queue.Queue()
         self._stopped = threading.Event()
-        self._device_free = 0.0  # since when
         self._thread = threading.Thread(target=self._run, name="feeder", daemon=True)
         self._thread.start()
 
@@ -86,54 +86,35 @@ class Feeder:
     def _run(self) -> None:
         try:
             readers = ThreadPoolExecutor(self._readers, "reader")
-            watcher = ThreadPoolExecutor(1, "watcher")
-            with readers, watcher:
+            with readers, self._scan.lanes() as lanes:
                 self._scan.estimate(readers.map)
-                self._infer(readers, watcher)
+                self._infer(readers, lanes)
             self._hand_out(self._store.shape[0])
             self._handed_out.put(None)
         except BaseException as error:  # whatever it is, someone waits
             self._handed_out.put(error)
 
-    def _infer(self, readers: Executor, watcher: Executor) -> None:
+    def _infer(self, readers: Executor, lanes: Lanes) -> None:
         size, places = self._scan.batch_size, self._scan.places
         batches = deque(places[i : i + size] for i in range(0, len(places), size))
         reading: deque[tuple[list[TilePlace], list[Future[NDArray[np.uint8]]]]] = deque()
-        computed: tuple[list[TilePlace], Future[NDArray[np.uint8]]] | None = None
-        while (batches or reading or computed is not None) and not self._stopped.is_set():
-            while batches and len(reading) < 1 + _BATCHES_AHEAD:
+        at_work: deque[tuple[list[TilePlace], Future[NDArray[np.uint8]]]] = deque()
+        while (batches or reading or at_work) and not self._stopped.is_set():
+            while batches and len(reading) < lanes.in_flight + _BATCHES_AHEAD:
                 batch = batches.popleft()
                 reading.append((batch, [readers.submit(self._scan.read, place) for place in batch]))
-            following = self._compute(*reading.popleft(), watcher) if reading else None
-            # The device works on the following batch while this one is fetched.
-            if computed is not None:
-                self._put(*computed)
-                upcoming = following or (reading[0] if reading else None) or (batches and (batches[0],))
-                row = upcoming[0][0][0] if upcoming else self._scan.grid.shape[0]
-                self._hand_out(self._scan.grid.tiling.first_kept(row))
-            computed = following
-        for _, futures in reading:
-            for future in futures:
-                future.cancel()
-
-    def _compute(
-        self, places: list[TilePlace], futures: list[Future[NDArray[np.uint8]]], watcher: Executor
-    ) -> tuple[list[TilePlace], Future[NDArray[np.uint8]]]:
-        """Start a batch on the device."""
-        tiles = [future.result() for future in futures]
-        started = time.perf_counter()
-        return places, watcher.submit(self._fetch, started, *self._scan.start(tiles))
-
-    def _fetch(self, started: float, normalized: jax.Array, kept: jax.Array) -> NDArray[np.uint8]:
-        """Wait for a batch, and take the time; calls to the device return before the work is done."""
-        started = max(started, self._device_free)
-        jax.block_until_ready(normalized)
-        stained = time.perf_counter()
-        values = np.asarray(kept)
-        self._device_free = time.perf_counter()
-        self._scan.times.add("stain", stained - started)
-        self._scan.times.add("network", self._device_free - stained)
-        return values
+            if reading:
+                batch, tiles = reading.popleft()
+                at_work.append((batch, lanes.submit([tile.result() for tile in tiles])))
+                if reading and len(at_work) < lanes.in_flight:
+                    continue
+            self._put(*at_work.popleft())
+            upcoming = next(chain((b for b, _ in at_work), (b for b, _ in reading), batches), None)
+            row = upcoming[0][0] if upcoming else self._scan.grid.shape[0]
+            self._hand_out(self._scan.grid.tiling.first_kept(row))
+        for _, tiles in reading:
+            for tile in tiles:
+                tile.cancel()
 
     def _put(self, places: list[TilePlace], values: Future[NDArray[np.uint8]]) -> None:
         for place, planes in zip(places, values.result(), strict=False):  # the last batch is padded

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from nucseg_jax.inference.lanes import Lanes
 from nucseg_jax.inference.tile_network import SlideStain
 from nucseg_jax.inference.tile_store import TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, TilePlace, Tiling, cheapest_grid, squares_with_tissue
@@ -33,6 +34,8 @@ class Network(Protocol):
     def planes(self) -> int: ...
 
     def batch_size(self, tiling: Tiling) -> int: ...
+
+    def lanes(self, tiling: Tiling) -> int: ...
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain: ...
 
@@ -119,6 +122,10 @@ class Scan:
         normalized, hematoxylin = self.network.normalize(batch, self.stain)
         return normalized, self.network.kept(normalized, hematoxylin, self.grid.tiling)
 
+    def lanes(self) -> Lanes:
+        """Where the batches are worked on."""
+        return Lanes(self.start, self.network.lanes(self.grid.tiling), self.times)
+
     def unmasked(self, place: TilePlace, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is kept of a tile, with 0 where the slide is masked: no nucleus can be made there.
 
@@ -138,23 +145,22 @@ class Scan:
         return planes * ~masked if masked.any() else planes
 
     def at_once(self) -> NDArray[np.uint8]:
-        """The planes of the whole slide: uint8 [planes, h, w]; no threads, nothing on disk."""
+        """The planes of the whole slide: uint8 [planes, h, w]; nothing on disk."""
         if not self.places:
             return np.zeros((self.network.planes, *self.frame.network_size), np.uint8)
         store = TileStore(
             TilesInMemory(), self.grid.tiling, self.frame.network_size, self.network.planes, self.squares
         )
         self.estimate()
-        for first in range(0, len(self.places), self.batch_size):
-            places = self.places[first : first + self.batch_size]
-            tiles = [self.read(place) for place in places]
-            with self.times.measure("stain"):
-                normalized, kept = self.start(tiles)
-                jax.block_until_ready(normalized)
-            with self.times.measure("network"):
-                values = np.asarray(kept)
-            for place, planes in zip(places, values, strict=False):  # the last batch is padded
-                store.tiles.put(*place, self.unmasked(place, planes))
+        batches = [
+            self.places[first : first + self.batch_size]
+            for first in range(0, len(self.places), self.batch_size)
+        ]
+        with self.lanes() as lanes:
+            tiles = ([self.read(place) for place in places] for places in batches)
+            for places, values in zip(batches, lanes.over(tiles), strict=True):
+                for place, planes in zip(places, values, strict=False):  # the last batch is padded
+                    store.tiles.put(*place, self.unmasked(place, planes))
         return store.read(0, 0, *self.frame.network_size)
 
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from nucseg_jax import devices
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.inference.tiles import Tiling, tiles_a_batch
@@ -21,6 +22,9 @@ from nucseg_jax.stain import StainNormalizer, Stains, normalization
 from nucseg_jax.stain.optical_density import optical_density
 from nucseg_jax.stain.separation import concentrations
 from nucseg_jax.stain.stained_pixels import REFERENCE, unit_rows
+
+LANES_PX = 2**21
+"""Pixels that CPUs work on at once, or one batch: they bound the memory that lanes take."""
 
 
 class SlideStain(NamedTuple):
@@ -122,6 +126,16 @@ class TileNetwork:
     def batch_size(self, tiling: Tiling) -> int:
         """Tiles a batch: a multiple of the devices."""
         return tiles_a_batch(tiling, self._batch_px, self._mesh.devices.size)
+
+    def lanes(self, tiling: Tiling) -> int:
+        """Batches that are worked on side by side.
+
+        On CPUs as many as have LANES_PX pixels together, but at most one a core; one on accelerators, and
+        where several devices share each batch.
+        """
+        if self._mesh.devices.size > 1 or self._mesh.devices.flat[0].platform != "cpu":
+            return 1
+        return max(1, min(usable_cores(), LANES_PX // (self.batch_size(tiling) * tiling.tile**2)))
 
     def estimate(self, pixels: NDArray[np.uint8]) -> SlideStain:
         """How a slide is stained, from pixels uint8 [N, 3] of its tissue; none where it looks at none."""

@@ -14,7 +14,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import initial
-from nucseg_jax.models.convolution import Window, convolve, convolve_transposed
+from nucseg_jax.models.convolution import Window, by_phase, convolve, convolve_transposed
 from nucseg_jax.models.initial import Initializer
 
 he_normal = initial.variance_scaling(2.0, "fan_out", "normal")
@@ -130,16 +130,9 @@ class ConvOfUpsampled(Conv):
     def __call__(self, inputs: jax.Array, out_sharding: None = None) -> jax.Array:
         """inputs: [B,h,w,in] → [B,2h,2w,out] in the compute dtype."""
         batch, height, width, _ = inputs.shape
-        # The highest precision: GPUs would round the taps, and in the gradient their sums, to TF32.
-        kernel = jnp.einsum(
-            "pui,qvj,ijcd->uvcpqd",
-            _ROW_OF_TAP,
-            _ROW_OF_TAP,
-            self.kernel[...],
-            precision=jax.lax.Precision.HIGHEST,
-        )
+        kernel = by_phase(self.kernel[...], _ROW_OF_TAP)
         x = jnp.asarray(inputs, self.dtype)
-        y = convolve(x, kernel.reshape(2, 2, kernel.shape[2], -1), Window(padding=(1, 1)))
+        y = convolve(x, kernel, Window(padding=(1, 1)))
         y = y.reshape(batch, height + 1, width + 1, 2, 2, self.out_features)
         rows = [
             jnp.stack([y[:, p : p + height, q : q + width, p, q] for q in (0, 1)], axis=3) for p in (0, 1)
@@ -148,7 +141,7 @@ class ConvOfUpsampled(Conv):
         return y if self.bias is None else _add_bias(y, self.bias[...])
 
 
-_ROW_OF_TAP = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], np.float32)
+_ROW_OF_TAP = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], bool)
 """[p,u,i]: whether tap i of output row 2·a + p meets row a + p - 1 + u of the image before upsampling."""
 
 

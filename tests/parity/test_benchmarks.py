@@ -2,16 +2,24 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from benchmarks import input as input_benchmark
-from benchmarks.ours import one_device
+from benchmarks import shipped_train_step
+from benchmarks.ours import Case, one_device
 from nucseg_jax.data import feed_device
 from nucseg_jax.data.dataset import rasters
+from nucseg_jax.models.network import Logits
+from nucseg_jax.training import train
+from nucseg_jax.training.objectives import OBJECTIVES
 from tests.benchmarks.tiny_runs import CASES, run
 
 torch = pytest.importorskip("torch")
@@ -33,6 +41,65 @@ def test_races_have_ratios(name: str, environment: dict[str, str], tmp_path: Pat
     for row in result["rows"]:
         assert row["reason"] is None and row["peer_seconds"]["median"] > 0
         assert 0 < row["ratio"]["q1"] <= row["ratio"]["q3"]
+
+
+def test_shipped_weights_agree_in_onnx_runtime(environment: dict[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    options = ["he-fast", "--size", "64", "--batch", "2", "--repeats", "2", "--matrix", "64", "--peers"]
+    options += ["channels_last", "onnxruntime"]
+    printed, result = run("shipped_inference", options, environment, tmp_path / "result.json")
+    assert "× the fastest peer, " in printed.splitlines()[-1]
+    for row in result["rows"]:
+        assert row["reason"] is None and row["ratio"]["median"] > 0 and row["difference"] < 1e-5
+
+
+def test_the_recipes_loss_is_ours() -> None:
+    batch = shipped_train_step.arrays(Case("he", 1.0, 32, 2, "float32"))
+    logits = np.random.default_rng(2).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    ours = partial(OBJECTIVES["cross_entropy_dice"].loss, batch=batch)
+    loss, gradient = jax.value_and_grad(lambda x: ours(Logits(x)))(jnp.asarray(logits))
+    leaf = torch.from_numpy(logits).permute(0, 3, 1, 2).requires_grad_()
+    label_maps, depth = (torch.from_numpy(batch[key]) for key in ("label_map", "depth"))
+    expected = shipped_train_step.cross_entropy_dice(leaf, label_maps, depth)
+    expected.backward()
+    np.testing.assert_allclose(loss, expected.item(), rtol=1e-6)
+    np.testing.assert_allclose(gradient, leaf.grad.permute(0, 2, 3, 1), rtol=1e-4, atol=1e-9)
+
+
+def test_the_recipes_optimizer_is_ours() -> None:
+    """Three steps from the same values by the same gradients: kernels and biases, of an encoder or not."""
+    config = shipped_train_step.recipe(Case("he", 1.0, 32, 2, "float32"))
+    rate = 0.1
+    ours = train.make_optimizer(config, lambda step: rate)
+    network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(3, 2), "classifier": torch.nn.Linear(2, 4)})
+    theirs = shipped_train_step.adamw(network, config)
+    shipped_train_step.set_rate(theirs, rate)
+    tensors = {(layer, key): x for layer, m in network.items() for key, x in m.named_parameters()}
+    params: Any = {layer: {} for layer in network}
+    for (layer, key), tensor in tensors.items():
+        params[layer][key] = jnp.asarray(tensor.detach().numpy().copy())
+    state = ours.init(params)
+    for _ in range(3):
+        for tensor in tensors.values():
+            tensor.grad = torch.randn_like(tensor)
+        gradients = {
+            layer: {k: jnp.asarray(tensors[layer, k].grad.numpy()) for k in params[layer]} for layer in params
+        }
+        updates, state = ours.update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        theirs.step()
+    for (layer, key), tensor in tensors.items():
+        np.testing.assert_allclose(params[layer][key], tensor.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_recipes_first_loss_is_ours(environment: dict[str, str], tmp_path: Path) -> None:
+    options = ["he-fast", "--size", "32", "--batch", "2", "--repeats", "2", "--matrix", "64"]
+    _, result = run("shipped_train_step", options, environment, tmp_path / "result.json")
+    *pytorch, augmenting = result["rows"]
+    assert [row["peer"] for row in result["rows"]] == ["eager", "channels_last", "augmented"]
+    assert all(row["difference"] < 1e-4 and row["ratio"]["median"] > 0 for row in pytorch)
+    assert augmenting["difference"] is None and augmenting["peer_seconds"]["median"] > 0
 
 
 def test_the_input_has_a_share_a_pipeline(environment: dict[str, str], tmp_path: Path) -> None:

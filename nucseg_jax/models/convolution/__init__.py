@@ -11,7 +11,8 @@ before it has the kernel's dtype. So sums over devices are in float32, too.
 """
 
 from nucseg_jax.models.convolution.by_backend import convolve, convolve_depthwise, settle
+from nucseg_jax.models.convolution.phases import by_phase
 from nucseg_jax.models.convolution.transposed import convolve_transposed
 from nucseg_jax.models.convolution.windows import Window
 
-__all__ = ["Window", "convolve", "convolve_depthwise", "convolve_transposed", "settle"]
+__all__ = ["Window", "by_phase", "convolve", "convolve_depthwise", "convolve_transposed", "settle"]

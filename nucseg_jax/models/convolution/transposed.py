@@ -3,12 +3,12 @@
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nucseg_jax.devices import is_for_cpu
 from nucseg_jax.models.convolution import xla
 from nucseg_jax.models.convolution.by_backend import convolve
+from nucseg_jax.models.convolution.phases import by_phase
 from nucseg_jax.models.convolution.windows import Window
 
 
@@ -54,14 +54,13 @@ def _transposed_by_phases(x: jax.Array, kernel: jax.Array, *, zeros_before: int)
     """
     # [p,u,i]: whether tap i of output pixel 2·a + p meets pixel a - before + u.
     before = zeros_before - 1
-    taps = np.zeros((2, 2, 3), kernel.dtype)
+    taps = np.zeros((2, 2, 3), bool)
     for p in (0, 1):
         for i in range(3):
             pixel, rest = divmod(p + i - zeros_before, 2)
             if rest == 0:
-                taps[p, pixel + before, i] = 1
-    phases = jnp.einsum("pui,qvj,ijcd->uvcpqd", taps, taps, kernel)
-    y = convolve(x, phases.reshape(2, 2, kernel.shape[2], -1), Window(padding=(before, 1 - before)))
+                taps[p, pixel + before, i] = True
+    y = convolve(x, by_phase(kernel, taps), Window(padding=(before, 1 - before)))
     batch, height, width, _ = x.shape
     y = y.reshape(batch, height, width, 2, 2, -1).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(batch, 2 * height, 2 * width, -1)
