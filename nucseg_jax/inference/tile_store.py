@@ -150,6 +150,9 @@ class TileStore:
         return spans
 
 
+_ROWS_AT_ONCE = 64  # whose float64 values stay in a processor's cache
+
+
 class _Part(NamedTuple):
     """What a tile has of a rectangle.
 
@@ -182,9 +185,15 @@ def _blended(parts: list[_Part], shape: tuple[int, int, int], weights: NDArray[n
         total[:, *part.at] += part.values * own.astype(total.dtype)
         sums[part.at] += own
     sums = np.maximum(sums, 1)
-    if is_integer:
-        return ((total + sums // 2) // sums).astype(dtype)
-    return total / sums.astype(dtype)
+    if not is_integer:
+        return total / sums.astype(dtype)
+    result = np.empty(shape, dtype)
+    for first in range(0, shape[1], _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        # As float64, which is several times as fast as integers. It is as exact: 32 bits by 32 bits is never
+        # so near below a whole number that it would be rounded up to it.
+        result[:, rows] = (total[:, rows] + sums[rows] // 2) / sums[rows]
+    return result
 
 
 def _dtype(parts: list[_Part]) -> np.dtype:
