@@ -17,7 +17,8 @@ _RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
 def predict(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder; made if need be.")],
     slides: Annotated[
-        list[Path] | None, typer.Argument(metavar="SLIDE", help="Slides, images, or folders of them.")
+        list[Path] | None,
+        typer.Argument(metavar="SLIDE", help="Slides, images, folders of them, or addresses."),
     ] = None,
     model: Annotated[
         str | None,

@@ -17,6 +17,7 @@ from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
+from nucseg_jax.slides import file_state
 
 FORMAT_VERSION = 1
 """Of this folder's files: raised when a reader of an older one would go wrong."""
@@ -27,7 +28,8 @@ _PACKAGES = ("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy"
 class Summary(Sink):
     """A JSON object with the keys below, written when all nuclei are known.
 
-    `format_version`; `created` (UTC, ISO 8601); `source` (path, bytes, modified: seconds since 1970);
+    `format_version`; `created` (UTC, ISO 8601); `source` (path or address; bytes; modified: seconds
+    since 1970; null where `slides.FileState` has none);
     `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
     file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
     null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
@@ -66,10 +68,10 @@ class Summary(Sink):
         super().__init__(frame)
         height, width = frame.size
         json.dumps(dict(config), allow_nan=False)  # now, and not after hours
-        state = source.stat()
+        state = file_state(source)
         self._path = path
         self._temporary: Path
-        self._source = {"path": printable(source), "bytes": state.st_size, "modified": state.st_mtime}
+        self._source = {"path": printable(source), **state._asdict()}
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
         self._area_mm2 = slide_mm2 if area_mm2 is None else area_mm2
         self._masked = {

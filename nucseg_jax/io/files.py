@@ -14,7 +14,7 @@ from pathlib import Path
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.locks import hold, lock_beside
-from nucseg_jax.io.names import beside, is_address, is_marked
+from nucseg_jax.io.names import address, beside, is_address, is_marked
 
 _CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}
 """Of file systems that cannot be told to write now, some of the network's among them."""
@@ -50,7 +50,9 @@ def check_file(path: Path, of_folder: str) -> None:
 
 
 def printable(path: Path) -> str:
-    r"""A path as text that any file can hold: bytes that are no UTF-8 as \xNN."""
+    r"""A path as text that any file can hold: bytes that are no UTF-8 as \xNN. Addresses get both slashes."""
+    if is_address(path):
+        return address(path)
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 

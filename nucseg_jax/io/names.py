@@ -44,6 +44,12 @@ def is_address(path: Path) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]", str(path)) is not None and not path.exists()
 
 
+def address(path: Path) -> str:
+    """The address that a path is, as the network takes it: https://…, with both slashes."""
+    scheme, _, rest = path.as_posix().partition(":")
+    return f"{scheme.lower()}://{rest.lstrip('/')}"
+
+
 def beside(path: Path, kind: str) -> Path:
     """A new name beside `path`, NAME.HOST-PROCESS-RANDOM.KIND; of a long NAME its beginning (`shortened`).
 

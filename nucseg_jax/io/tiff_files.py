@@ -3,7 +3,7 @@
 import logging
 import operator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import tifffile
 
@@ -13,8 +13,8 @@ _MOST_IMAGES = 100_000
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 
-def open_tiff(path: Path) -> tifffile.TiffFile:
-    """Open a TIFF.
+def open_tiff(path: Path | BinaryIO) -> tifffile.TiffFile:
+    """Open a TIFF by its path; or one that is open already, which stays so when the TIFF is closed.
 
     Raises:
       OSError, tifffile.TiffFileError: it is no TIFF, or its list of images goes in a circle, which tifffile
@@ -37,19 +37,22 @@ def piece_size(page: Any) -> tuple[int, int]:
     return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def check_pieces(page: Any, file_size: int) -> None:
+def check_pieces(page: Any, file_size: int, plane: Any = None) -> None:
     """Raise TiffFileError unless a file has all pieces of a page; what is missing would be read as empty.
 
     Args:
       page: of at least one pixel.
       file_size: in bytes.
+      plane: a page whose pieces lie like those of `page`, and are looked for; None: `page` itself.
     """
     rows, columns = piece_size(page)
     planes = page.samplesperpixel if page.planarconfig == 2 else 1
     needed = -(-page.imagelength // rows) * -(-page.imagewidth // columns) * planes
-    if min(len(page.dataoffsets), len(page.databytecounts)) < needed:
+    listing = page if plane is None else plane
+    starts, lengths = listing.dataoffsets, listing.databytecounts
+    if min(len(starts), len(lengths)) < needed:
         raise tifffile.TiffFileError(f"{needed:,} pieces make an image of its size, and it lists fewer")
-    end = max(map(operator.add, page.dataoffsets, page.databytecounts), default=0)
+    end = max(map(operator.add, starts, lengths), default=0)
     if end > file_size:
         raise tifffile.TiffFileError(f"it ends at byte {file_size:,}, but its pixels at byte {end:,}")
 

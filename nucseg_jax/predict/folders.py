@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucseg_jax.io.names import shortened
+from nucseg_jax.io.names import is_address, shortened
 from nucseg_jax.predict.results import source_name, source_of
 
 
@@ -47,7 +47,9 @@ def _apart(names: Sequence[Sequence[str]], levels: Sequence[int], kept: set[int]
 def _names(source: Path) -> list[str]:
     """What a slide's folder may be called, the shortest first; the last is like no other's."""
     path = Path(os.path.abspath(source))
-    parents = path.parent.parts[1:]
+    if is_address(source):
+        path = Path(str(source).replace(":", "_"))  # of a port, which Windows has in no name
+    parents = path.parent.parts[1:]  # without the disk, or the scheme of an address
     names = ["_".join([*parents[len(parents) - level :], path.stem]) for level in range(len(parents) + 1)]
     digits = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     ending = path.suffix.lstrip(".")

@@ -9,7 +9,7 @@ from nucseg_jax.errors import UserError, in_short, listed_lines
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
 from nucseg_jax.predict.results import request_of, source_name
-from nucseg_jax.slides import SUFFIXES, files_of
+from nucseg_jax.slides import SUFFIXES, file_state, files_of
 
 
 class SlideJob(NamedTuple):
@@ -23,8 +23,8 @@ def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
     """What is to be done for the slides that were asked for, in order.
 
     Args:
-      arguments: slides and images, and folders of them, as `files_of` takes them. A file that does not exist
-        stays: it fails alone, later.
+      arguments: slides and images, their addresses, and folders of them, as `files_of` takes them. A file
+        that does not exist stays: it fails alone, later.
       out: each slide gets a folder in it, of its name without ending (`folders`).
 
     Raises:
@@ -74,14 +74,9 @@ def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked for of one slide: that of all, and the file, as the summary keeps it."""
     found = {**request, "source": source_name(job.source)}
     try:
-        state = job.source.stat()
+        return {**found, **file_state(job.source)._asdict()}
     except OSError:  # it fails later, and alone
         return found
-    return {
-        **found,
-        "bytes": state.st_size,
-        "modified": state.st_mtime,
-    }
 
 
 def unfinished(

@@ -7,6 +7,7 @@ from typing import Any
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.files import printable
 from nucseg_jax.io.json_files import read_json
+from nucseg_jax.io.names import is_address
 
 SUMMARY = "summary.json"
 """In the folder of a finished slide; its `config.request` says what was asked for."""
@@ -33,7 +34,9 @@ def request_of(folder: Path) -> dict[str, Any] | None:
 
 
 def source_name(source: Path) -> str:
-    """A slide as summaries name it: its whole path, links followed."""
+    """A slide as summaries name it: its whole path, links followed; or its address."""
+    if is_address(source):
+        return printable(source)
     return printable(Path(os.path.realpath(source)))
 
 

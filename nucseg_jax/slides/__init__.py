@@ -2,11 +2,12 @@
 
 ``with open_slide("a.svs") as slide: slide.region(0, 0, 512, 512, mpp=0.25)``; ``read_image("a.png").pixels``
 reads a file whole; `files_of` says which files folders stand for. Formats: everything OpenSlide reads (SVS,
-NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, PNG, JPEG, BMP; no other room knows them. `opening` chooses
-the reader of a file, a module a kind of file, and `slide` reads rectangles. `colours` converts kinds of
-pixels to RGB, `colourless` refuses what has none, `white` finds what is white in 16 bits, `shared_white` in
-all files of a dataset, `resolution` finds µm a pixel, `bounds` what was scanned of a larger canvas,
-`levels` how coarse a level is, `tissue_mask` tells tissue from glass.
+NDPI, MRXS, SCN, DICOM, …), TIFF and OME-TIFF, OME-Zarr, PNG, JPEG, BMP; no other room knows them. `opening`
+chooses the reader of a file, a module a kind of file, `remote` fetches from addresses, and `slide` reads
+rectangles; `pieces` puts them together of tiles and chunks. `colours` converts kinds of pixels to RGB,
+`channels` tells whether three of them are RGB, `colourless` refuses what has no colour, `white` finds what is
+white in 16 bits, `shared_white` in all files of a dataset, `resolution` finds µm a pixel, `bounds` what was
+scanned of a larger canvas, `levels` how coarse a level is, `tissue_mask` tells tissue from glass.
 """
 
 from nucseg_jax.slides.listing import files_of, has_suffix
@@ -19,12 +20,15 @@ from nucseg_jax.slides.opening import (
     slide_of_image,
 )
 from nucseg_jax.slides.slide import THUMBNAIL_BLOCK_PX, Slide
+from nucseg_jax.slides.state import FileState, file_state
 
 __all__ = [
     "SUFFIXES",
     "THUMBNAIL_BLOCK_PX",
+    "FileState",
     "Slide",
     "WholeImage",
+    "file_state",
     "files_of",
     "has_suffix",
     "open_slide",

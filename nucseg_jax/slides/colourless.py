@@ -53,7 +53,26 @@ def check(sample: NDArray[np.uint8] | NDArray[np.uint16], name: str) -> None:
             raise colours.refuse(
                 name, f"greyscale or fluorescence stored as RGB (red, green and blue are equal in {grey:.0%})"
             )
-    if deep and (median := float(np.median(light))) < _LEAST_MEDIAN_LIGHT * brightest:
+    if deep:
+        check_bright(sample, name)
+
+
+def check_bright(sample: NDArray[np.uint8] | NDArray[np.uint16], name: str) -> None:
+    """Raise DataError where half of the pixels are nearly black, as the background of fluorescence is.
+
+    Of 8 bits this is asked of channels only, which may be anything: RGB is mostly what it says.
+
+    Args:
+      sample: as of `check`.
+      name: of the file.
+    """
+    full = np.iinfo(sample.dtype).max
+    seen = sample[(sample > 0).any(axis=1) & (sample < full).any(axis=1)]
+    if not len(seen):
+        return
+    light = seen.max(axis=1)
+    brightest, median = float(np.percentile(light, _BRIGHTEST_PERCENTILE)), float(np.median(light))
+    if median < _LEAST_MEDIAN_LIGHT * brightest:
         raise colours.refuse(
             name,
             f"fluorescence, or far too dark (half of its pixels have at most {median / brightest:.0%} of the "

@@ -3,7 +3,7 @@
 import os
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +11,17 @@ from PIL import Image
 
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.io.files import check_file
-from nucseg_jax.slides import image_file, resolution, white
+from nucseg_jax.io.names import is_address
+from nucseg_jax.slides import image_file, remote, resolution, white, zarr_metadata
 from nucseg_jax.slides.image_file import MOST_PIXELS, ArrayReader, read_image_file, reader_of_image
 from nucseg_jax.slides.reader import Reader, Resolution
 from nucseg_jax.slides.slide import Slide
 
 SUFFIXES = (
     *(".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi"),
-    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp"),
+    *(".tif", ".tiff", ".btf", ".png", ".jpg", ".jpeg", ".bmp", ".zarr"),
 )
-"""Endings of files that are looked for in folders; a file that is named may have any."""
+"""Endings of what is looked for in folders; what is named may have any. Of .zarr it is a folder."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF and BigTIFF, in both orders of bytes
 
@@ -50,7 +51,8 @@ def open_slide(
     """Open a slide or an image.
 
     Args:
-      path: of the file; for MRXS and VMS the one beside their folder, for DICOM any of a series.
+      path: of the file; for MRXS and VMS the one beside their folder, for DICOM any of a series, for OME-Zarr
+        the folder. Of OME-Zarr and TIFF also an address, https://… or s3://….
       mpp: µm a base pixel, whatever the file says.
       assumed_mpp: the same for an image that does not say; never for a scanner's slide.
       white: the value that is white in 16 bits a channel; None: see `white.find`.
@@ -150,12 +152,15 @@ def find_white(path: Path) -> int | None:
     Raises:
       DataError: as `open_slide`; images of 8 bits that Pillow reads are not decoded.
     """
-    from nucseg_jax.slides import openslide_file, tiff_file
+    from nucseg_jax.slides import openslide_file, tiff_file, zarr_file
 
-    check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
-    if openslide_file.is_slide(path):
+    kind = _kind(path)
+    if kind == "zarr":
+        with closing(zarr_file.ZarrReader(path)) as zarr_reader:
+            return zarr_reader.white
+    if kind == "file" and openslide_file.is_slide(path):
         return None
-    if not _is_tiff(path):
+    if kind == "file" and not _is_tiff(path):
         return image_file.find_white(path)
     with closing(tiff_file.TiffReader(path)) as reader:
         return reader.white
@@ -172,16 +177,28 @@ def _reader(path: Path, given_white: int | None, crop: bool) -> Reader:
 
 
 def _reader_of_format(path: Path, given_white: int | None, crop: bool) -> Reader:
-    from nucseg_jax.slides import openslide_file, tiff_file
+    from nucseg_jax.slides import openslide_file, tiff_file, zarr_file
 
     if given_white is not None:
         white.check_given(given_white)
-    check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
-    if openslide_file.is_slide(path):
+    kind = _kind(path)
+    if kind == "zarr":
+        return zarr_file.ZarrReader(path, given_white=given_white)
+    if kind == "file" and openslide_file.is_slide(path):
         return openslide_file.OpenSlideReader(path, given_white, crop=crop)
-    if _is_tiff(path):
+    if kind == "tiff" or _is_tiff(path):
         return tiff_file.TiffReader(path, given_white=given_white)
     return read_image_file(path, given_white=given_white)
+
+
+def _kind(path: Path) -> Literal["zarr", "tiff", "file"]:
+    """What a path is, by its name or what is in a folder; "file" is one on the disk, "tiff" an address."""
+    if is_address(path):
+        return remote.kind(path)
+    if zarr_metadata.is_zarr(path):
+        return "zarr"
+    check_file(path, f"is a folder. Name the slides, such as {path}/*.svs")
+    return "file"
 
 
 def _is_tiff(path: Path) -> bool:

@@ -17,6 +17,13 @@ _UM_AN_INCH = 25400.0
 _INCHES_A_TIFF_UNIT = {2: 1.0, 3: 1 / 2.54}  # inch and centimetre; 1 is no unit
 _MOST_PRINTED_DPI = 1200.0  # 21 µm a pixel; screens and printers have 72 to 1200 dots an inch
 _UM_A_UNIT = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "micron": 1.0, "nm": 1e-3}
+_UM_A_NAME = {
+    f"{prefix}met{end}": um
+    for prefix, um in {"": 1e6, "centi": 1e4, "milli": 1e3, "micro": 1.0, "nano": 1e-3, "pico": 1e-6}.items()
+    for end in ("er", "re")
+} | {"angstrom": 1e-4, "inch": _UM_AN_INCH}
+"""Of units that are written out, as in OME-Zarr."""
+
 _SAME = 1.05  # of two values of one resolution; scanners differ by parts of a thousand
 
 
@@ -155,6 +162,20 @@ def of_ome(metadata: str, name: str) -> Resolution:
     if not 0 < min(sides) <= max(sides) < math.inf:
         return Resolution(None, "its OME metadata have pixels of no size")
     return of_pixel(sides[0], sides[1], "OME PhysicalSize", name)
+
+
+def of_axes(down: tuple[float, str], across: tuple[float, str], name: str) -> Resolution:
+    """Of OME-Zarr: the size of a pixel along y and x, each with its unit; empty where the file says none."""
+    sides = []
+    for value, unit in (down, across):
+        um = um_a_unit(unit) or _UM_A_NAME.get(unit)
+        if um is None:
+            said = (
+                f"its axes have the unit {in_short(unit, 40)}" if unit else "its axes have no unit of length"
+            )
+            return Resolution(None, said)
+        sides.append(value * um)
+    return of_pixel(sides[1], sides[0], "OME-Zarr scale", name)
 
 
 def um_a_unit(unit: str) -> float | None:

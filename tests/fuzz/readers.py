@@ -362,6 +362,7 @@ READERS = {
         Reader("jpeg", seeds.jpeg, _read_slide, _check_slide),
         Reader("tiff", seeds.tiff, _read_slide, _check_slide),
         Reader("ome-tiff", seeds.ome_tiff, _read_slide, _check_slide),
+        Reader("ome-zarr", seeds.ome_zarr, _read_slide, _check_slide, in_suite=80, needs="zarr"),
         Reader("svs", seeds.svs, _read_slide, _check_slide),
         Reader("other-images", seeds.other_images, _read_slide, _check_slide),
         Reader("images-for-training", seeds.images, _read_image, _check_image),

@@ -89,7 +89,26 @@ def ome_tiff(folder: Path) -> list[Path]:
             metadata=metadata,
             compression=compression,
         )
+    metadata |= {"axes": "CYX", "Channel": {"Name": ["Red", "Green", "Blue"]}}
+    planes = np.moveaxis(tissue(), 2, 0)
+    options: dict[str, Any] = {"tile": (32, 32), "photometric": "minisblack"}
+    tifffile.imwrite(folder / "planes.ome.tif", planes, metadata=metadata, **options)
     return sorted(folder.glob("*.tif"))
+
+
+def ome_zarr(folder: Path) -> list[Path]:
+    """Both versions, 8 and 16 bits, packed by several codecs; a pyramid, and shards."""
+    import numcodecs
+    import zarr
+
+    from tests.slides.ome_zarr import drawn
+
+    sixteen = tissue().astype(np.uint16) * 257
+    drawn.write(folder / "blosc.zarr", tissue(), version="0.4", compressors=numcodecs.Blosc())
+    drawn.write(folder / "plain.zarr", tissue(), "tczyx", version="0.4", levels=2, compressors=None)
+    drawn.write(folder / "zstd.zarr", tissue(), levels=2, more={"omero": {"channels": drawn.RGB}})
+    drawn.write(folder / "shards.zarr", sixteen, shards=(3, 64, 64), compressors=zarr.codecs.GzipCodec())
+    return sorted(folder.glob("*.zarr"))
 
 
 def svs(folder: Path) -> list[Path]:

@@ -113,7 +113,7 @@ def test_wrong_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         with pytest.raises(TypeError, match=said):
             segmenter()(wrong)
-    with pytest.raises(UserError, match="https:/a.b/c.png: is an address, and nothing is fetched"):
+    with pytest.raises(UserError, match="https:/a.b/c.png: is an address, and only OME-Zarr and TIFF"):
         segmenter()("https://a.b/c.png")
     with pytest.raises(ValueError, match="taken from 0 to 1, and these go from nan"):
         segmenter()(np.full((9, 8, 3), np.nan), MPP)

@@ -18,6 +18,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.io.names import host
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, plan, read_list, share, unfinished
+from tests.slides.ranges import served
 from tests.untrained import write_run
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,31 @@ def test_slides_and_images_one_of_which_is_broken(
     assert predict(run, out, slides / "a.tif", "--overwrite", "--mpp", "0.5", "--formats", "csv") == 0
     assert sorted(path.name for path in (out / "a").iterdir()) == ["nuclei.csv", "summary.json"]
     assert json.loads((out / "a" / "summary.json").read_text())["slide"]["mpp"] == 0.5
+
+
+def test_an_ome_zarr_in_a_folder_and_at_an_address(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both are found, give what the same pixels give in a TIFF, and are finished when it is given again."""
+    for package in ("zarr", "aiohttp"):
+        pytest.importorskip(package)
+    from tests.slides.ome_zarr import drawn
+
+    slides, out = tmp_path / "slides", tmp_path / "out"
+    slides.mkdir()
+    write_tiff(slides / "a.tif", tissue())
+    drawn.write(slides / "b.ome.zarr", tissue(), um=MPP)
+    with served(slides) as (place, _):
+        arguments = slides, f"{place}/b.ome.zarr", "--formats", "csv"
+        assert predict(run, out, *arguments) == 0
+        folders = [out / name for name in ("a", "slides_b.ome", f"{place[7:].replace(':', '_')}_b.ome")]
+        assert sorted(path for path in out.iterdir()) == sorted(folders)
+        assert len({(folder / "nuclei.csv").read_text() for folder in folders}) == 1
+        summary = json.loads((folders[2] / "summary.json").read_text())
+        assert summary["source"] == {"path": f"{place}/b.ome.zarr", "bytes": None, "modified": None}
+        assert any("taken to be red, green" in note for note in summary["config"]["notes"])
+        assert predict(run, out, *arguments) == 0
+    assert "3 of 3 finished already" in capsys.readouterr().out
 
 
 def test_what_is_done_about_pixels_is_said_and_stands_in_the_summary(

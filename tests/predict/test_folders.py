@@ -54,3 +54,14 @@ def test_long_names_fit(tmp_path: Path) -> None:
     long = "n" * 250
     found = names(tmp_path, f"P1/{long}.svs", f"P2/{long}.svs")
     assert len(set(found)) == 2 and all(len(name) <= MOST_BYTES for name in found)
+
+
+def test_names_of_addresses(tmp_path: Path) -> None:
+    addresses = [
+        "https://h:88/a.ome.zarr",
+        "s3://bucket/a.ome.zarr",
+        "https://h:88/x/b.tif",
+        "https://h:88/y/b.tif",
+    ]
+    expected = ["h_88_a.ome", "bucket_a.ome", "x_b", "y_b"]
+    assert folder_names([Path(address) for address in addresses], tmp_path) == expected

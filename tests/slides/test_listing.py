@@ -30,5 +30,11 @@ def test_what_is_no_slide_is_left_out(tmp_path: Path) -> None:
     missing = tmp_path / "missing.tif"
     names = [path.name for path in files_of([missing, tmp_path, tmp_path / "b.png"])]
     assert names == ["missing.tif", "a.SVS", "b.png", "gone.tif"]
+    for name in ("x.ome.zarr", "marked", ".hidden.zarr"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "marked" / "zarr.json").touch()
+    names += ["marked", "x.ome.zarr"]
+    assert [path.name for path in files_of([missing, tmp_path, tmp_path / "x.ome.zarr"])] == names
+    assert files_of([tmp_path / "x.ome.zarr"]) == [tmp_path / "x.ome.zarr"]
     with pytest.raises(UserError, match=r"folder\.tif: no slide or image .* directly in this folder"):
         files_of([tmp_path / "folder.tif"])

@@ -1,4 +1,4 @@
-"""Tiled TIFFs: read piece by piece, by many threads."""
+"""Tiled TIFFs: read piece by piece, by many threads; channels that are red, green and blue."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from nucseg_jax.errors import DataError
-from nucseg_jax.slides import open_slide
+from nucseg_jax.slides import open_slide, read_image, tiff_kind
 from nucseg_jax.slides.tiff_file import TiffReader
-from tests.slides.pictures import picture, tiled
+from tests.slides.pictures import opened, picture, tiled
+from tests.slides.test_white import deep, tissue_and_glass
 
 PIECE_BYTES = 32 * 48 * 3
 
@@ -70,3 +72,88 @@ def test_many_threads_read_the_same_file(tmp_path: Path) -> None:
 
         with ThreadPoolExecutor(4) as pool:
             assert all(pool.map(read, range(60)))
+
+
+RGB = {"Name": ["Red", "Green", "Blue"], "Color": [-16776961, 16711935, 65535]}
+
+
+def planes(path: Path, image: np.ndarray, *, levels: int = 1, channel: dict | None = None, **options) -> Path:
+    """An OME-TIFF with a page a channel, as programs write it that know no RGB."""
+    metadata = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "Channel": channel or {}}
+    options = {"photometric": "minisblack", "tile": (32, 48), **options}
+    stack = np.moveaxis(image, 2, 0)
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(stack, subifds=levels - 1, metadata=metadata, **options)
+        for level in range(1, levels):
+            small = np.moveaxis(np.asarray(Image.fromarray(image).reduce(2**level)), 2, 0)
+            writer.write(small, subfiletype=1, **options)
+    return path
+
+
+@pytest.mark.parametrize("channel", [RGB, {"Name": RGB["Name"]}, {"Color": RGB["Color"]}])
+def test_three_channels_that_are_red_green_and_blue_are_read(tmp_path: Path, channel: dict) -> None:
+    path = planes(tmp_path / "a.ome.tif", picture(), levels=3, channel=channel, compression="zlib")
+    with open_slide(path) as slide:
+        assert slide.is_slide and slide.mpp == 0.5 and slide.notes == ()
+        np.testing.assert_array_equal(slide.region(0, 0, 90, 130, 0.5), picture())
+        half = np.asarray(Image.fromarray(picture()).reduce(2))
+        np.testing.assert_array_equal(slide.region(0, 0, 45, 65, 1.0), half)
+
+
+def test_channels_in_another_order_are_sorted_by_name(tmp_path: Path) -> None:
+    image = np.ascontiguousarray(picture()[..., ::-1])
+    path = planes(tmp_path / "a.ome.tif", image, channel={"Name": ["Blue", "Green", "Red"]})
+    np.testing.assert_array_equal(opened(path), picture())
+
+
+def test_a_stack_of_imagej_whose_slices_are_colours_is_read(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "Labels": ["Red", "Green", "Blue"], "unit": "um"}
+    stack = np.moveaxis(picture(), 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", stack, imagej=True, resolution=(2, 2), metadata=metadata)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.mpp == pytest.approx(0.5)
+    np.testing.assert_array_equal(opened(tmp_path / "a.tif"), picture())
+
+
+def test_planes_of_sixteen_bits_follow_the_rules_of_white(tmp_path: Path) -> None:
+    path = planes(tmp_path / "a.ome.tif", deep(tissue_and_glass(), 4095), channel=RGB)
+    image = read_image(path)
+    assert np.abs(image.pixels.astype(int) - tissue_and_glass()).max() <= 5
+    assert "white is 4,095" in image.notes[0]
+
+
+def test_three_samples_without_colours_are_taken_for_rgb_and_that_is_said(tmp_path: Path) -> None:
+    options = {"photometric": "minisblack", "planarconfig": "separate", "metadata": {"axes": "CYX"}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", np.moveaxis(picture(), 2, 0), **options)
+    image = read_image(tmp_path / "a.ome.tif")
+    np.testing.assert_array_equal(image.pixels, picture())
+    assert image.notes == (tiff_kind.UNNAMED,)
+
+
+@pytest.mark.parametrize(
+    ("channel", "said"),
+    [
+        ({"Name": ["DAPI", "FITC", "TRITC"]}, r" \(DAPI, FITC, TRITC\),"),
+        ({**RGB, "Name": ["DAPI", "FITC", "TRITC"]}, r" \(DAPI, FITC, TRITC\),"),
+        ({"Name": ["Red", "Green", "Red"]}, r" \(Red, Green, Red\),"),
+        ({"Name": ["Channel 0", "1", ""]}, " that are not named Red, Green and Blue,"),
+    ],
+)
+def test_other_channels_are_refused_by_their_names(tmp_path: Path, channel: dict, said: str) -> None:
+    path = planes(tmp_path / "a.ome.tif", picture(), channel=channel)
+    with pytest.raises(
+        DataError, match=rf"a\.ome\.tif: is a TIFF with 3 channels{said} but networks for H&E"
+    ):
+        open_slide(path)
+
+
+def test_a_plane_that_is_cut_off_is_damage(tmp_path: Path) -> None:
+    path = planes(tmp_path / "a.ome.tif", picture(), channel=RGB)
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[2].aspage().tags["TileOffsets"]
+        place, size = tag.valueoffset, path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write((size - 9).to_bytes(4, "little"))
+    with pytest.raises(DataError, match=r"a\.ome\.tif: cannot be read as a TIFF \(.*it ends at byte"):
+        open_slide(path)
