@@ -14,7 +14,14 @@ from jax import lax
 
 from nucseg_jax import devices
 from nucseg_jax.models import layers, resampling
-from nucseg_jax.models.convolution import Window, convolve, convolve_depthwise, convolve_transposed, cpu
+from nucseg_jax.models.convolution import (
+    Window,
+    by_phase,
+    convolve,
+    convolve_depthwise,
+    convolve_transposed,
+    cpu,
+)
 from nucseg_jax.models.convolution.cpu_blocks import BlockSize
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -209,3 +216,10 @@ def test_bfloat16_depthwise_gradients_are_summed_in_float32() -> None:
     gradient = jax.grad(lambda k: convolve_depthwise(x, k, Window()).astype(jnp.float32).sum())(kernel)
     assert gradient.dtype == jnp.float32
     np.testing.assert_array_equal(gradient, [[[[512]]]])
+
+
+def test_kernels_by_phase_are_sums_of_taps() -> None:
+    kernel = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3, 5, 4)).astype(np.float32))
+    rows = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 0]]], bool)
+    expected = np.einsum("pui,qvj,ijcd->uvcpqd", rows, rows, np.asarray(kernel)).reshape(2, 2, 5, 16)
+    np.testing.assert_allclose(by_phase(kernel, rows), expected, rtol=1e-6, atol=1e-6)
