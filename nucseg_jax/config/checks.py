@@ -137,6 +137,7 @@ def _check_recipe(config: ConfigDict) -> None:
         "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),
         "augment.smallest_scale": (0.1 <= augment.smallest_scale <= 1, "from 0.1 to 1"),
         "augment.largest_scale": (1 <= augment.largest_scale <= 10, "from 1 to 10"),
+        "augment.gamma": (1 <= augment.gamma <= 10, "from 1 to 10"),
         "augment.blur_px": (0 <= augment.blur_px <= 10, "from 0 to 10"),
         "augment.noise": (0 <= augment.noise <= 255, "from 0 to 255 grey levels"),
     }

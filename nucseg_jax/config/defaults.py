@@ -60,6 +60,8 @@ def get_config() -> ConfigDict:
     # data.crop_size, by 1 / smallest_scale.
     config.augment.smallest_scale = 1.0
     config.augment.largest_scale = 1.0
+    # Optical densities of each patch are multiplied by a factor between 1 / gamma and gamma.
+    config.augment.gamma = 1.0
     config.augment.blur_px = 0.0  # largest standard deviation of a Gaussian; half of the patches stay sharp
     config.augment.noise = 0.0  # largest standard deviation, in grey levels; half of the patches get none
 

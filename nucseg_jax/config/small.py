@@ -67,13 +67,15 @@ def get_shipped(mpp: float) -> ConfigDict:
     config.data.balance_sources = True
     config.data.turns = True
     config.data.flips = True
-    config.augment.smallest_scale = 0.8
-    config.augment.largest_scale = 1.25
+    # Strong, for tissue of other laboratories: docs/model_card.md has what each change does to CoNSeP.
+    config.augment.smallest_scale = 0.65
+    config.augment.largest_scale = 1.5
+    config.augment.gamma = 2.0
     config.augment.blur_px = 0.25 / mpp  # 0.25 µm at any resolution
     config.augment.noise = 8.0
-    config.stain.augment_scale = 0.25
-    config.stain.augment_shift = 0.03
-    config.stain.augment_residual = 0.25
+    config.stain.augment_scale = 0.4
+    config.stain.augment_shift = 0.05
+    config.stain.augment_residual = 0.4
     config.optim.method = "adamw"
     config.optim.learning_rate = 3e-3
     config.optim.encoder_learning_rate = 1e-3

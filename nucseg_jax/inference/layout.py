@@ -16,6 +16,7 @@ _MOST_PX = 2**28
 """That are worked on at once: 800 MB of pixels, and many times as much within a network."""
 
 _BLENDED_PART = 4  # of a training patch's side is shared by neighbours
+_LARGEST_STRIDE_PX = 1024  # of the image, where it is reduced
 
 
 def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
@@ -24,7 +25,8 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
     A network whose reach is known (`models.REACH_PX`) says the same of a pixel in every tile that has the
     pixel's surroundings: what lies within its reach of a tile's border is not kept, and the size of the tiles
     is free. Others are shown tiles of one size, which overlap by a quarter of a training patch and are
-    blended: as large as a training patch where the network pools over all that it sees, else twice as large.
+    blended: as large as a training patch where the network pools over all that it sees. Else two training
+    patches are between one tile and the next, so that an image of four patches a side takes four tiles.
 
     `eval.tile_px` sets the size of the tiles. `eval.overlap_px` sets what neighbours share and blend: with 0
     and tiles as large as training patches this is the paper's way.
@@ -55,7 +57,17 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
     margin = exact_margin(config)
     if margin is None:
         sees_all = config.model.name in WHOLE_IMAGE_NETWORKS or config.stain.where == "model"
-        return (_blended(tile or crop * (1 if sees_all else 2), crop // _BLENDED_PART),)
+        if tile is not None or sees_all:
+            return (_blended(tile or crop, crop // _BLENDED_PART),)
+        least = 2 * crop + crop // _BLENDED_PART
+        sides = range(least, least + _LARGEST_STRIDE_PX)
+        side = next((side for side in sides if side * scale % STRIDE_PX == 0), None)
+        if side is None:
+            raise UserError(
+                f"model.input_scale = {scale:g}: no tile of up to {sides[-1]:,} px has a multiple of "
+                f"{STRIDE_PX} pixels at this scale, as the network needs"
+            )
+        return (_blended(side, side - 2 * crop),)
     if tile is None:
         return tuple(Tiling(kept + 2 * margin, margin) for kept in KEPT_PX)
     if tile <= 2 * margin:

@@ -45,6 +45,7 @@ EARLIER = {
     "optim.average_decay": 0.0,
     "augment.smallest_scale": 1.0,
     "augment.largest_scale": 1.0,
+    "augment.gamma": 1.0,
     "augment.blur_px": 0.0,
     "augment.noise": 0.0,
     "stain.augment_residual": 0.0,

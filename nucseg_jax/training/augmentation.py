@@ -96,6 +96,8 @@ def image_changes(config: ConfigDict, stain: Augmentation | None) -> Augmentatio
       stain: change of stains (`runs.stain_target.augmentation`).
     """
     changes: list[Augmentation] = [] if stain is None else [stain]
+    if config.augment.gamma != 1.0:
+        changes.append(lambda images, key: change_gamma(images, key, largest=config.augment.gamma))
     if config.augment.blur_px:
         changes.append(lambda images, key: blur(images, key, largest=config.augment.blur_px))
     if config.augment.noise:
@@ -113,6 +115,19 @@ def _one_after_the_other(changes: Sequence[Augmentation]) -> Augmentation:
         return images
 
     return all_changes
+
+
+def change_gamma(images: jax.Array, key: jax.Array, *, largest: float) -> jax.Array:
+    """Make each image paler or darker: v = 255 (v / 255)^γ, which multiplies optical densities by γ.
+
+    Args:
+      images: float [B,H,W,3], grey levels in 0 … 255.
+      key: of JAX's random numbers.
+      largest: γ is drawn between 1 / largest and largest, its logarithm uniformly.
+    """
+    limit = math.log(largest)
+    drawn = jax.random.uniform(key, (images.shape[0], 1, 1, 1), images.dtype, minval=-limit, maxval=limit)
+    return 255.0 * (jnp.maximum(images, 0.0) / 255.0) ** jnp.exp(drawn)
 
 
 def blur(images: jax.Array, key: jax.Array, *, largest: float) -> jax.Array:

@@ -27,6 +27,7 @@ RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
         ({"augment.smallest_scale": 1.1}, "augment.smallest_scale must be from 0.1 to 1, got 1.1"),
         ({"augment.largest_scale": 0.9}, "augment.largest_scale must be from 1 to 10, got 0.9"),
         ({"augment.blur_px": -1.0}, "augment.blur_px must be from 0 to 10, got -1"),
+        ({"augment.gamma": 0.5}, "augment.gamma must be from 1 to 10, got 0.5"),
         ({"augment.noise": 300.0}, "augment.noise must be from 0 to 255 grey levels, got 300"),
         ({"data.crop_size": 0}, "data.crop_size × model.input_scale = 0 × 1.0 is 0 pixels for the network"),
         ({"data.crop_size": -256}, "= -256 × 1.0 is -256 pixels for the network, which needs a multiple of"),

@@ -76,6 +76,18 @@ def test_noise_has_the_deviation_that_was_drawn() -> None:
     assert np.asarray(augmentation.add_noise(jnp.full((8, 9, 9, 3), 254.0), KEY, largest=50.0)).max() == 255.0
 
 
+def test_gamma_multiplies_the_densities_of_each_image_by_one_factor() -> None:
+    grey = np.random.default_rng(0).integers(1, 255, (64, 9, 9, 3)).astype(np.float32)
+    found = np.asarray(augmentation.change_gamma(jnp.asarray(grey), KEY, largest=2.0))
+    factors = np.log(found / 255.0) / np.log(grey / 255.0)
+    each = factors[:, 4, 4, 1]
+    np.testing.assert_allclose(factors, np.broadcast_to(each[:, None, None, None], factors.shape), rtol=2e-3)
+    assert 0.5 <= each.min() < 0.6 and 1.7 < each.max() <= 2.0
+    assert abs(np.log(each).mean()) < 0.15  # as often paler as darker
+    ends = jnp.broadcast_to(jnp.asarray([0.0, 255.0]).reshape(1, 1, 2, 1), (4, 1, 2, 3))
+    np.testing.assert_allclose(augmentation.change_gamma(ends, KEY, largest=3.0), ends)
+
+
 def test_changes_follow_one_another_each_with_its_own_draws() -> None:
     config = get_config()
     assert augmentation.image_changes(config, None) is None

@@ -70,6 +70,7 @@ def test_every_part_of_the_recipe_resumes_to_the_bit(tiny_config: ConfigDict, tm
             "augment.smallest_scale": 0.8,
             "augment.largest_scale": 1.25,
             "augment.blur_px": 1.0,
+            "augment.gamma": 2.0,
             "augment.noise": 8.0,
             "stain.augment_scale": 0.25,
             "stain.augment_residual": 0.25,
