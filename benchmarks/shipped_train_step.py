@@ -25,6 +25,7 @@ from benchmarks import ours, peers, shipped
 from benchmarks.measure import Side, use_precision
 from benchmarks.ours import Case, Ours
 from configs import he, he_fast
+from nucseg_jax.config import get_config
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.training import augmentation, optim, start, train
 from nucseg_jax.training.cycles import Cycles
@@ -49,7 +50,7 @@ def recipe(case: Case) -> ConfigDict:
 
 def from_patches(config: ConfigDict) -> ConfigDict:
     """The same without augmentation."""
-    config.augment.update(smallest_scale=1.0, largest_scale=1.0, blur_px=0.0, noise=0.0)
+    config.augment.update(get_config().augment)  # the defaults change nothing
     config.stain.update(augment_scale=0.0, augment_shift=0.0, augment_residual=0.0)
     return config
 
