@@ -180,7 +180,7 @@ def set_rate(optimizer: Any, rate: float) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    configs = {name: get_config() for name, get_config in RECIPES.items()}
+    configs = {name: make() for name, make in RECIPES.items()}
     shipped.run(
         "shipped_train_step",
         __doc__,

@@ -51,9 +51,9 @@ class Frame:
     network_mpp: float
     offset: tuple[int, int] = (0, 0)
 
-    def __reduce__(self) -> tuple[type["Frame"], tuple[tuple[int, int], float, float]]:
+    def __reduce__(self) -> tuple[type["Frame"], tuple[tuple[int, int], float, float, tuple[int, int]]]:
         """For other processes: without what was computed from these, which is as long as the slide."""
-        return Frame, (self.size, self.mpp, self.network_mpp)
+        return Frame, (self.size, self.mpp, self.network_mpp, self.offset)
 
     @property
     def scale(self) -> float:

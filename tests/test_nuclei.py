@@ -36,7 +36,7 @@ def test_base_pixels_of_nuclei(size: tuple[int, int], mpp: float, network_mpp: f
 
 
 def test_a_frame_is_sent_without_what_is_as_long_as_the_slide() -> None:
-    frame = Frame((90_000, 70_000), 0.25, 0.25)
+    frame = Frame((90_000, 70_000), 0.25, 0.25, (1_000, 20_000))
     frame.on_slide(Nucleus(1, 5, 5, np.ones((2, 2), bool), 0.5))
     sent = pickle.dumps(frame)
     assert len(sent) < 200 and pickle.loads(sent) == frame

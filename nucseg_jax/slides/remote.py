@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 from urllib.parse import urlsplit
 
-from nucseg_jax.errors import DataError, MissingExtraError, UserError, in_short
+from nucseg_jax.errors import DataError, MissingExtraError, in_short
 from nucseg_jax.io.names import address
 
 REMEDY = "Check the address and the network, and give the command again"
@@ -51,7 +51,7 @@ def open_file(path: Path) -> BinaryIO:
     """The file at an address, of which blocks are fetched when they are read.
 
     Raises:
-      MissingExtraError, UserError: a package is not installed.
+      MissingExtraError: a package is not installed.
       DataError: it is not there, or its server gives no parts of files.
     """
     place = address(path)
@@ -82,7 +82,7 @@ def zarr_store(path: Path) -> Any:
     """The store of a zarr hierarchy at an address.
 
     Raises:
-      MissingExtraError, UserError: a package is not installed.
+      MissingExtraError: a package is not installed.
     """
     from zarr.storage import FsspecStore
 
@@ -109,6 +109,4 @@ def _file_system(path: Path, **options: Any) -> Any:
 
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:
-        if scheme == "s3":  # whose packages do not go with those of constraints.txt
-            raise UserError(f"{path}: s3:// needs the package s3fs. Install it: pip install s3fs") from error
-        raise MissingExtraError("remote", error) from error
+        raise MissingExtraError("s3" if scheme == "s3" else "remote", error) from error
