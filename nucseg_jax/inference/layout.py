@@ -25,8 +25,8 @@ def tilings_of(config: ConfigDict) -> tuple[Tiling, ...]:
     A network whose reach is known (`models.REACH_PX`) says the same of a pixel in every tile that has the
     pixel's surroundings: what lies within its reach of a tile's border is not kept, and the size of the tiles
     is free. Others are shown tiles of one size, which overlap by a quarter of a training patch and are
-    blended: as large as a training patch where the network pools over all that it sees. Else two training
-    patches are between one tile and the next, so that an image of four patches a side takes four tiles.
+    blended. Where the network pools over all that it sees, they are as large as a training patch. Otherwise
+    a tile begins every two training patches, so that an image of four patches a side takes four tiles.
 
     `eval.tile_px` sets the size of the tiles. `eval.overlap_px` sets what neighbours share and blend: with 0
     and tiles as large as training patches this is the paper's way.
