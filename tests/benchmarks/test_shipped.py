@@ -38,7 +38,7 @@ def test_the_fastest_peer_is_another_framework() -> None:
 
 
 def test_images_are_those_of_the_models() -> None:
-    assert [shipped_inference.tile_shape(name) for name in ("he", "he-fast")] == [(1, 512), (1, 256)]
+    assert [shipped_inference.tile_shape(name) for name in ("he", "he-fast")] == [(1, 576), (1, 288)]
     assert set(shipped_train_step.RECIPES) == set(pretrained.names())
     case = Case("he", 1.0, 64, 3, "float32")
     images = shipped_inference.tissue(case)
@@ -51,7 +51,7 @@ def test_images_are_those_of_the_models() -> None:
 def test_the_recipe_from_patches_draws_nothing() -> None:
     config = shipped_train_step.recipe(Case("he-fast", 1.0, 64, 3, "float32"))
     assert (config.data.crop_size, config.batch_size) == (64, 3)
-    assert shipped_train_step.augmentation.window_size(config) == 80
+    assert shipped_train_step.augmentation.window_size(config) == 99
     plain = shipped_train_step.from_patches(config)
     assert shipped_train_step.augmentation.rescale_of(plain) is None
     assert shipped_train_step.augmentation.image_changes(plain, None) is None
