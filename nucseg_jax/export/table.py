@@ -1,11 +1,13 @@
 """Nuclei as a table: nuclei.csv, and nuclei.parquet.
 
-Columns, their units and definitions: `measurements.Measurements`.
+Columns, their units and definitions: `measurements.Measurements`. Where nuclei were looked for in regions, a
+last column `region` has the name of the first one that holds the centroid.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 COLUMNS = tuple(field.name for field in fields(Measurements))
+REGION = "region"
 
 _FORMATS = {"id": "%d", "touches_border": "%d"}
 _LENGTH, _RATIO = "%.3f", "%.4f"
@@ -36,18 +39,20 @@ class CsvTable(Sink):
     Args:
         path: of the file.
         frame: the slide.
+        with_regions: nuclei were looked for in regions.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
+    def __init__(self, path: Path, frame: Frame, *, with_regions: bool = False) -> None:
         super().__init__(frame)
         self._path = path
+        self._columns = (*COLUMNS, REGION) if with_regions else COLUMNS
         self.makers = (_csv_lines,)
         self._file: BinaryIO
 
     def _open(self, stack: ExitStack) -> None:
         temporary = stack.enter_context(appearing(self._path))
         self._file = stack.enter_context(temporary.open("wb"))
-        self._file.write((",".join(COLUMNS) + "\n").encode())
+        self._file.write((",".join(self._columns) + "\n").encode())
 
     def _write(self, batch: Batch) -> None:
         self._file.write(batch.made(_csv_lines))
@@ -59,15 +64,22 @@ def _form(name: str) -> str:
 
 
 _FORMS = tuple(map(_form, COLUMNS))
-_LINE = ",".join(_FORMS) + "\n"
+_LINE = ",".join(_FORMS)
 _DENSITY = COLUMNS.index("hematoxylin_density")
-_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\n"
+_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :]))
 
 
 def _csv_lines(batch: Batch) -> bytes:
     """A batch's nuclei as text."""
     columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
-    return "".join(map(_line, zip(*columns, strict=True))).encode()
+    lines = map(_line, zip(*columns, strict=True))
+    ends = ["\n" if names is None else f",{_quoted(names[0])}\n" for names in batch.canvas.regions]
+    return "".join(line + end for line, end in zip(lines, ends, strict=True)).encode()
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of CSV (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
 
 
 def _line(values: tuple[float, ...]) -> str:
@@ -83,15 +95,19 @@ class ParquetTable(Sink):
     Args:
         path: of the file.
         frame: the slide.
+        with_regions: nuclei were looked for in regions.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
+    def __init__(self, path: Path, frame: Frame, *, with_regions: bool = False) -> None:
         super().__init__(frame)
         import pyarrow
 
         self._path = path
         self.makers = (_measurements,)
-        self._schema: pa.Schema = pyarrow.schema([(name, _arrow_type(name)) for name in COLUMNS])
+        columns = [(name, _arrow_type(name)) for name in COLUMNS]
+        if with_regions:
+            columns.append((REGION, pyarrow.string()))
+        self._schema: pa.Schema = pyarrow.schema(columns)
         self._writer: parquet.ParquetWriter
 
     def _open(self, stack: ExitStack) -> None:
@@ -108,9 +124,12 @@ class ParquetTable(Sink):
 
         measurements = batch.made(_measurements)
         values = [
-            pyarrow.array(getattr(measurements, field.name), type=field.type, from_pandas=True)
-            for field in self._schema  # from_pandas: NaN becomes null
+            pyarrow.array(getattr(measurements, name), type=self._schema.field(name).type, from_pandas=True)
+            for name in COLUMNS  # from_pandas: NaN becomes null
         ]
+        if REGION in self._schema.names:
+            names = [regions[0] if regions else None for regions in batch.canvas.regions]
+            values.append(pyarrow.array(names, type=pyarrow.string()))
         self._writer.write_table(pyarrow.table(values, schema=self._schema))
 
 
