@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -83,7 +84,7 @@ class Summary(Sink):
             kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
         }
         self._regions = regions or {}
-        self._in_region = dict.fromkeys(self._regions, 0)
+        self._in_region: Counter[str] = Counter()
         self._left_out, self._implausible = left_out or {}, implausible or {}
         self._config = config
         self._seconds = seconds
@@ -97,8 +98,7 @@ class Summary(Sink):
         self._count += len(batch)
         self._pixels += int(batch.canvas.pixels.sum(dtype="int64"))
         for names in batch.canvas.regions:
-            for name in names or ():
-                self._in_region[name] += 1
+            self._in_region.update(names or ())
 
     def _finish(self) -> None:
         text = json.dumps(self._content(), indent=2, ensure_ascii=False, allow_nan=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -46,7 +47,8 @@ class CsvTable(Sink):
         super().__init__(frame)
         self._path = path
         self._columns = (*COLUMNS, REGION) if with_regions else COLUMNS
-        self.makers = (_csv_lines,)
+        self._lines = _csv_lines_with_region if with_regions else _csv_lines
+        self.makers = (self._lines,)
         self._file: BinaryIO
 
     def _open(self, stack: ExitStack) -> None:
@@ -55,7 +57,7 @@ class CsvTable(Sink):
         self._file.write((",".join(self._columns) + "\n").encode())
 
     def _write(self, batch: Batch) -> None:
-        self._file.write(batch.made(_csv_lines))
+        self._file.write(batch.made(self._lines))
 
 
 def _form(name: str) -> str:
@@ -64,17 +66,30 @@ def _form(name: str) -> str:
 
 
 _FORMS = tuple(map(_form, COLUMNS))
-_LINE = ",".join(_FORMS)
+_LINE = ",".join(_FORMS) + "\n"
 _DENSITY = COLUMNS.index("hematoxylin_density")
-_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :]))
+_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\n"
 
 
 def _csv_lines(batch: Batch) -> bytes:
     """A batch's nuclei as text."""
+    return "".join(_lines(batch)).encode()
+
+
+def _csv_lines_with_region(batch: Batch) -> bytes:
+    """The same with the column `region`."""
+    names = map(_quoted, _region_names(batch))
+    return "".join(f"{line[:-1]},{name}\n" for line, name in zip(_lines(batch), names, strict=True)).encode()
+
+
+def _region_names(batch: Batch) -> list[str]:
+    """The name of the first region that holds each nucleus; "" where none does."""
+    return [names[0] if names else "" for names in batch.canvas.regions]
+
+
+def _lines(batch: Batch) -> Iterator[str]:
     columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
-    lines = map(_line, zip(*columns, strict=True))
-    ends = ["\n" if names is None else f",{_quoted(names[0])}\n" for names in batch.canvas.regions]
-    return "".join(line + end for line, end in zip(lines, ends, strict=True)).encode()
+    return map(_line, zip(*columns, strict=True))
 
 
 def _quoted(text: str) -> str:
@@ -128,8 +143,7 @@ class ParquetTable(Sink):
             for name in COLUMNS  # from_pandas: NaN becomes null
         ]
         if REGION in self._schema.names:
-            names = [regions[0] if regions else None for regions in batch.canvas.regions]
-            values.append(pyarrow.array(names, type=pyarrow.string()))
+            values.append(pyarrow.array(_region_names(batch), type=pyarrow.string()))
         self._writer.write_table(pyarrow.table(values, schema=self._schema))
 
 
