@@ -1,9 +1,8 @@
 """Nuclei segmentation of H&E slides in JAX/Flax.
 
-`Segmenter` finds nuclei, `open_slide` opens what it looks at, `sample` is an image to try them on,
-`create_model` makes networks. `metrics`,
-`stain` and `export` can be used on their own. These names are the public interface; all else may change in
-any release.
+`Segmenter` finds nuclei, `open_slide` opens what it looks at, `read_regions` reads which parts of it count,
+`sample` is an image to try them on, `create_model` makes networks. `metrics`, `stain` and `export` can be
+used on their own. These names are the public interface; all else may change in any release.
 """
 
 import importlib
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from nucseg_jax.inference.segmenter import Segmenter as Segmenter
     from nucseg_jax.models import create_model as create_model
     from nucseg_jax.pretrained import sample as sample
+    from nucseg_jax.regions import read_regions as read_regions
     from nucseg_jax.slides import open_slide as open_slide
 
 try:
@@ -33,6 +33,7 @@ __all__ = [
     "export",
     "metrics",
     "open_slide",
+    "read_regions",
     "sample",
     "stain",
 ]
@@ -42,6 +43,7 @@ _HOMES = {
     "UserError": "nucseg_jax.errors",
     "create_model": "nucseg_jax.models",
     "open_slide": "nucseg_jax.slides",
+    "read_regions": "nucseg_jax.regions",
     "sample": "nucseg_jax.pretrained",
 }
 _MODULES = ("export", "metrics", "stain")

@@ -21,6 +21,8 @@ class Nucleus:
       probability: mean over its pixels of the network's probability of nucleus, in 0 … 1.
       hematoxylin: mean optical density (natural logarithm) of hematoxylin over its pixels; None where it was
         not measured.
+      regions: names of the regions (`regions.Regions`) that hold its centroid, in their order; None where
+        nuclei were looked for on the whole slide.
     """
 
     id: int
@@ -29,6 +31,7 @@ class Nucleus:
     mask: NDArray[np.bool_]
     probability: float
     hematoxylin: float | None = None
+    regions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,14 @@ def predict(
         list[Path] | None,
         typer.Option("--list", metavar="FILE", help="Files that name more slides, one a line."),
     ] = None,
+    roi: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="Only nuclei in these regions: GeoJSON, as QuPath exports annotations (.geojson or "
+            ".geojson.gz). For several slides a folder with SLIDE.geojson of each.",
+        ),
+    ] = None,
     formats: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What is written. Default: everything.")
     ] = None,
@@ -104,6 +112,7 @@ def predict(
     \b
     nucseg predict slide.svs --out nuclei
     nucseg predict SLIDES/ --out nuclei --formats csv geojson
+    nucseg predict slide.svs --roi tumour.geojson --out nuclei
     nucseg predict photo.png --mpp 0.5 --workdir runs/unet_small --out nuclei
     """
     from nucseg_jax import config as settings
@@ -115,6 +124,10 @@ def predict(
     found = jobs.plan([*(slides or ()), *listed], out)
     if not found:
         raise UserError("no slide is named: give slides, images, folders of them or --list FILE")
+    if roi is not None:
+        from nucseg_jax.predict.rois import with_regions
+
+        found = with_regions(found, roi)
     if mpp is not None:
         from nucseg_jax.slides.resolution import check_given
 

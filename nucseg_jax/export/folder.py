@@ -18,11 +18,14 @@ from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.overlay import Overlay
+from nucseg_jax.export.region_areas import region_areas
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
 from nucseg_jax.io.files import appearing_folder
 from nucseg_jax.nuclei import Frame
+from nucseg_jax.regions import Regions
+from nucseg_jax.slides.tissue_mask import MASK_MPP
 
 FORMATS = {
     "geojson": "nuclei.geojson",
@@ -44,6 +47,7 @@ class Exports(Sink):
         source: the slide's file, for the summary, and by its name for QuPath's ids.
         thumbnail: uint8 `[h, w, 3]` RGB, the whole slide; the overlay is drawn on it.
         tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
+        regions: that nuclei were looked for in; None: on the whole slide.
         masked: the share of the slide by kind of what was masked, for the summary.
         left_out: nuclei that were left out, by reason, for the summary; read at the end.
         implausible: the same of nuclei that were kept and are hardly any.
@@ -69,6 +73,7 @@ class Exports(Sink):
         source: Path,
         thumbnail: NDArray[np.uint8],
         tissue: NDArray[np.bool_] | None = None,
+        regions: Regions | None = None,
         masked: Mapping[str, float] | None = None,
         left_out: Mapping[str, int] | None = None,
         implausible: Mapping[str, int] | None = None,
@@ -85,7 +90,7 @@ class Exports(Sink):
         self._scratch = scratch
         self._source = source
         self._thumbnail = thumbnail
-        self._tissue = tissue
+        self._tissue, self._regions = tissue, regions
         self._masked, self._left_out, self._implausible = masked, left_out, implausible
         self._config = config
         self._seconds = seconds
@@ -115,17 +120,24 @@ class Exports(Sink):
             sink.add_batch(batch)
 
     def _make_sinks(self, folder: Path) -> list[Sink]:
-        frame, tissue = self._frame, self._tissue
+        frame, regions, name = self._frame, self._regions, self._source.name
+        tissue = _all_of(frame) if self._tissue is None else self._tissue
         height, width = frame.size
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
+        analysed, areas, with_regions = float(tissue.mean()), None, regions is not None
+        if regions is not None:
+            analysed, areas = regions.share_of_all(tissue, frame.size), region_areas(regions, frame, tissue)
+            tissue = tissue & regions.mask(tissue.shape, frame.size)
+            name += f" {regions.sha256}"
         # First in, last out: the summary is finished when all others are.
         sinks: list[Sink] = [
             Summary(
                 folder / "summary.json",
                 frame,
                 source=self._source,
-                area_mm2=slide_mm2 * (1.0 if tissue is None else float(tissue.mean())),
+                area_mm2=slide_mm2 * analysed,
                 masked=self._masked,
+                regions=areas,
                 left_out=self._left_out,
                 implausible=self._implausible,
                 config=self._config,
@@ -133,9 +145,9 @@ class Exports(Sink):
             )
         ]
         makers = {
-            "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=self._source.name),
-            "csv": lambda: CsvTable(folder / "nuclei.csv", frame),
-            "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame),
+            "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=name),
+            "csv": lambda: CsvTable(folder / "nuclei.csv", frame, with_regions=with_regions),
+            "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame, with_regions=with_regions),
             "labels": lambda: label_map(folder / self._labels, frame, self._limits, self._scratch),
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
             "density": lambda: DensityMap(
@@ -143,6 +155,12 @@ class Exports(Sink):
             ),
         }
         return sinks + [makers[name]() for name in FORMATS if name in self._formats]
+
+
+def _all_of(frame: Frame) -> NDArray[np.bool_]:
+    """A mask of a slide that is tissue everywhere."""
+    height, width = (max(1, round(side * frame.mpp / MASK_MPP)) for side in frame.size)
+    return np.ones((height, width), bool)
 
 
 def _checked(formats: Collection[str] | None) -> Collection[str]:

@@ -58,10 +58,13 @@ class GeoJson(Sink):
     The `id` is a UUID, from which QuPath knows an object again: made of the slide's name, and of the
     nucleus's number in its last twelve hexadecimal digits.
 
+    Where nuclei were looked for in regions, the property `region` has the name of the first one that holds
+    the centroid.
+
     Args:
         path: of the file.
         frame: the slide.
-        name: of the slide, for the ids.
+        name: of the slide, for the ids; and what tells its regions apart.
     """
 
     def __init__(self, path: Path, frame: Frame, *, name: str) -> None:
@@ -101,8 +104,10 @@ class _Features:
         features = [
             f'\n{{"type":"Feature","id":"{self.id}{number:012x}",'
             f'"geometry":{geometry},"properties":{{"objectType":"detection",'
-            f'"classification":{_CLASSIFICATION},"measurements":{values}}}}}'
-            for number, geometry, values in zip(batch.ids.tolist(), geometries, _values(batch), strict=True)
+            f'"classification":{_CLASSIFICATION},"measurements":{values}{region}}}}}'
+            for number, geometry, values, region in zip(
+                batch.ids.tolist(), geometries, _values(batch), _regions(batch), strict=True
+            )
         ]
         return ",".join(features).encode()
 
@@ -149,6 +154,14 @@ def _geometries(batch: Batch, coordinates: _Coordinates) -> list[str]:
     return [
         f'{{"type":"Polygon","coordinates":[{",".join(rings[a:b])}]}}'
         for a, b in zip(first[:-1], first[1:], strict=True)
+    ]
+
+
+def _regions(batch: Batch) -> list[str]:
+    """The property `region` of each nucleus, with a comma before it; "" where there are no regions."""
+    return [
+        f',"region":{json.dumps(names[0], ensure_ascii=False)}' if names else ""
+        for names in batch.canvas.regions
     ]
 
 

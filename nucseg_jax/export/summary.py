@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.region_areas import RegionArea
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
@@ -33,7 +35,9 @@ class Summary(Sink):
     `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
     file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
     null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
-    looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `implausible`
+    looked for: share of the slide, area_mm2); `regions` (by name, where nuclei were looked for in regions:
+    count of nuclei, area_mm2 on the slide, tissue_mm2 in it, per_mm2 of this tissue: null without; a nucleus
+    in several counts in each); `left_out` (how many nuclei, by reason); `implausible`
     (how many that were kept, by reason); `seconds` by stage; `config`; `versions`.
 
     Args:
@@ -42,6 +46,7 @@ class Summary(Sink):
         source: the file that the nuclei were found in.
         area_mm2: of the tissue that was analysed; None: all of the slide.
         masked: the share of the slide by kind of what was masked.
+        regions: name → area of each region and of the tissue in it, mm².
         left_out: nuclei that were left out, by reason; read at the end, so that it can still change.
         implausible: the same of nuclei that were kept and are hardly any.
         config: what the run was told, and what it says, as JSON can hold it; read at the end, too.
@@ -60,6 +65,7 @@ class Summary(Sink):
         source: Path,
         area_mm2: float | None = None,
         masked: Mapping[str, float] | None = None,
+        regions: Mapping[str, RegionArea] | None = None,
         left_out: Mapping[str, int] | None = None,
         implausible: Mapping[str, int] | None = None,
         config: Mapping[str, Any],
@@ -77,6 +83,8 @@ class Summary(Sink):
         self._masked = {
             kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
         }
+        self._regions = regions or {}
+        self._in_region: Counter[str] = Counter()
         self._left_out, self._implausible = left_out or {}, implausible or {}
         self._config = config
         self._seconds = seconds
@@ -89,6 +97,8 @@ class Summary(Sink):
     def _write(self, batch: Batch) -> None:
         self._count += len(batch)
         self._pixels += int(batch.canvas.pixels.sum(dtype="int64"))
+        for names in batch.canvas.regions:
+            self._in_region.update(names or ())
 
     def _finish(self) -> None:
         text = json.dumps(self._content(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -114,12 +124,18 @@ class Summary(Sink):
                 "mean_area_um2": area_um2 / self._count if self._count else None,
             },
             "masked": self._masked,
+            "regions": {name: self._of_region(name, area) for name, area in self._regions.items()},
             "left_out": dict(self._left_out),
             "implausible": dict(self._implausible),
             "seconds": dict(self._seconds),
             "config": dict(self._config),
             "versions": _versions(),
         }
+
+    def _of_region(self, name: str, area: RegionArea) -> dict[str, Any]:
+        count = self._in_region[name]
+        per_mm2 = count / area.tissue_mm2 if area.tissue_mm2 else None
+        return {"count": count, **area._asdict(), "per_mm2": per_mm2}
 
 
 def _versions() -> dict[str, str]:

@@ -1,11 +1,14 @@
 """Nuclei as a table: nuclei.csv, and nuclei.parquet.
 
-Columns, their units and definitions: `measurements.Measurements`.
+Columns, their units and definitions: `measurements.Measurements`. Where nuclei were looked for in regions, a
+last column `region` has the name of the first one that holds the centroid.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from pyarrow import parquet
 
 COLUMNS = tuple(field.name for field in fields(Measurements))
+REGION = "region"
 
 _FORMATS = {"id": "%d", "touches_border": "%d"}
 _LENGTH, _RATIO = "%.3f", "%.4f"
@@ -36,21 +40,24 @@ class CsvTable(Sink):
     Args:
         path: of the file.
         frame: the slide.
+        with_regions: nuclei were looked for in regions.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
+    def __init__(self, path: Path, frame: Frame, *, with_regions: bool = False) -> None:
         super().__init__(frame)
         self._path = path
-        self.makers = (_csv_lines,)
+        self._columns = (*COLUMNS, REGION) if with_regions else COLUMNS
+        self._lines = _csv_lines_with_region if with_regions else _csv_lines
+        self.makers = (self._lines,)
         self._file: BinaryIO
 
     def _open(self, stack: ExitStack) -> None:
         temporary = stack.enter_context(appearing(self._path))
         self._file = stack.enter_context(temporary.open("wb"))
-        self._file.write((",".join(COLUMNS) + "\n").encode())
+        self._file.write((",".join(self._columns) + "\n").encode())
 
     def _write(self, batch: Batch) -> None:
-        self._file.write(batch.made(_csv_lines))
+        self._file.write(batch.made(self._lines))
 
 
 def _form(name: str) -> str:
@@ -66,8 +73,28 @@ _LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\
 
 def _csv_lines(batch: Batch) -> bytes:
     """A batch's nuclei as text."""
+    return "".join(_lines(batch)).encode()
+
+
+def _csv_lines_with_region(batch: Batch) -> bytes:
+    """The same with the column `region`."""
+    names = map(_quoted, _region_names(batch))
+    return "".join(f"{line[:-1]},{name}\n" for line, name in zip(_lines(batch), names, strict=True)).encode()
+
+
+def _region_names(batch: Batch) -> list[str]:
+    """The name of the first region that holds each nucleus; "" where none does."""
+    return [names[0] if names else "" for names in batch.canvas.regions]
+
+
+def _lines(batch: Batch) -> Iterator[str]:
     columns = [getattr(batch.measurements, name).tolist() for name in COLUMNS]
-    return "".join(map(_line, zip(*columns, strict=True))).encode()
+    return map(_line, zip(*columns, strict=True))
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of CSV (RFC 4180)."""
+    return '"' + text.replace('"', '""') + '"' if re.search('[",\r\n]', text) else text
 
 
 def _line(values: tuple[float, ...]) -> str:
@@ -83,15 +110,19 @@ class ParquetTable(Sink):
     Args:
         path: of the file.
         frame: the slide.
+        with_regions: nuclei were looked for in regions.
     """
 
-    def __init__(self, path: Path, frame: Frame) -> None:
+    def __init__(self, path: Path, frame: Frame, *, with_regions: bool = False) -> None:
         super().__init__(frame)
         import pyarrow
 
         self._path = path
         self.makers = (_measurements,)
-        self._schema: pa.Schema = pyarrow.schema([(name, _arrow_type(name)) for name in COLUMNS])
+        columns = [(name, _arrow_type(name)) for name in COLUMNS]
+        if with_regions:
+            columns.append((REGION, pyarrow.string()))
+        self._schema: pa.Schema = pyarrow.schema(columns)
         self._writer: parquet.ParquetWriter
 
     def _open(self, stack: ExitStack) -> None:
@@ -108,9 +139,11 @@ class ParquetTable(Sink):
 
         measurements = batch.made(_measurements)
         values = [
-            pyarrow.array(getattr(measurements, field.name), type=field.type, from_pandas=True)
-            for field in self._schema  # from_pandas: NaN becomes null
+            pyarrow.array(getattr(measurements, name), type=self._schema.field(name).type, from_pandas=True)
+            for name in COLUMNS  # from_pandas: NaN becomes null
         ]
+        if REGION in self._schema.names:
+            values.append(pyarrow.array(_region_names(batch), type=pyarrow.string()))
         self._writer.write_table(pyarrow.table(values, schema=self._schema))
 
 

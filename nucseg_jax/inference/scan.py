@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nucseg_jax.inference.lanes import Lanes
 from nucseg_jax.inference.tile_network import SlideStain
@@ -13,6 +14,7 @@ from nucseg_jax.inference.tile_store import TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, TilePlace, Tiling, cheapest_grid, squares_with_tissue
 from nucseg_jax.inference.timing import StageTimes
 from nucseg_jax.nuclei import Frame
+from nucseg_jax.regions import Regions
 from nucseg_jax.slides import Slide
 from nucseg_jax.slides.tissue_mask import MASK_MPP, MASKABLE, slide_kinds
 
@@ -52,27 +54,42 @@ class Scan:
       frame: its frame.
       network: on the device.
       masked: kinds of places where no nucleus is looked for, of `tissue_mask.MASKABLE`.
+      regions: parts of the slide that it looks at; None: all of it.
 
     Attributes:
-      slide, frame, network: as given.
+      slide, frame, network, regions: as given.
       times: seconds by stage.
       grid: the network's tiles.
       batch_size: tiles a batch.
       kinds: what the slide shows where.
       squares: bool [rows, columns], the squares of TISSUE_PX pixels with tissue, or near it: these are looked
-        at.
+        at. With regions only those that a region touches, and the squares around them, since how a nucleus
+        is cut depends on its surroundings.
       places: the tiles that they need.
       stain: how the slide is stained; None before `estimate`, and where there is no tissue.
+
+    Raises:
+      DataError: a region is off the slide.
     """
 
-    def __init__(self, slide: Slide, frame: Frame, network: Network, masked: Collection[str] = MASKABLE):
-        self.slide, self.frame, self.network = slide, frame, network
+    def __init__(
+        self,
+        slide: Slide,
+        frame: Frame,
+        network: Network,
+        masked: Collection[str] = MASKABLE,
+        regions: Regions | None = None,
+    ):
+        self.slide, self.frame, self.network, self.regions = slide, frame, network, regions
+        if regions is not None:
+            regions.check_on(slide.path, frame.size)
         self.times = StageTimes()
         self.stain: SlideStain | None = None
         with self.times.measure("tissue"):
             longest_um = max(frame.size) * frame.mpp
             self.kinds = slide_kinds(slide.thumbnail(max(1, round(longest_um / MASK_MPP))), masked)
-            self.squares = squares_with_tissue(self.kinds.searched, frame.network_size)
+            self._with_tissue = squares_with_tissue(self.kinds.searched, frame.network_size)
+            self.squares = self._with_tissue & self._in_regions(self._with_tissue.shape)
             self._masked = self.kinds.masked if self.kinds.masked.any() else None
             self.grid, self.places = cheapest_grid(frame, network.tilings, self.squares, network.batch_size)
             self.batch_size = network.batch_size(self.grid.tiling)
@@ -89,6 +106,8 @@ class Scan:
     def estimate(self, map_: Callable[..., Iterable[Any]] = map) -> None:
         """Find out how the slide is stained, from squares of its tissue that lie fixed on it.
 
+        They are of the whole slide, whatever the regions: nuclei of a region do not depend on its outline.
+
         A network that does not normalise stains needs to read none.
 
         Args:
@@ -97,7 +116,7 @@ class Scan:
         if not self.network.looks_at_stain:
             self.stain = self.network.estimate(np.empty((0, 3), np.uint8))
             return
-        squares = np.argwhere(self.squares)
+        squares = np.argwhere(self._with_tissue)
         chosen = sorted({i * len(squares) // _STAIN_SQUARES for i in range(_STAIN_SQUARES)})
         samples = list(map_(self._sample, squares[chosen].tolist()))
         with self.times.measure("stain"):
@@ -162,6 +181,13 @@ class Scan:
                 for place, planes in zip(places, values, strict=False):  # the last batch is padded
                     store.tiles.put(*place, self.unmasked(place, planes))
         return store.read(0, 0, *self.frame.network_size)
+
+    def _in_regions(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """The squares that a region touches, and those around them: bool [rows, columns] of `shape`."""
+        if self.regions is None:
+            return np.ones(shape, bool)
+        touched = self.regions.touched(shape, TISSUE_PX * self.frame.scale)
+        return ndimage.binary_dilation(touched, np.ones((3, 3), bool))
 
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:
         with self.times.measure("reading"):

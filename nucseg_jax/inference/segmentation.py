@@ -1,7 +1,7 @@
 """A slide's nuclei one after the other: of a small image at once, of a large one while it is being read."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from nucseg_jax.inference.tile_store import TilesOnDisk, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX
 from nucseg_jax.instances import PLAUSIBLE_AREA_UM2, area_px, max_area_px
 from nucseg_jax.nuclei import Frame, Nucleus
+from nucseg_jax.regions import Regions
 from nucseg_jax.slides import Slide
 
 SMALL_PX = 2**23
@@ -52,7 +53,8 @@ class Setup:
 class Segmentation(Scan):
     """The nuclei of one slide: iterate once. They come row by row of blocks; ids are the same each time.
 
-    Nuclei of more than `max_area_um2` of the method are left out.
+    Nuclei of more than `max_area_um2` of the method are left out. With regions there are only those whose
+    centroid lies in one, and only these count.
 
     Args:
       slide: open, with a resolution; it stays the caller's.
@@ -61,6 +63,7 @@ class Segmentation(Scan):
       scratch: a folder for the probabilities of a large slide, on a disk with `scratch_bytes`; None: the
         system's folder for temporary files.
       on_progress: is told the part of the slide that is done, 0 … 1.
+      regions: as of `Scan`.
 
     Attributes:
       setup: as given; for the others see `Scan`.
@@ -77,8 +80,9 @@ class Segmentation(Scan):
         setup: Setup,
         scratch: Path | None = None,
         on_progress: Callable[[float], None] | None = None,
+        regions: Regions | None = None,
     ):
-        super().__init__(slide, frame, setup.network, setup.instances.masked)
+        super().__init__(slide, frame, setup.network, setup.instances.masked, regions)
         self.setup, self.left_out, self.implausible = setup, {"too_large": 0}, {"too_large": 0}
         self._max_area_px = max_area_px(setup.instances, frame.network_mpp)
         self._plausible_px = area_px(PLAUSIBLE_AREA_UM2, frame.network_mpp)
@@ -112,7 +116,7 @@ class Segmentation(Scan):
 
     def notes(self) -> list[str]:
         """What a user should be told when all nuclei have been taken: what was masked, left out, doubtful."""
-        notes, chosen = [], self.setup.instances
+        notes, chosen = [] if self.regions is None else list(self.regions.notes), self.setup.instances
         if self.stain is not None and not self.stain.found:
             notes.append("shows no hematoxylin and eosin; its stain is left as it is")
         shares = self.kinds.shares()
@@ -144,15 +148,24 @@ class Segmentation(Scan):
         self._report(1.0)
 
     def _numbered(self, found: list[Found], before: int) -> Iterator[Nucleus]:
-        """Those that the method's limit allows, numbered after those that came before."""
-        for nucleus in found:
+        """Those in a region that the method's limit allows, numbered after those that came before."""
+        for nucleus, regions in zip(found, self._regions_of(found), strict=True):
+            if regions == ():
+                continue
             pixels = nucleus.mask.sum()
             if pixels > self._max_area_px:
                 self.left_out["too_large"] += 1
             else:
                 self.implausible["too_large"] += int(pixels > self._plausible_px)
                 before += 1
-                yield Nucleus(before, *nucleus)
+                yield Nucleus(before, *nucleus, regions)
+
+    def _regions_of(self, found: list[Found]) -> Sequence[tuple[str, ...] | None]:
+        """The regions that hold the centroid of each nucleus; None for each where there are no regions."""
+        if self.regions is None:
+            return [None] * len(found)
+        places = np.array([_centroid(nucleus) for nucleus in found]).reshape(-1, 2) * self.frame.scale
+        return self.regions.at(places[:, 0], places[:, 1])
 
     def _side_by_side(self) -> Iterator[Nucleus]:
         with tempfile.TemporaryDirectory(prefix="probabilities-", dir=self.scratch) as folder:
@@ -212,3 +225,9 @@ class Segmentation(Scan):
     def _report(self, part: float) -> None:
         if self._on_progress is not None:
             self._on_progress(part)
+
+
+def _centroid(nucleus: Found) -> tuple[float, float]:
+    """x and y in pixels of the network's level, as tables have them: pixel i covers i to i + 1."""
+    rows, columns = np.nonzero(nucleus.mask)
+    return nucleus.left + float(columns.mean()) + 0.5, nucleus.top + float(rows.mean()) + 0.5

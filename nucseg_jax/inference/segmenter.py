@@ -25,6 +25,7 @@ from nucseg_jax.inference.trained import Trained
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
+from nucseg_jax.regions import Regions
 from nucseg_jax.slides import Slide
 
 BLOCK_PX = 1024
@@ -207,6 +208,7 @@ class Segmenter:
         self,
         slide: Slide,
         *,
+        regions: Regions | None = None,
         scratch: Path | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Segmentation:
@@ -214,6 +216,8 @@ class Segmenter:
 
         Args:
           slide: open, and stays so until all nuclei have been taken.
+          regions: only nuclei whose centroid lies in one of these, or on its border; only tiles that touch a
+            region, or lie close to it, are computed (`read_regions` reads QuPath's). None: all nuclei.
           scratch: a folder for temporary files of a large slide, of up to 3 bytes a pixel of tissue at the
             network's resolution, a little more where tiles blend; None: the system's.
           on_progress: is told the part of the slide that is done, 0 … 1.
@@ -222,7 +226,7 @@ class Segmenter:
           What can be iterated once, with `frame`, `times` (seconds by stage) and more.
 
         Raises:
-          UserError: the slide has no resolution.
+          UserError: the slide has no resolution, or a region is off the slide.
         """
         setup = Setup(
             self._network,
@@ -233,7 +237,7 @@ class Segmenter:
             min(_MOST_READERS, max(2, usable_cores())),
             self._small,
         )
-        return Segmentation(slide, self.frame(slide), setup, scratch, on_progress)
+        return Segmentation(slide, self.frame(slide), setup, scratch, on_progress, regions)
 
     def close(self) -> None:
         """End the processes that cut nuclei; they start again when needed."""

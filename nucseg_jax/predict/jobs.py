@@ -9,14 +9,16 @@ from nucseg_jax.errors import UserError, in_short, listed_lines
 from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.predict.folders import folder_names
 from nucseg_jax.predict.results import request_of, source_name
+from nucseg_jax.regions import Regions
 from nucseg_jax.slides import SUFFIXES, file_state, files_of
 
 
 class SlideJob(NamedTuple):
-    """A slide, and the folder its nuclei go to."""
+    """A slide, the folder its nuclei go to, and the regions that they are looked for in; None: everywhere."""
 
     source: Path
     folder: Path
+    regions: Regions | None = None
 
 
 def plan(arguments: Iterable[Path], out: Path) -> list[SlideJob]:
@@ -71,8 +73,9 @@ _LIST = "Give a text file in UTF-8 with a path a line"
 
 
 def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked for of one slide: that of all, and the file, as the summary keeps it."""
-    found = {**request, "source": source_name(job.source)}
+    """What is asked for of one slide: that of all, its regions, and the file, as the summary keeps it."""
+    roi_sha256 = None if job.regions is None else job.regions.sha256
+    found = {**request, "roi_sha256": roi_sha256, "source": source_name(job.source)}
     try:
         return {**found, **file_state(job.source)._asdict()}
     except OSError:  # it fails later, and alone

@@ -12,7 +12,7 @@ from nucseg_jax.export import FORMATS, Exports, Helpers
 from nucseg_jax.inference.segmentation import Segmentation
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.inference.timing import StageTimes
-from nucseg_jax.io.files import write_text
+from nucseg_jax.io.files import printable, write_text
 from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.io.names import shortened
 from nucseg_jax.predict.jobs import SlideJob, request_for
@@ -78,7 +78,8 @@ def segment(
       say: prints a line.
 
     Raises:
-      UserError: the slide cannot be read, or has no resolution; its folder is there and no result.
+      UserError: the slide cannot be read, or has no resolution; a region is off it; its folder is there and
+        no result.
       DiskFullError: there is too little room for it.
     """
     start = time.perf_counter()
@@ -92,12 +93,14 @@ def segment(
                 f"{shown(job.source)}: {slide.assumption}; taken to have {slide.mpp:g} µm a pixel, as the "
                 "model has. --mpp says otherwise"
             )
-        stream = segmenter.stream(slide, on_progress=on_progress)
-        config = {
+        stream = segmenter.stream(slide, regions=job.regions, on_progress=on_progress)
+        config: dict[str, Any] = {
             "request": request_for(job, request),
             "run": segmenter.facts,
             "resolution": {"slide": slide.mpp_source, "network": known.source},
         }
+        if job.regions is not None and job.regions.path is not None:
+            config["roi"] = printable(job.regions.path)
         place = space.folder_for(stream, FORMATS if formats is None else formats)
         with ExitStack() as stack:
             if place is not None:
@@ -138,6 +141,7 @@ def write(
             source=source,
             thumbnail=slide.thumbnail(_THUMBNAIL_PX),
             tissue=nuclei.kinds.tissue,
+            regions=nuclei.regions,
             masked={kind: shares[kind] for kind in nuclei.setup.instances.masked},
             left_out=nuclei.left_out,
             implausible=nuclei.implausible,

@@ -26,7 +26,7 @@ VERBS = (
     "tune",
 )
 OPTIONS = {
-    "predict": ("--model", "--workdir", "--network-mpp", "--share"),
+    "predict": ("--model", "--workdir", "--network-mpp", "--share", "--roi"),
     "report": ("--ensemble", "--predictions"),
     "train": ("CONFIG", "--set"),
     "convert": ("--channel-order",),

@@ -1,6 +1,7 @@
 """nuclei.csv and nuclei.parquet."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,25 @@ def test_a_block_that_raises_leaves_nothing(tmp_path, table):
         sink.add(NUCLEI[0])
         raise KeyboardInterrupt
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("with_regions", [False, True])
+def test_the_first_region_is_the_last_column(tmp_path, with_regions):
+    """A table without that column takes nuclei of regions, too."""
+    names = ["a", 'b, "c"', "d\ne", "=f"]
+    nuclei = [replace(n, regions=(name, "other")) for n, name in zip(NUCLEI, names, strict=False)]
+    tables = (
+        CsvTable(tmp_path / "a.csv", FRAME, with_regions=with_regions),
+        ParquetTable(tmp_path / "a.parquet", FRAME, with_regions=with_regions),
+    )
+    for sink in tables:
+        with sink:
+            for nucleus in nuclei:
+                sink.add(nucleus)
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    table = parquet.read_table(tmp_path / "a.parquet")
+    expected = (*COLUMNS, "region") if with_regions else COLUMNS
+    assert tuple(rows[0]) == tuple(table.column_names) == expected and None not in rows[0]
+    if with_regions:
+        assert [row["region"] for row in rows] == table["region"].to_pylist() == names
