@@ -42,6 +42,8 @@ class Canvas:
         ids: int64 `[M]`.
         probability: float64 `[M]`, of each nucleus.
         hematoxylin: float64 `[M]`, NaN where it was not measured.
+        hematoxylin_contrast: the same.
+        hematoxylin_entropy_bits: the same.
         top: int64 `[M]`, of each mask, in pixels of the network's level.
         left: int64 `[M]`.
         height: int64 `[M]`.
@@ -62,6 +64,10 @@ class Canvas:
         self.ids = np.array([nucleus.id for nucleus in nuclei], dtype=np.int64)
         self.probability = np.array([nucleus.probability for nucleus in nuclei], dtype=np.float64)
         self.hematoxylin = np.array([nucleus.hematoxylin for nucleus in nuclei], dtype=np.float64)
+        self.hematoxylin_contrast = np.array([nucleus.hematoxylin_contrast for nucleus in nuclei], np.float64)
+        self.hematoxylin_entropy_bits = np.array(
+            [nucleus.hematoxylin_entropy_bits for nucleus in nuclei], np.float64
+        )
         self.top = np.array([nucleus.top for nucleus in nuclei], dtype=np.int64)
         self.left = np.array([nucleus.left for nucleus in nuclei], dtype=np.int64)
         self.height = np.array([nucleus.mask.shape[0] for nucleus in nuclei], dtype=np.int64)

@@ -17,6 +17,7 @@ from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
+from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
@@ -28,6 +29,7 @@ FORMATS = {
     "geojson": "nuclei.geojson",
     "csv": "nuclei.csv",
     "parquet": "nuclei.parquet",
+    "neighbours": "neighbours.csv and neighbours.parquet",
     "labels": "labels.ome.tif, or as `labels` says",
     "overlay": "overlay.png",
     "density": "density.tif and density.png",
@@ -116,15 +118,13 @@ class Exports(Sink):
 
     def _make_sinks(self, folder: Path) -> list[Sink]:
         frame, tissue = self._frame, self._tissue
-        height, width = frame.size
-        slide_mm2 = height * width * (frame.mpp / 1000) ** 2
         # First in, last out: the summary is finished when all others are.
         sinks: list[Sink] = [
             Summary(
                 folder / "summary.json",
                 frame,
                 source=self._source,
-                area_mm2=slide_mm2 * (1.0 if tissue is None else float(tissue.mean())),
+                tissue=tissue,
                 masked=self._masked,
                 left_out=self._left_out,
                 implausible=self._implausible,
@@ -136,6 +136,9 @@ class Exports(Sink):
             "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=self._source.name),
             "csv": lambda: CsvTable(folder / "nuclei.csv", frame),
             "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame),
+            "neighbours": lambda: NeighbourTable(
+                folder / "neighbours.csv", folder / "neighbours.parquet", frame, tissue=tissue
+            ),
             "labels": lambda: label_map(folder / self._labels, frame, self._limits, self._scratch),
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
             "density": lambda: DensityMap(

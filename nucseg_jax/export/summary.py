@@ -12,9 +12,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.centroids import Centroids
+from nucseg_jax.export.clumping import ripley_l
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.tissue_area import TissueArea
 from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import file_state
@@ -32,7 +38,8 @@ class Summary(Sink):
     since 1970; null where `slides.FileState` has none);
     `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
     file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
-    null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
+    null without tissue, mean_area_um2: null without nuclei); `clumping` (Ripley's L at some radii, µm,
+    corrected for the border of the tissue: `clumping.ripley_l`); `masked` (by kind, where no nucleus was
     looked for: share of the slide, area_mm2); `left_out` (how many nuclei, by reason); `implausible`
     (how many that were kept, by reason); `seconds` by stage; `config`; `versions`.
 
@@ -40,7 +47,7 @@ class Summary(Sink):
         path: of the file.
         frame: the slide.
         source: the file that the nuclei were found in.
-        area_mm2: of the tissue that was analysed; None: all of the slide.
+        tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
         masked: the share of the slide by kind of what was masked.
         left_out: nuclei that were left out, by reason; read at the end, so that it can still change.
         implausible: the same of nuclei that were kept and are hardly any.
@@ -49,7 +56,7 @@ class Summary(Sink):
 
     Raises:
         OSError: there is no such source.
-        TypeError, ValueError: JSON cannot hold the config.
+        TypeError, ValueError: JSON cannot hold the config; tissue is no such mask.
     """
 
     def __init__(
@@ -58,7 +65,7 @@ class Summary(Sink):
         frame: Frame,
         *,
         source: Path,
-        area_mm2: float | None = None,
+        tissue: NDArray[np.bool_] | None = None,
         masked: Mapping[str, float] | None = None,
         left_out: Mapping[str, int] | None = None,
         implausible: Mapping[str, int] | None = None,
@@ -73,7 +80,8 @@ class Summary(Sink):
         self._temporary: Path
         self._source = {"path": printable(source), **state._asdict()}
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
-        self._area_mm2 = slide_mm2 if area_mm2 is None else area_mm2
+        self._tissue, self._centroids = TissueArea(frame, tissue), Centroids()
+        self._area_mm2 = self._tissue.area_um2 / 1e6
         self._masked = {
             kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
         }
@@ -89,6 +97,7 @@ class Summary(Sink):
     def _write(self, batch: Batch) -> None:
         self._count += len(batch)
         self._pixels += int(batch.canvas.pixels.sum(dtype="int64"))
+        self._centroids.add(batch)
 
     def _finish(self) -> None:
         text = json.dumps(self._content(), indent=2, ensure_ascii=False, allow_nan=False)
@@ -113,6 +122,7 @@ class Summary(Sink):
                 "per_mm2": self._count / self._area_mm2 if self._area_mm2 else None,
                 "mean_area_um2": area_um2 / self._count if self._count else None,
             },
+            "clumping": ripley_l(self._centroids.points_um, self._tissue),
             "masked": self._masked,
             "left_out": dict(self._left_out),
             "implausible": dict(self._implausible),
