@@ -83,7 +83,8 @@ def _densities(points: NDArray[np.float64], tissue: TissueArea) -> NDArray[np.fl
     tree = spatial.KDTree(counted)
     for part in _parts(len(counted)):
         others = tree.query_ball_point(counted[part], NEAR_UM, return_length=True) - 1
-        density[inside[part]] = others / tissue.around(counted[part], NEAR_UM) * 1e6
+        area_mm2 = tissue.around(counted[part], NEAR_UM) / 1e6
+        density[inside[part]] = others / np.where(area_mm2 > 0, area_mm2, np.nan)
     return density
 
 
