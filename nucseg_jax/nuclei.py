@@ -21,6 +21,9 @@ class Nucleus:
       probability: mean over its pixels of the network's probability of nucleus, in 0 … 1.
       hematoxylin: mean optical density (natural logarithm) of hematoxylin over its pixels; None where it was
         not measured.
+      hematoxylin_contrast: of its texture, in squares of optical density (`inference.texture`); None where it
+        was not measured, NaN where it has one pixel.
+      hematoxylin_entropy_bits: the same, in bits.
       regions: names of the regions (`regions.Regions`) that hold its centroid, in their order; None where
         nuclei were looked for on the whole slide.
     """
@@ -31,6 +34,8 @@ class Nucleus:
     mask: NDArray[np.bool_]
     probability: float
     hematoxylin: float | None = None
+    hematoxylin_contrast: float | None = None
+    hematoxylin_entropy_bits: float | None = None
     regions: tuple[str, ...] | None = None
 
 

@@ -9,6 +9,7 @@ from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.helpers import Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import Limits
+from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
@@ -22,6 +23,7 @@ __all__ = [
     "GeoJson",
     "Helpers",
     "Limits",
+    "NeighbourTable",
     "Overlay",
     "ParquetTable",
     "Sink",

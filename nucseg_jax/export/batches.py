@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nucseg_jax.export.canvas import Canvas
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
-from nucseg_jax.export.measurements import Measurements, measure
+from nucseg_jax.export.measurements import Measurements, centroids, measure
 from nucseg_jax.export.outlines import Outlines, trace
 from nucseg_jax.nuclei import Frame, Nucleus
 
@@ -59,6 +59,11 @@ class Batch:
     def measurements(self) -> Measurements:
         """Sizes, shapes and places of all nuclei; see `measurements.measure`."""
         return measure(self.canvas, self.outlines)
+
+    @cached_property
+    def centroids(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """x and y of the centroids, float64 `[M]`, in pixels of the network's level."""
+        return centroids(self.canvas)
 
     def made(self, maker: Callable[[Batch], T]) -> T:
         """What `maker` makes of this batch: as another process has made it (`take`), or made here."""

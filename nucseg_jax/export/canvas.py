@@ -42,6 +42,8 @@ class Canvas:
         ids: int64 `[M]`.
         probability: float64 `[M]`, of each nucleus.
         hematoxylin: float64 `[M]`, NaN where it was not measured.
+        hematoxylin_contrast: the same.
+        hematoxylin_entropy_bits: the same.
         regions: of each nucleus the names of the regions that hold it; None where there are no regions.
         top: int64 `[M]`, of each mask, in pixels of the network's level.
         left: int64 `[M]`.
@@ -63,6 +65,10 @@ class Canvas:
         self.ids = np.array([nucleus.id for nucleus in nuclei], dtype=np.int64)
         self.probability = np.array([nucleus.probability for nucleus in nuclei], dtype=np.float64)
         self.hematoxylin = np.array([nucleus.hematoxylin for nucleus in nuclei], dtype=np.float64)
+        self.hematoxylin_contrast = np.array([nucleus.hematoxylin_contrast for nucleus in nuclei], np.float64)
+        self.hematoxylin_entropy_bits = np.array(
+            [nucleus.hematoxylin_entropy_bits for nucleus in nuclei], np.float64
+        )
         self.regions = [nucleus.regions for nucleus in nuclei]
         self.top = np.array([nucleus.top for nucleus in nuclei], dtype=np.int64)
         self.left = np.array([nucleus.left for nucleus in nuclei], dtype=np.int64)

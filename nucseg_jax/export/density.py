@@ -13,7 +13,6 @@ from scipy import ndimage
 
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.label_map import resolution
-from nucseg_jax.export.measurements import centroids
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import appearing
@@ -64,7 +63,7 @@ class DensityMap(Sink):
         self._temporary = tiff, png
 
     def _write(self, batch: Batch) -> None:
-        x, y = centroids(batch.canvas)
+        x, y = batch.centroids
         row, column = (y / self._cell_px).astype(np.int64), (x / self._cell_px).astype(np.int64)
         np.add.at(self._counts, (row, column), 1)
 

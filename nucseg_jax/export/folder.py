@@ -17,11 +17,13 @@ from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
+from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.region_areas import region_areas
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
+from nucseg_jax.export.tissue_area import TissueArea
 from nucseg_jax.io.files import appearing_folder
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.regions import Regions
@@ -31,6 +33,7 @@ FORMATS = {
     "geojson": "nuclei.geojson",
     "csv": "nuclei.csv",
     "parquet": "nuclei.parquet",
+    "neighbours": "neighbours.csv and neighbours.parquet",
     "labels": "labels.ome.tif, or as `labels` says",
     "overlay": "overlay.png",
     "density": "density.tif and density.png",
@@ -121,14 +124,15 @@ class Exports(Sink):
 
     def _make_sinks(self, folder: Path) -> list[Sink]:
         frame, regions, name = self._frame, self._regions, self._source.name
-        tissue = _all_of(frame) if self._tissue is None else self._tissue
+        mask = _all_of(frame) if self._tissue is None else self._tissue
         height, width = frame.size
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
-        analysed, areas, with_regions = float(tissue.mean()), None, regions is not None
+        analysed, areas, with_regions = float(mask.mean()), None, regions is not None
         if regions is not None:
-            analysed, areas = regions.share_of_all(tissue, frame.size), region_areas(regions, frame, tissue)
-            tissue = tissue & regions.mask(tissue.shape, frame.size)
+            analysed, areas = regions.share_of_all(mask, frame.size), region_areas(regions, frame, mask)
+            mask = mask & regions.mask(mask.shape, frame.size)
             name += f" {regions.sha256}"
+        tissue = TissueArea(frame, mask)
         # First in, last out: the summary is finished when all others are.
         sinks: list[Sink] = [
             Summary(
@@ -136,6 +140,7 @@ class Exports(Sink):
                 frame,
                 source=self._source,
                 area_mm2=slide_mm2 * analysed,
+                tissue=tissue,
                 masked=self._masked,
                 regions=areas,
                 left_out=self._left_out,
@@ -148,11 +153,12 @@ class Exports(Sink):
             "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=name),
             "csv": lambda: CsvTable(folder / "nuclei.csv", frame, with_regions=with_regions),
             "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame, with_regions=with_regions),
+            "neighbours": lambda: NeighbourTable(
+                folder / "neighbours.csv", folder / "neighbours.parquet", frame, tissue=tissue
+            ),
             "labels": lambda: label_map(folder / self._labels, frame, self._limits, self._scratch),
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
-            "density": lambda: DensityMap(
-                folder / "density.tif", folder / "density.png", frame, tissue=tissue
-            ),
+            "density": lambda: DensityMap(folder / "density.tif", folder / "density.png", frame, tissue=mask),
         }
         return sinks + [makers[name]() for name in FORMATS if name in self._formats]
 

@@ -40,6 +40,8 @@ MEASUREMENTS = {
     "Eccentricity": "eccentricity",
     "Hematoxylin density": "hematoxylin_density",
     "Probability": "probability",
+    "Hematoxylin contrast": "hematoxylin_contrast",
+    "Hematoxylin entropy bits": "hematoxylin_entropy_bits",
 }
 """Name in QuPath → column of `Measurements`."""
 

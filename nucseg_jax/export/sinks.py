@@ -18,7 +18,7 @@ class Sink(ABC):
     """A format. Use it in a `with` block, add nuclei, and at the block's end the file has its name.
 
     A block that raises, or a process that is killed, leaves what was there before. Memory does not grow with
-    the number of nuclei.
+    the number of nuclei, but for the centroids that `Summary` and `NeighbourTable` keep.
 
     What has no room on the disk is named: a DiskFullError with `_path`, the file or folder that it makes.
 

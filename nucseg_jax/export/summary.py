@@ -15,8 +15,11 @@ from typing import Any
 
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
+from nucseg_jax.export.centroids import Centroids
+from nucseg_jax.export.clumping import ripley_l
 from nucseg_jax.export.region_areas import RegionArea
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.tissue_area import TissueArea
 from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import file_state
@@ -34,19 +37,21 @@ class Summary(Sink):
     since 1970; null where `slides.FileState` has none);
     `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
     file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
-    null without tissue, mean_area_um2: null without nuclei); `masked` (by kind, where no nucleus was
+    null without tissue, mean_area_um2: null without nuclei); `clumping` (Ripley's L at some radii, µm,
+    corrected for the border of the tissue: `clumping.ripley_l`); `masked` (by kind, where no nucleus was
     looked for: share of the slide, area_mm2); `regions` (by name, where nuclei were looked for in regions:
-    count of nuclei, area_mm2 on the slide, tissue_mm2 in it, per_mm2 of this tissue: null without; a nucleus
-    in several counts in each); `left_out` (how many nuclei, by reason); `implausible`
+    count of nuclei, area_mm2 on the slide, tissue_mm2 in it, per_mm2 of this tissue: null without, clumping;
+    a nucleus in several counts in each); `left_out` (how many nuclei, by reason); `implausible`
     (how many that were kept, by reason); `seconds` by stage; `config`; `versions`.
 
     Args:
         path: of the file.
         frame: the slide.
         source: the file that the nuclei were found in.
-        area_mm2: of the tissue that was analysed; None: all of the slide.
+        area_mm2: of the tissue that was analysed.
+        tissue: the same as a mask.
         masked: the share of the slide by kind of what was masked.
-        regions: name → area of each region and of the tissue in it, mm².
+        regions: by name, where nuclei were looked for in regions.
         left_out: nuclei that were left out, by reason; read at the end, so that it can still change.
         implausible: the same of nuclei that were kept and are hardly any.
         config: what the run was told, and what it says, as JSON can hold it; read at the end, too.
@@ -63,7 +68,8 @@ class Summary(Sink):
         frame: Frame,
         *,
         source: Path,
-        area_mm2: float | None = None,
+        area_mm2: float,
+        tissue: TissueArea,
         masked: Mapping[str, float] | None = None,
         regions: Mapping[str, RegionArea] | None = None,
         left_out: Mapping[str, int] | None = None,
@@ -79,7 +85,8 @@ class Summary(Sink):
         self._temporary: Path
         self._source = {"path": printable(source), **state._asdict()}
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
-        self._area_mm2 = slide_mm2 if area_mm2 is None else area_mm2
+        self._area_mm2 = area_mm2
+        self._tissue, self._centroids = tissue, Centroids()
         self._masked = {
             kind: {"share": share, "area_mm2": share * slide_mm2} for kind, share in (masked or {}).items()
         }
@@ -97,6 +104,7 @@ class Summary(Sink):
     def _write(self, batch: Batch) -> None:
         self._count += len(batch)
         self._pixels += int(batch.canvas.pixels.sum(dtype="int64"))
+        self._centroids.add(batch)
         for names in batch.canvas.regions:
             self._in_region.update(names or ())
 
@@ -123,6 +131,7 @@ class Summary(Sink):
                 "per_mm2": self._count / self._area_mm2 if self._area_mm2 else None,
                 "mean_area_um2": area_um2 / self._count if self._count else None,
             },
+            "clumping": ripley_l(self._centroids.points_um, self._tissue),
             "masked": self._masked,
             "regions": {name: self._of_region(name, area) for name, area in self._regions.items()},
             "left_out": dict(self._left_out),
@@ -135,7 +144,13 @@ class Summary(Sink):
     def _of_region(self, name: str, area: RegionArea) -> dict[str, Any]:
         count = self._in_region[name]
         per_mm2 = count / area.tissue_mm2 if area.tissue_mm2 else None
-        return {"count": count, **area._asdict(), "per_mm2": per_mm2}
+        return {
+            "count": count,
+            "area_mm2": area.area_mm2,
+            "tissue_mm2": area.tissue_mm2,
+            "per_mm2": per_mm2,
+            "clumping": ripley_l(self._centroids.points_um, area.tissue),
+        }
 
 
 def _versions() -> dict[str, str]:

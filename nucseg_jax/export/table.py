@@ -6,7 +6,6 @@ last column `region` has the name of the first one that holds the centroid.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -35,7 +34,7 @@ _LENGTH, _RATIO = "%.3f", "%.4f"
 class CsvTable(Sink):
     """A row of comma-separated values for each nucleus, below a row of names.
 
-    `touches_border` is 0 or 1; a hematoxylin density that was not measured is empty.
+    `touches_border` is 0 or 1; what was not measured of hematoxylin is empty.
 
     Args:
         path: of the file.
@@ -67,8 +66,6 @@ def _form(name: str) -> str:
 
 _FORMS = tuple(map(_form, COLUMNS))
 _LINE = ",".join(_FORMS) + "\n"
-_DENSITY = COLUMNS.index("hematoxylin_density")
-_LINE_WITHOUT = ",".join((*_FORMS[:_DENSITY], "", *_FORMS[_DENSITY + 1 :])) + "\n"
 
 
 def _csv_lines(batch: Batch) -> bytes:
@@ -98,14 +95,12 @@ def _quoted(text: str) -> str:
 
 
 def _line(values: tuple[float, ...]) -> str:
-    """A nucleus as text; without a density that was not measured."""
-    if math.isnan(values[_DENSITY]):
-        return _LINE_WITHOUT % (values[:_DENSITY] + values[_DENSITY + 1 :])
-    return _LINE % values
+    """A nucleus as text; without what was not measured."""
+    return (_LINE % values).replace("nan", "")
 
 
 class ParquetTable(Sink):
-    """The same as a Parquet file: numbers in full precision, densities that were not measured null.
+    """The same as a Parquet file: numbers in full precision, what was not measured null.
 
     Args:
         path: of the file.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucseg_jax import instances
+from nucseg_jax.inference import texture
 from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.instances import NucleusMap
 
@@ -24,6 +25,8 @@ class Found(NamedTuple):
     mask: NDArray[np.bool_]
     probability: float
     hematoxylin: float
+    hematoxylin_contrast: float
+    hematoxylin_entropy_bits: float
 
 
 def whole(planes: NDArray[np.uint8], config: ConfigDict, mpp: float, has_boundary: bool) -> list[Found]:
@@ -69,10 +72,19 @@ def measured(
     area = np.maximum(np.bincount(labels, minlength=count + 1), 1)
     likely = np.bincount(labels, nucleus_map.nucleus.ravel()[places], count + 1) / area
     density = np.bincount(labels, dye.ravel()[places], count + 1) / area * (LARGEST_DENSITY / 255)
+    contrast, entropy = texture.contrasts(label_map, dye), texture.entropies(label_map, dye)
     result = []
     for i, slices in enumerate(ndimage.find_objects(label_map), start=1):
         y, x = divmod(int(first[i]), label_map.shape[1])
         top, left = slices[0].start + corner[0], slices[1].start + corner[1]
-        found = Found(top, left, label_map[slices] == i, float(likely[i]), float(density[i]))
+        found = Found(
+            top,
+            left,
+            label_map[slices] == i,
+            float(likely[i]),
+            float(density[i]),
+            float(contrast[i]),
+            float(entropy[i]),
+        )
         result.append((found, (y + corner[0], x + corner[1])))
     return result

@@ -121,6 +121,21 @@ class Regions:
         """The same of all regions together: where they overlap, it counts once."""
         return _share(shapely.union_all(self.areas), mask, size)
 
+    def masks(
+        self, shape: tuple[int, ...], size: tuple[int, int]
+    ) -> dict[str, tuple[NDArray[np.bool_], tuple[slice, slice]]]:
+        """Name → the pixels of a mask of the whole slide that are mostly within the region.
+
+        Args:
+          shape: of the mask.
+          size: (height, width) of the slide in base pixels.
+
+        Returns:
+          bool [h', w'] of the rectangle of the mask that holds the region; and that rectangle.
+        """
+        found = {name: coverage(a, shape, size) for name, a in zip(self.names, self.areas, strict=True)}
+        return {name: (part >= 0.5, where) for name, (part, where) in found.items()}
+
     def mask(self, shape: tuple[int, int], size: tuple[int, int]) -> NDArray[np.bool_]:
         """bool [h, w] of `shape`: the pixels of a mask of the whole slide that are mostly within a region.
 

@@ -48,6 +48,8 @@ def nuclei_of(masks: list[NDArray[np.bool_]], *, pitch: int = 40) -> list[Nucleu
             mask=mask,
             probability=0.5 + index / 1000,
             hematoxylin=None if index % 2 else 0.25,
+            hematoxylin_contrast=None if index % 2 else 0.0625,
+            hematoxylin_entropy_bits=None if index % 2 else 1.5,
         )
         for index, mask in enumerate(masks)
     ]
@@ -106,7 +108,8 @@ def many(count: int, frame: Frame, *, seed: int = 0) -> list[Nucleus]:
         window = free[top : top + mask.shape[0], left : left + mask.shape[1]]
         if window[mask].all():
             window[mask] = False
-            nuclei.append(Nucleus(len(nuclei) + 1, top, left, mask, generator.random(), generator.random()))
+            values = generator.random(), generator.random(), 0.125, 2.5
+            nuclei.append(Nucleus(len(nuclei) + 1, top, left, mask, *values))
     return nuclei
 
 

@@ -24,6 +24,8 @@ FILES = [
     "density.png",
     "density.tif",
     "labels.ome.tif",
+    "neighbours.csv",
+    "neighbours.parquet",
     "nuclei.csv",
     "nuclei.geojson",
     "nuclei.parquet",
@@ -92,6 +94,8 @@ def test_all_formats_with_the_same_nuclei(tmp_path, source):
             "mean_area_um2": pixels * 0.0625 / 150,
         }
     )
+    assert [row["r_um"] for row in summary["clumping"]] == [10, 20, 50, 100]
+    assert [row["l_um"] is None for row in summary["clumping"]] == [False, True, True, True]  # 75 µm high
     assert summary["masked"] == {
         "pen": {"share": 0.25, "area_mm2": pytest.approx(area_mm2 / 4)},
         "fold": {"share": 0.0, "area_mm2": 0.0},

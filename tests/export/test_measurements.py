@@ -122,6 +122,8 @@ def test_nuclei_at_the_edge_are_marked():
 def test_stain_that_was_not_measured_is_nan():
     values = batch_of(mask_of("L"), mask_of("U")).measurements
     np.testing.assert_array_equal(values.hematoxylin_density, [0.25, np.nan])
+    np.testing.assert_array_equal(values.hematoxylin_contrast, [0.0625, np.nan])
+    np.testing.assert_array_equal(values.hematoxylin_entropy_bits, [1.5, np.nan])
 
 
 def test_centroids_alone_are_the_same():

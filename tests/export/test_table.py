@@ -32,6 +32,8 @@ def test_columns():
         "hematoxylin_density",
         "probability",
         "touches_border",
+        "hematoxylin_contrast",
+        "hematoxylin_entropy_bits",
     )
 
 
@@ -49,7 +51,7 @@ def test_csv(tmp_path):
         np.testing.assert_allclose(found, getattr(values, name), rtol=0, atol=0.0006, err_msg=name)
     assert [row["id"] for row in rows] == [str(nucleus.id) for nucleus in NUCLEI]
     assert {row["touches_border"] for row in rows} == {"0"}
-    assert rows[1]["hematoxylin_density"] == ""
+    assert {rows[1][name] for name in COLUMNS if name.startswith("hematoxylin")} == {""}
     assert leftovers(tmp_path) == ["nuclei.csv"]
 
 

@@ -38,6 +38,7 @@ def test_a_stream_has_crops_probabilities_and_dye() -> None:
     assert nucleus.mask.shape == (12, 10) and nucleus.mask.all() and nucleus.mask.dtype == bool
     assert nucleus.probability == pytest.approx(0.8)
     assert nucleus.hematoxylin == pytest.approx(51 / 255 * LARGEST_DENSITY)
+    assert (nucleus.hematoxylin_contrast, nucleus.hematoxylin_entropy_bits) == (0, 0)  # of one colour
     assert stream.frame.network_size == (100, 120)
     assert set(stream.times) == set(STAGES) and stream.times["reading"] > 0
     assert stream.megapixels == pytest.approx(100 * 120 / 1e6)

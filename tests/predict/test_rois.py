@@ -55,6 +55,7 @@ def test_tables_and_summary_by_region(run: Path, tmp_path: Path, capsys: pytest.
     assert regions["region 1"]["tissue_mm2"] == pytest.approx(30 * 70 * 0.25**2 / 1e6)  # all is tissue
     for region in regions.values():
         assert region["per_mm2"] == pytest.approx(region["count"] / region["tissue_mm2"])
+        assert [row["r_um"] for row in region["clumping"]] == [10, 20, 50, 100]
     assert summary["nuclei"]["count"] == len(rows)
     assert summary["nuclei"]["area_mm2"] == pytest.approx(60 * 70 * 0.25**2 / 1e6)
     assert summary["config"]["roi"] == str(roi) and len(summary["config"]["request"]["roi_sha256"]) == 64
