@@ -17,9 +17,7 @@ def distances(mpp: float, *centre_um: float, side_um: float = 40.0) -> NDArray[n
     return np.hypot(places[:, None] - centre_um[0], places - centre_um[1])
 
 
-def of(
-    label_map: NDArray[np.int_], eosin: NDArray, mpp: float = 0.5, corner: tuple[int, int] = (0, 0)
-) -> list[float]:
+def of(label_map: NDArray, eosin: NDArray, mpp: float = 0.5, corner: tuple[int, int] = (0, 0)) -> list[float]:
     """Of each nucleus, in stored values."""
     labels = label_map.astype(np.int32)
     result = densities(labels, labels > 0, eosin.astype(np.uint8), corner, mpp) / STEP
