@@ -10,9 +10,10 @@ from nucseg_jax.inference.tiles import Tiling
 
 
 class RedIsNucleus:
-    """See `inference.tile_network.TileNetwork`; green is the boundary, blue the density of hematoxylin."""
+    """See `inference.tile_network.TileNetwork`; green is the boundary, blue the density of hematoxylin,
+    and what it lacks of white that of eosin."""
 
-    has_boundary, planes, looks_at_stain = True, 3, True
+    has_boundary, planes, looks_at_stain = True, 4, True
 
     def __init__(
         self, tile: int = 32, margin: int = 4, batch_size: int = 3, blend: int = 0, lanes: int = 1
@@ -32,9 +33,11 @@ class RedIsNucleus:
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:
         assert tiles.shape == (self._batch_size, *[self.tilings[0].tile] * 2, 3)
-        return jnp.asarray(tiles), jnp.asarray(tiles[..., 2])
+        blue = tiles[..., 2]
+        return jnp.asarray(tiles), jnp.asarray(np.stack([blue, np.minimum(255 - blue, 254)], axis=1))
 
-    def kept(self, tiles: jax.Array, hematoxylin: jax.Array, tiling: Tiling) -> jax.Array:
-        planes = jnp.stack([255 - tiles[..., 0], 255 - tiles[..., 1], hematoxylin], axis=1)
+    def kept(self, tiles: jax.Array, dyes: jax.Array, tiling: Tiling) -> jax.Array:
+        said = jnp.stack([255 - tiles[..., 0], 255 - tiles[..., 1]], axis=1)
+        planes = jnp.concatenate([said, dyes], axis=1)
         keep = slice(tiling.margin, tiling.tile - tiling.margin)
         return planes[:, :, keep, keep]

@@ -24,6 +24,8 @@ class Nucleus:
       hematoxylin_contrast: of its texture, in squares of optical density (`inference.texture`); None where it
         was not measured, NaN where it has one pixel.
       hematoxylin_entropy_bits: the same, in bits.
+      eosin_ring: mean optical density (natural logarithm) of eosin in the ring around it (`inference.rings`);
+        None where it was not measured, NaN where no pixel of the ring could be.
       regions: names of the regions (`regions.Regions`) that hold its centroid, in their order; None where
         nuclei were looked for on the whole slide.
     """
@@ -36,6 +38,7 @@ class Nucleus:
     hematoxylin: float | None = None
     hematoxylin_contrast: float | None = None
     hematoxylin_entropy_bits: float | None = None
+    eosin_ring: float | None = None
     regions: tuple[str, ...] | None = None
 
 

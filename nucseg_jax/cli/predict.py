@@ -89,7 +89,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for temporary files, of up to 3 bytes a pixel of tissue. Default: $TMPDIR, or --out "
+            help="Folder for temporary files, of up to 4 bytes a pixel of tissue. Default: $TMPDIR, or --out "
             "where that is in memory or too small.",
             rich_help_panel=_WORK,
         ),

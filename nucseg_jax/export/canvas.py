@@ -44,6 +44,7 @@ class Canvas:
         hematoxylin: float64 `[M]`, NaN where it was not measured.
         hematoxylin_contrast: the same.
         hematoxylin_entropy_bits: the same.
+        eosin_ring: the same.
         regions: of each nucleus the names of the regions that hold it; None where there are no regions.
         top: int64 `[M]`, of each mask, in pixels of the network's level.
         left: int64 `[M]`.
@@ -69,6 +70,7 @@ class Canvas:
         self.hematoxylin_entropy_bits = np.array(
             [nucleus.hematoxylin_entropy_bits for nucleus in nuclei], np.float64
         )
+        self.eosin_ring = np.array([nucleus.eosin_ring for nucleus in nuclei], np.float64)
         self.regions = [nucleus.regions for nucleus in nuclei]
         self.top = np.array([nucleus.top for nucleus in nuclei], dtype=np.int64)
         self.left = np.array([nucleus.left for nucleus in nuclei], dtype=np.int64)

@@ -42,6 +42,7 @@ MEASUREMENTS = {
     "Probability": "probability",
     "Hematoxylin contrast": "hematoxylin_contrast",
     "Hematoxylin entropy bits": "hematoxylin_entropy_bits",
+    "Eosin ring density": "eosin_ring_density",
 }
 """Name in QuPath → column of `Measurements`."""
 

@@ -50,6 +50,11 @@ class Measurements:
             directions, of density instead of its levels (`inference.texture`, which the entropy is of, too).
         hematoxylin_entropy_bits: of the histogram of density on 64 fixed levels of 0.157, bits, 0 to 6; NaN
             where not measured. Both depend on the resolution: compare nuclei of one model.
+        eosin_ring_density: mean optical density of eosin, natural logarithm, 0 to 10, by the slide's own
+            stain vectors, over the pixels within 5 µm outside of the nucleus: of those no pixel that the
+            network takes for nucleus, none that is nearer to another nucleus, and none that is masked. Glass
+            counts, as in QuPath's cells. NaN where not measured, and where there is no such pixel
+            (`inference.rings`).
     """
 
     id: NDArray[np.int64]
@@ -69,6 +74,7 @@ class Measurements:
     touches_border: NDArray[np.bool_]
     hematoxylin_contrast: NDArray[np.float64]
     hematoxylin_entropy_bits: NDArray[np.float64]
+    eosin_ring_density: NDArray[np.float64]
 
 
 def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
@@ -104,6 +110,7 @@ def measure(canvas: Canvas, outlines: Outlines) -> Measurements:
         touches_border=touches,
         hematoxylin_contrast=canvas.hematoxylin_contrast,
         hematoxylin_entropy_bits=canvas.hematoxylin_entropy_bits,
+        eosin_ring_density=canvas.eosin_ring,
     )
 
 

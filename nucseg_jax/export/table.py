@@ -34,7 +34,7 @@ _LENGTH, _RATIO = "%.3f", "%.4f"
 class CsvTable(Sink):
     """A row of comma-separated values for each nucleus, below a row of names.
 
-    `touches_border` is 0 or 1; what was not measured of hematoxylin is empty.
+    `touches_border` is 0 or 1; what was not measured of the stains is empty.
 
     Args:
         path: of the file.

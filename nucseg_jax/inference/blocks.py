@@ -4,6 +4,9 @@ The mask of nuclei falls into connected components. A component belongs to the b
 by row) lies in, and that block cuts it into nuclei, looking as far past its own border as the component
 reaches. What comes out is a function of the component and what lies around it, not of the block.
 
+The ring around a nucleus that its eosin is measured in (`rings`) is whole, too, but for nuclei of the next
+paragraph that reach to the border of a window.
+
 A component that is very high or wide (a smear, or a network that runs all nuclei together) is cut in windows
 on a fixed grid instead, and a nucleus belongs to the window that its first pixel lies in. Each is still found
 whole, unless it is longer than a window looks past its border: then windows cut it where they meet. Where two
@@ -25,7 +28,8 @@ from skimage import measure
 from nucseg_jax import instances
 from nucseg_jax.inference.box import Box
 from nucseg_jax.inference.components import Components
-from nucseg_jax.inference.planes import Found, map_of_planes, measured, probability
+from nucseg_jax.inference.planes import Found, map_of_planes, measured, nuclear
+from nucseg_jax.inference.rings import reach_px
 from nucseg_jax.inference.tile_store import TileStore
 
 # That neighbours are seen in whole in: `watershed` measures the distance of their pixels to the background,
@@ -59,7 +63,8 @@ class BlockCutter:
     """Cuts nuclei of any size out of what a store holds.
 
     Attributes:
-      store: planes: probability of nucleus, of boundary where `has_boundary`, density of hematoxylin.
+      store: planes: probability of nucleus, of boundary where `has_boundary`, densities of hematoxylin
+        and eosin.
       config: `config.instances`: how nuclei are made of probabilities.
       mpp: µm a pixel of the store.
       has_boundary: the network has a class for boundaries.
@@ -74,8 +79,8 @@ class BlockCutter:
 
     @cached_property
     def surroundings(self) -> int:
-        """Pixels around a component that its cutting looks at."""
-        return _SURROUNDINGS_PX + self._influence
+        """Pixels around a component that its cutting, and what is measured around its nuclei, look at."""
+        return max(_SURROUNDINGS_PX + self._influence, reach_px(self.mpp))
 
     @cached_property
     def _influence(self) -> int:
@@ -191,8 +196,7 @@ class BlockCutter:
         return box.longest <= self.sizes.largest_px and around.common(window) == around
 
     def _mask(self, window: Box) -> NDArray[np.bool_]:
-        is_nucleus = probability(np.arange(256, dtype=np.uint8)) > self._parameters["threshold"]
-        return is_nucleus[self._planes(window, count=1)[0]]
+        return nuclear(self._planes(window, count=1)[0], self._parameters["threshold"])
 
     def _planes(self, window: Box, count: int | None = None) -> NDArray[np.uint8]:
         sides = window.bottom - window.top, window.right - window.left
@@ -215,7 +219,8 @@ class BlockCutter:
         label_map = instances.cut(nucleus_map, self.config, self.mpp)
         if cut_to is not None:
             label_map = self._cut_down(label_map, window, cut_to)
-        return measured(label_map, nucleus_map, planes[-1], (window.top, window.left))
+        corner = window.top, window.left
+        return measured(label_map, nucleus_map, planes, corner, self._parameters["threshold"], self.mpp)
 
     def _cut_down(self, label_map: NDArray[np.int32], window: Box, to: Box) -> NDArray[np.int32]:
         """A window's nuclei, of which those that are cut have nothing outside of a smaller rectangle.

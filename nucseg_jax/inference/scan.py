@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from nucseg_jax.inference.lanes import Lanes
+from nucseg_jax.inference.rings import NOT_MEASURED
 from nucseg_jax.inference.tile_network import SlideStain
 from nucseg_jax.inference.tile_store import TilesInMemory, TileStore
 from nucseg_jax.inference.tiles import TISSUE_PX, TilePlace, Tiling, cheapest_grid, squares_with_tissue
@@ -43,7 +44,7 @@ class Network(Protocol):
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]: ...
 
-    def kept(self, tiles: jax.Array, hematoxylin: jax.Array, tiling: Tiling) -> jax.Array: ...
+    def kept(self, tiles: jax.Array, dyes: jax.Array, tiling: Tiling) -> jax.Array: ...
 
 
 class Scan:
@@ -138,15 +139,17 @@ class Scan:
         tile = self.grid.tiling.tile
         batch = np.zeros((self.batch_size, tile, tile, 3), np.uint8)
         batch[: len(tiles)] = tiles
-        normalized, hematoxylin = self.network.normalize(batch, self.stain)
-        return normalized, self.network.kept(normalized, hematoxylin, self.grid.tiling)
+        normalized, dyes = self.network.normalize(batch, self.stain)
+        return normalized, self.network.kept(normalized, dyes, self.grid.tiling)
 
     def lanes(self) -> Lanes:
         """Where the batches are worked on."""
         return Lanes(self.start, self.network.lanes(self.grid.tiling), self.times)
 
     def unmasked(self, place: TilePlace, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is kept of a tile, with 0 where the slide is masked: no nucleus can be made there.
+        """What is kept of a tile, but where the slide is masked: no nucleus can be made there.
+
+        All planes are 0 there, and that of eosin, the last one, says that it was not measured.
 
         Args:
           place: of the tile.
@@ -161,7 +164,11 @@ class Scan:
             )
         )
         masked = self._masked[np.ix_(rows, columns)]
-        return planes * ~masked if masked.any() else planes
+        if not masked.any():
+            return planes
+        result = planes * ~masked
+        result[-1, masked] = NOT_MEASURED
+        return result
 
     def at_once(self) -> NDArray[np.uint8]:
         """The planes of the whole slide: uint8 [planes, h, w]; nothing on disk."""

@@ -218,7 +218,7 @@ class Segmenter:
           slide: open, and stays so until all nuclei have been taken.
           regions: only nuclei whose centroid lies in one of these, or on its border; only tiles that touch a
             region, or lie close to it, are computed (`read_regions` reads QuPath's). None: all nuclei.
-          scratch: a folder for temporary files of a large slide, of up to 3 bytes a pixel of tissue at the
+          scratch: a folder for temporary files of a large slide, of up to 4 bytes a pixel of tissue at the
             network's resolution, a little more where tiles blend; None: the system's.
           on_progress: is told the part of the slide that is done, 0 … 1.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nucseg_jax import devices
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.inference.layout import tilings_of
+from nucseg_jax.inference.rings import NOT_MEASURED
 from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.inference.tiles import Tiling, tiles_a_batch
 from nucseg_jax.models.network import FunctionalNetwork, Weights
@@ -76,14 +77,14 @@ class TileNetwork:
         self.tilings, self._batch_px = tuple(tilings), batch_px
         self._prepare = jax.jit(partial(_prepare, stain))
 
-        def kept(weights: Weights, tiles: jax.Array, hematoxylin: jax.Array, margin: int) -> jax.Array:
+        def kept(weights: Weights, tiles: jax.Array, dyes: jax.Array, margin: int) -> jax.Array:
             predict = partial(network.probabilities, *weights)
             probabilities = _mean_of_symmetries(predict, tiles) if augment else predict(tiles)
             boundary = [probabilities[..., 2]] if has_boundary else []
             planes = [1.0 - probabilities[..., 0], *boundary]
             stored = [jnp.round(plane * 255.0).astype(jnp.uint8) for plane in planes]
             keep = slice(margin, tiles.shape[1] - margin)
-            return jnp.stack([*stored, hematoxylin], axis=1)[:, :, keep, keep]
+            return jnp.concatenate([jnp.stack(stored, axis=1), dyes], axis=1)[:, :, keep, keep]
 
         # Replicated, since every process cuts nuclei out of all tiles.
         self._kept = devices.jit(mesh, kept, static_argnums=3)
@@ -121,7 +122,7 @@ class TileNetwork:
     @property
     def planes(self) -> int:
         """Values a pixel that `kept` gives."""
-        return 3 if self.has_boundary else 2
+        return 4 if self.has_boundary else 3
 
     def batch_size(self, tiling: Tiling) -> int:
         """Tiles a batch: a multiple of the devices."""
@@ -147,20 +148,21 @@ class TileNetwork:
         return SlideStain(style, matrix, found)
 
     def normalize(self, tiles: NDArray[np.uint8], stain: SlideStain) -> tuple[jax.Array, jax.Array]:
-        """uint8 [B, tile, tile, 3] → the same for the network, and hematoxylin uint8 [B, tile, tile].
+        """uint8 [B, tile, tile, 3] → the same for the network, and its dyes uint8 [B, 2, tile, tile].
 
-        B is `batch_size`. Hematoxylin is measured before normalisation, with the slide's own stain vectors;
-        255 is LARGEST_DENSITY.
+        B is `batch_size`. Hematoxylin and eosin are measured before normalisation, with the slide's own stain
+        vectors; 255 is LARGEST_DENSITY. Eosin has 254 at most, as 255 says that it was not measured.
         """
         batch = devices.split_batch(self._mesh, tiles)
         return self._prepare(batch, stain.style, stain.matrix)
 
-    def kept(self, tiles: jax.Array, hematoxylin: jax.Array, tiling: Tiling) -> jax.Array:
+    def kept(self, tiles: jax.Array, dyes: jax.Array, tiling: Tiling) -> jax.Array:
         """What the store gets of each tile: uint8 [B, planes, kept, kept].
 
-        Planes: probability of nucleus, of boundary where it is kept (255 is 1), density of hematoxylin.
+        Planes: probability of nucleus, of boundary where it is kept (255 is 1), densities of hematoxylin and
+        of eosin.
         """
-        return self._kept(self._weights, tiles, hematoxylin, tiling.margin)
+        return self._kept(self._weights, tiles, dyes, tiling.margin)
 
 
 def _prepare(
@@ -168,13 +170,17 @@ def _prepare(
 ) -> tuple[jax.Array, jax.Array]:
     grey = tiles.astype(jnp.float32)
     planes = grey.reshape(-1, 3).T
-    amounts = concentrations(optical_density(planes), matrix, 0.0)[0].reshape(tiles.shape[:-1])
-    hematoxylin = jnp.round(jnp.clip(amounts / LARGEST_DENSITY, 0, 1) * 255.0).astype(jnp.uint8)
+    amounts = concentrations(optical_density(planes), matrix, 0.0)
+    steps = jnp.round(jnp.clip(amounts / LARGEST_DENSITY, 0, 1) * 255.0)
+    hematoxylin, eosin = steps[0], jnp.minimum(steps[1], NOT_MEASURED - 1)
+    dyes = jnp.stack(
+        [dye.astype(jnp.uint8).reshape(tiles.shape[:-1]) for dye in (hematoxylin, eosin)], axis=1
+    )
     if stain is None:
-        return tiles, hematoxylin
+        return tiles, dyes
     target = jax.tree.map(jnp.asarray, stain.target)
     normalized = normalization.normalize(stain.method, grey, target, source=style).images
-    return jnp.clip(jnp.round(normalized), 0, 255).astype(jnp.uint8), hematoxylin
+    return jnp.clip(jnp.round(normalized), 0, 255).astype(jnp.uint8), dyes
 
 
 def _mean_of_symmetries(predict: Any, tiles: jax.Array) -> jax.Array:

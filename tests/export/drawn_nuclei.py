@@ -50,6 +50,7 @@ def nuclei_of(masks: list[NDArray[np.bool_]], *, pitch: int = 40) -> list[Nucleu
             hematoxylin=None if index % 2 else 0.25,
             hematoxylin_contrast=None if index % 2 else 0.0625,
             hematoxylin_entropy_bits=None if index % 2 else 1.5,
+            eosin_ring=None if index % 2 else 0.375,
         )
         for index, mask in enumerate(masks)
     ]
@@ -108,7 +109,7 @@ def many(count: int, frame: Frame, *, seed: int = 0) -> list[Nucleus]:
         window = free[top : top + mask.shape[0], left : left + mask.shape[1]]
         if window[mask].all():
             window[mask] = False
-            values = generator.random(), generator.random(), 0.125, 2.5
+            values = generator.random(), generator.random(), 0.125, 2.5, 0.75
             nuclei.append(Nucleus(len(nuclei) + 1, top, left, mask, *values))
     return nuclei
 

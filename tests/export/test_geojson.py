@@ -61,7 +61,7 @@ def test_what_qupath_reads(tmp_path):
         assert properties["classification"] == {"name": "Nucleus", "color": [0, 229, 255]}
         numbers = properties["measurements"]
         assert all(isinstance(value, int | float) for value in numbers.values())
-        dye = {name for name in MEASUREMENTS if name.startswith("Hematoxylin")}
+        dye = {name for name in MEASUREMENTS if name.startswith(("Hematoxylin", "Eosin"))}
         missing = set() if nucleus.hematoxylin is not None else dye
         assert numbers.keys() == MEASUREMENTS.keys() - missing
         assert numbers["Nucleus number"] == nucleus.id

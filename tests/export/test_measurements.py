@@ -124,6 +124,7 @@ def test_stain_that_was_not_measured_is_nan():
     np.testing.assert_array_equal(values.hematoxylin_density, [0.25, np.nan])
     np.testing.assert_array_equal(values.hematoxylin_contrast, [0.0625, np.nan])
     np.testing.assert_array_equal(values.hematoxylin_entropy_bits, [1.5, np.nan])
+    np.testing.assert_array_equal(values.eosin_ring_density, [0.375, np.nan])
 
 
 def test_centroids_alone_are_the_same():

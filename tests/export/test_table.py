@@ -34,6 +34,7 @@ def test_columns():
         "touches_border",
         "hematoxylin_contrast",
         "hematoxylin_entropy_bits",
+        "eosin_ring_density",
     )
 
 
@@ -51,7 +52,7 @@ def test_csv(tmp_path):
         np.testing.assert_allclose(found, getattr(values, name), rtol=0, atol=0.0006, err_msg=name)
     assert [row["id"] for row in rows] == [str(nucleus.id) for nucleus in NUCLEI]
     assert {row["touches_border"] for row in rows} == {"0"}
-    assert {rows[1][name] for name in COLUMNS if name.startswith("hematoxylin")} == {""}
+    assert {rows[1][name] for name in COLUMNS if name.startswith(("hematoxylin", "eosin"))} == {""}
     assert leftovers(tmp_path) == ["nuclei.csv"]
 
 
@@ -78,8 +79,9 @@ def test_parquet_has_null_where_the_stain_was_not_measured(tmp_path):
     with ParquetTable(tmp_path / "a.parquet", FRAME) as sink:
         for nucleus in NUCLEI:
             sink.add(nucleus)
-    column = parquet.read_table(tmp_path / "a.parquet")["hematoxylin_density"]
-    assert column.to_pylist() == [nucleus.hematoxylin for nucleus in NUCLEI]
+    table = parquet.read_table(tmp_path / "a.parquet")
+    for column, name in (("hematoxylin_density", "hematoxylin"), ("eosin_ring_density", "eosin_ring")):
+        assert table[column].to_pylist() == [getattr(nucleus, name) for nucleus in NUCLEI]
 
 
 @pytest.mark.parametrize("table", [CsvTable, ParquetTable])

@@ -29,6 +29,31 @@ def test_blocks_of_any_size_give_the_nuclei_of_the_whole(method: str) -> None:
         assert set(np.unique(found)) == set(range(whole.max() + 1))  # consecutive
 
 
+def eosin_of(
+    image: NDArray[np.uint8], mpp: float, method: str, **options: int
+) -> dict[tuple[int, int, int], float]:
+    """The eosin around each nucleus, by its place and its size; -1 for one without a ring, amid others."""
+    with slide_of_array(image, mpp) as slide:
+        nuclei = segmenter(method, network_mpp=mpp, **options).stream(slide)
+        return {
+            (n.top, n.left, int(n.mask.sum())): float(np.nan_to_num(n.eosin_ring, nan=-1)) for n in nuclei
+        }
+
+
+@pytest.mark.parametrize(
+    ("mpp", "method", "count"), [(0.1, "components", 25), (0.25, "watershed", 90), (0.5, "depth", 90)]
+)
+def test_the_eosin_around_nuclei_is_that_of_the_whole(mpp: float, method: str, count: int) -> None:
+    """In a field that varies, of nuclei that touch and some that are too large, at blocks' borders, too."""
+    image = tissue(230, 310, count)
+    image[..., 2] = np.random.default_rng(1).integers(0, 255, image.shape[:2])
+    image[40:130, 100:220, 0] = 0  # more than 800 µm² at 0.5 µm a pixel
+    whole = eosin_of(image, mpp, method, small_px=10**6)
+    assert len(whole) > 15 and len(set(whole.values())) > 15
+    for block_px in (24, 50, 128):
+        assert eosin_of(image, mpp, method, block_px=block_px) == whole
+
+
 SMALL_REACH = CutSizes(reaches_px=(4, 16), largest_px=80, window_px=64, window_reach_px=48)
 """Components of more than 80 pixels are large ones."""
 

@@ -29,8 +29,9 @@ def drawn() -> np.ndarray:
     return image
 
 
-def key(nucleus: Nucleus) -> tuple[int, int, bytes, float, float | None]:
-    return nucleus.top, nucleus.left, nucleus.mask.tobytes(), nucleus.probability, nucleus.hematoxylin
+def key(nucleus: Nucleus) -> tuple[int, int, bytes, float, float | None, float | None]:
+    stains = nucleus.hematoxylin, nucleus.eosin_ring
+    return nucleus.top, nucleus.left, nucleus.mask.tobytes(), nucleus.probability, *stains
 
 
 def centroid(nucleus: Nucleus) -> shapely.Point:

@@ -12,6 +12,7 @@ from nucseg_jax import Segmenter
 from nucseg_jax.config import get_config
 from nucseg_jax.inference.magnification import Magnification
 from nucseg_jax.inference.tile_network import SlideStain
+from nucseg_jax.inference.tile_store import LARGEST_DENSITY
 from nucseg_jax.slides import slide_of_array
 from nucseg_jax.slides.tissue_mask import Kind
 from tests.drawn_tissue import EOSIN, MPP
@@ -74,6 +75,20 @@ def test_nothing_is_found_in_ink_and_black_and_all_beside(small_px: int) -> None
     far = {(y, x) for y, x in centres(whole) if not near[y, x]}
     assert far <= centres(found) and 100 < len(far) < found.max() <= 12 * 16
     assert set(np.unique(found)) == set(range(found.max() + 1))
+
+
+@pytest.mark.parametrize("small_px", [0, 10**7])
+def test_masked_pixels_are_not_measured_as_eosin(small_px: int) -> None:
+    """Nuclei as near to what is masked as can be: around all of them there is the same eosin."""
+    of = segmenter("components", small_px=small_px)
+    image = tissue()
+    for left in range(4):  # whatever the grid of the mask
+        image[100:500, 8 * left + 200 * left :][:, :120] = BLUE_PEN
+    with slide_of_array(image, MPP) as slide:
+        stream = of.stream(slide)
+        found = [nucleus.eosin_ring for nucleus in stream]
+        assert stream.kinds.masked.any() and len(found) > 50
+    np.testing.assert_allclose(found, (255 - EOSIN[2]) / 255 * LARGEST_DENSITY)
 
 
 def test_ink_is_one_nucleus_where_it_is_not_masked() -> None:

@@ -8,6 +8,7 @@ import time
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -24,6 +25,8 @@ from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.inference.timing import STAGES, StageTimes
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.slides import slide_of_array
+from nucseg_jax.stain.optical_density import optical_density
+from nucseg_jax.stain.separation import concentrations
 from tests.drawn_tissue import EOSIN, MPP, config_of, identical_part, of_whole, segmenter, tissue
 from tests.untrained import write_run
 
@@ -31,6 +34,7 @@ from tests.untrained import write_run
 def test_a_stream_has_crops_probabilities_and_dye() -> None:
     image = np.tile(np.array(EOSIN, np.uint8), (100, 120, 1))
     image[30:42, 50:60] = (51, 255, 51)
+    image[72:, :, 2] = 0  # what is farther than 20 pixels
     with slide_of_array(image, MPP) as slide:
         stream = segmenter().stream(slide)
         (nucleus,) = stream
@@ -39,6 +43,7 @@ def test_a_stream_has_crops_probabilities_and_dye() -> None:
     assert nucleus.probability == pytest.approx(0.8)
     assert nucleus.hematoxylin == pytest.approx(51 / 255 * LARGEST_DENSITY)
     assert (nucleus.hematoxylin_contrast, nucleus.hematoxylin_entropy_bits) == (0, 0)  # of one colour
+    assert nucleus.eosin_ring == pytest.approx((255 - EOSIN[2]) / 255 * LARGEST_DENSITY)
     assert stream.frame.network_size == (100, 120)
     assert set(stream.times) == set(STAGES) and stream.times["reading"] > 0
     assert stream.megapixels == pytest.approx(100 * 120 / 1e6)
@@ -248,13 +253,18 @@ def test_stain_is_normalised_once_a_slide(tmp_path: Path, one_device: Mesh) -> N
         scan.estimate()
         tile = scan.read(scan.places[0])
         normalized, _ = scan.start([tile])
-        dye = scan.at_once()[-1]
+        dye, eosin = scan.at_once()[-2:]
     normalizer = runs.open_run(run, one_device, {}).model.stain
     style = normalizer.estimate(image).style
     np.testing.assert_allclose(scan.stain.style.matrix, style.matrix, atol=0.02)
     expected = normalizer.transform(tile, source=scan.stain.style)
     assert np.abs(np.asarray(normalized[0], np.int16) - expected).max() <= 1
     assert dye[image[..., 0] < 100].mean() > dye[image[..., 0] == 230].mean()
+    amounts = concentrations(optical_density(jnp.float32(EOSIN)[:, None]), scan.stain.matrix, 0.0)
+    expected = np.asarray(amounts)[:, 0] / LARGEST_DENSITY * 255
+    around = image[..., 0] == EOSIN[0]  # all of one colour
+    np.testing.assert_allclose([dye[around].mean(), eosin[around].mean()], expected, atol=0.6)
+    assert expected[1] > 5 and np.ptp(eosin[around]) == 0
 
 
 @pytest.mark.parametrize(
@@ -341,8 +351,8 @@ def test_importing_the_package_is_light() -> None:
 def test_workers_have_no_jax() -> None:
     """As they run: what the pool and a block's cutter are unpickled from."""
     tiling = Tiling(tile=64)
-    store = TileStore(TilesInMemory(), tiling, (64, 64), planes=3, squares=np.ones((1, 1), bool))
-    store.tiles.put(0, 0, np.full((3, 64, 64), 255, np.uint8))
+    store = TileStore(TilesInMemory(), tiling, (64, 64), planes=4, squares=np.ones((1, 1), bool))
+    store.tiles.put(0, 0, np.full((4, 64, 64), 255, np.uint8))
     cutter = BlockCutter(store, config_of("watershed"), MPP, has_boundary=True)
     with processes(1) as pool:
         found, _ = pool.submit(cutter, Box(0, 0, 64, 64)).result()
