@@ -6,6 +6,7 @@ from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
+from nucseg_jax.export.polygons import check_simplify
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
@@ -29,7 +30,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
       FailedError: some slides failed; the message names them. The others are done, here or by others.
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
-    check_formats(request.formats)
+    check_formats(request.formats, simplify_um=request.simplify_um, gzip=request.gzip)
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
@@ -58,10 +59,22 @@ def _segmenter(request: PredictionRequest) -> Segmenter:
     return Segmenter(*found, workers=request.workers)
 
 
-def check_formats(formats: Sequence[str] | None) -> None:
-    """Raise UserError for a name that is none of `export.FORMATS`."""
+def check_formats(
+    formats: Sequence[str] | None, *, simplify_um: float | None = None, gzip: bool = False
+) -> None:
+    """Raise UserError for a name that is none of `export.FORMATS`, and for options of formats not written."""
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
         raise UserError(f"--formats: no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
+    written = set(FORMATS if formats is None else formats)
+    if gzip and "geojson" not in written:
+        raise UserError("--gzip: is for geojson, which is not among --formats. Add it, or leave --gzip out")
+    if simplify_um is not None:
+        check_simplify(simplify_um)
+        if not written & {"geojson", "parquet"}:
+            raise UserError(
+                "--simplify: is for geojson and parquet, which are not among --formats. Add one, or leave "
+                "--simplify out"
+            )
 
 
 def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
@@ -75,4 +88,6 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
         "crop": request.crop,
         "network_mpp": segmenter.magnification.network_mpp,
         "formats": request.formats and sorted(set(request.formats)),
+        "simplify_um": request.simplify_um,
+        "gzip": request.gzip or None,  # null where folders of before these options have nothing
     }
