@@ -1,17 +1,19 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
 from nucseg_jax.export.polygons import check_simplify
+from nucseg_jax.export.summary import FORMAT_VERSION
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
+from nucseg_jax.predict.results import format_of
 from nucseg_jax.predict.rounds import Rounds
 
 _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
@@ -38,6 +40,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
+            _say_of_other_releases(set(jobs) - set(missing))
         rounds = Rounds(segmenter, asked, request)
         with ExitStack() as stack:
             if missing:
@@ -48,6 +51,14 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
     if rounds.failed:
         lines = [f"  {job.source}: {message}" for job, message in rounds.failed]
         raise FailedError(f"{len(lines)} failed:", *lines)
+
+
+def _say_of_other_releases(finished: Collection[SlideJob]) -> None:
+    if others := sum(format_of(job.folder) != FORMAT_VERSION for job in finished):
+        print(
+            f"note: {others} of them have files of another release, with other columns and ids. `nucseg "
+            "merge` refuses them; --overwrite does them again"
+        )
 
 
 def _segmenter(request: PredictionRequest) -> Segmenter:

@@ -21,7 +21,7 @@ from nucseg_jax.predict.space import Space
 from nucseg_jax.slides import open_slide
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
-_ERROR = ".error.txt"
+ERROR_ENDING = ".error.txt"
 _LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
 
 
@@ -205,4 +205,4 @@ def remember_failure(job: SlideJob, traceback: str) -> Path | None:
 
 def error_file(job: SlideJob) -> Path:
     """The file beside a slide's folder that has the traceback of a failure."""
-    return job.folder.with_name(f"{shortened(job.folder.name, len(_ERROR))}{_ERROR}")
+    return job.folder.with_name(f"{shortened(job.folder.name, len(ERROR_ENDING))}{ERROR_ENDING}")
