@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from nucseg_jax.errors import DataError, UserError, listed, listed_lines, shown
+from nucseg_jax.errors import DataError, UserError, in_short, listed, listed_lines, shown
 from nucseg_jax.export.summary import FORMAT_VERSION
 from nucseg_jax.export.table import quoted
 from nucseg_jax.io.disk import named_when_full
 from nucseg_jax.io.files import appearing
 from nucseg_jax.predict.jobs import deciding, differences
 from nucseg_jax.predict.merged_tables import write_csv, write_parquet
+from nucseg_jax.predict.results import SUMMARY
 from nucseg_jax.predict.results_folder import FinishedSlide, ResultsFolder, look_into
 
 TABLES = ("nuclei.parquet", "nuclei.csv", "neighbours.parquet", "neighbours.csv")
@@ -59,7 +60,7 @@ def merge(out: Path, *, mixed: bool = False) -> None:
       DiskFullError: there is no room.
     """
     found = look_into(out)
-    _check(out, found.finished, mixed)
+    rows = _checked(out, found.finished, mixed)
     folders = [slide.folder for slide in found.finished]
     lacking = {name: [f.name for f in folders if not (f / name).exists()] for name in TABLES}
     written = [name for name in TABLES if not lacking[name]]
@@ -72,13 +73,14 @@ def merge(out: Path, *, mixed: bool = False) -> None:
                 write(temporary, tables)
         temporary = stack.enter_context(appearing(out / SLIDES))
         with named_when_full(out / SLIDES):
-            _write_slides(temporary, found.finished)
+            _write_slides(temporary, rows)
     for name in set(TABLES) - set(written):
         (out / name).unlink(missing_ok=True)
     _say(out, found, [*written, SLIDES], lacking)
 
 
-def _check(out: Path, finished: Sequence[FinishedSlide], mixed: bool) -> None:
+def _checked(out: Path, finished: Sequence[FinishedSlide], mixed: bool) -> list[dict[str, Any]]:
+    """The rows of slides.csv; raises as `merge`."""
     if not finished:
         raise UserError(f"{out}: has no finished slide. Name a folder that was --out of nucseg predict")
     others = [
@@ -92,15 +94,18 @@ def _check(out: Path, finished: Sequence[FinishedSlide], mixed: bool) -> None:
             *listed_lines(others),
             "Do these slides again with nucseg predict --overwrite, or use the release that wrote them",
         )
-    names = Counter(_name(slide) for slide in finished)
-    if twice := [f"{slide.folder}: {_name(slide)}" for slide in finished if names[_name(slide)] > 1]:
+    rows = [_row(slide) for slide in finished]
+    names = Counter(row["slide"] for row in rows)
+    twice = [
+        f"{slide.folder}: {row['slide']}"
+        for slide, row in zip(finished, rows, strict=True)
+        if names[row["slide"]] > 1
+    ]
+    if twice:
         raise UserError("slides of one name:", *listed_lines(twice), "Remove all but one of each name")
     if not mixed:
         _check_settings(out, finished)
-
-
-def _name(slide: FinishedSlide) -> str:
-    return str(slide.summary["slide"]["name"])
+    return rows
 
 
 def _check_settings(out: Path, finished: Sequence[FinishedSlide]) -> None:
@@ -132,21 +137,35 @@ def _digest(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _write_slides(path: Path, finished: Sequence[FinishedSlide]) -> None:
+def _write_slides(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         file.write(",".join(SLIDE_COLUMNS) + "\n")
-        for row in map(_row, finished):
+        for row in rows:
             values = ("" if row[name] is None else str(row[name]) for name in SLIDE_COLUMNS)
             file.write(",".join(map(quoted, values)) + "\n")
 
 
 def _row(slide: FinishedSlide) -> dict[str, Any]:
-    """A slide in SLIDE_COLUMNS; None becomes empty."""
+    """A slide in SLIDE_COLUMNS; None becomes empty.
+
+    Raises:
+      DataError: its summary lacks something.
+    """
+    try:
+        return _row_of(slide)
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{slide.folder / SUMMARY}: lacks {in_short(error)}. Do this slide again with nucseg predict "
+            "--overwrite"
+        ) from error
+
+
+def _row_of(slide: FinishedSlide) -> dict[str, Any]:
     summary, frame = slide.summary, slide.summary["slide"]
     request, run = slide.request, slide.request.get("pretrained") or {}
     nuclei = {key: summary["nuclei"][key] for key in ("count", "area_mm2", "per_mm2", "mean_area_um2")}
     return nuclei | {
-        "slide": _name(slide),
+        "slide": frame["name"],
         "source": summary["source"]["path"],
         "mpp": frame["mpp"],
         "network_mpp": frame["network_mpp"],

@@ -81,11 +81,20 @@ def write_parquet(target: Path, tables: Sequence[Path]) -> None:
                 raise _other_columns(path, tables[[len(one) for one in schemas].index(len(schema))])
             for table in _row_groups(path):
                 groups.add(_with_region(table, schema))
-            metadata = {key: json.loads(value) for key, value in (found.metadata or {}).items()}
             if GEOMETRY in schema.names:
-                bounds = joined(bounds, metadata[b"geo"]["columns"][GEOMETRY].get("bbox"))
-                slides += metadata[OWN_KEY.encode()]["slides"]
+                of_one, of_slides = _metadata(path, found)
+                bounds = joined(bounds, of_one)
+                slides += of_slides
         groups.finish(geo_metadata(bounds) | own_metadata(slides) if GEOMETRY in schema.names else {})
+
+
+def _metadata(path: Path, schema: pa.Schema) -> tuple[Bounds | None, list[Any]]:
+    """The bounds of a table's outlines, and what it says of its slides."""
+    try:
+        geo, own = (json.loads(schema.metadata[key]) for key in (b"geo", OWN_KEY.encode()))
+        return geo["columns"][GEOMETRY].get("bbox"), own["slides"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: has lost the metadata `geo` or `{OWN_KEY}`. {_REMEDY}") from error
 
 
 def _with_bar(target: Path, tables: Sequence[Path], found: Sequence[T]) -> Iterator[tuple[Path, T]]:

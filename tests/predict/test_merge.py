@@ -210,6 +210,20 @@ def test_a_damaged_table_leaves_what_was_merged_before(out: Path, name: str, cap
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 
+def test_a_damaged_summary_and_lost_metadata(out: Path, capsys) -> None:
+    table = out / "c" / "nuclei.parquet"
+    parquet.write_table(parquet.read_table(table).replace_schema_metadata(None), table)
+    assert nucseg(["merge", str(out)]) == 2
+    assert f"error: {table}: has lost the metadata `geo`" in capsys.readouterr().err
+    path = out / "a" / "summary.json"
+    summary = json.loads(path.read_text())
+    del summary["slide"]["mpp"]
+    path.write_text(json.dumps(summary))
+    assert nucseg(["merge", str(out)]) == 2
+    assert f"error: {path}: lacks KeyError: 'mpp'. Do this slide again" in capsys.readouterr().err
+    assert files_in(out) == []
+
+
 def test_two_of_one_name_and_nothing_to_merge(out: Path, tmp_path: Path, capsys) -> None:
     shutil.copytree(out / "a", out / "copy")
     assert nucseg(["merge", str(out)]) == 2
