@@ -183,11 +183,12 @@ def _say(
     out: Path, found: ResultsFolder, written: Sequence[str], lacking: Mapping[str, Sequence[str]]
 ) -> None:
     count, nuclei = len(found.finished), sum(slide.summary["nuclei"]["count"] for slide in found.finished)
-    lines = [f"{out}: {count} slides, {nuclei:,} nuclei: {', '.join(written)}"]
+    slides = "1 slide" if count == 1 else f"{count} slides"
+    lines = [f"{out}: {slides}, {nuclei:,} nuclei: {', '.join(written)}"]
     lines += [
-        f"not merged: {name}, which {len(slides)} of {count} slides lack: {listed(slides)}"
-        for name, slides in lacking.items()
-        if 0 < len(slides) < count
+        f"not merged: {name}, which {len(without)} of {count} slides lack: {listed(without)}"
+        for name, without in lacking.items()
+        if 0 < len(without) < count
     ]
     done = {slide.folder.name for slide in found.finished}
     of_older = [name for name in found.failed if name in done]
