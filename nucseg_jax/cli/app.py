@@ -8,6 +8,7 @@ from nucseg_jax.cli.arguments import Command
 from nucseg_jax.cli.compare import compare
 from nucseg_jax.cli.convert import convert, to_torch
 from nucseg_jax.cli.evaluate import evaluate
+from nucseg_jax.cli.merge import merge
 from nucseg_jax.cli.models import models
 from nucseg_jax.cli.predict import predict
 from nucseg_jax.cli.prepare import prepare
@@ -46,6 +47,7 @@ def nucseg(
 
 
 app.command(cls=Command, rich_help_panel=_USE)(predict)
+app.command(cls=Command, rich_help_panel=_USE)(merge)
 app.add_typer(models, name="models", rich_help_panel=_USE)
 app.command(cls=Command, rich_help_panel=_USE)(stain)
 app.add_typer(prepare, name="prepare", rich_help_panel=_TRAIN)

@@ -46,6 +46,17 @@ def predict(
     formats: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="What is written. Default: everything.")
     ] = None,
+    simplify: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            help="Simplify outlines in GeoJSON and Parquet: they may be so many µm off, such as 0.25. "
+            "Measurements stay those of the exact ones.",
+        ),
+    ] = None,
+    gzip: Annotated[
+        bool, typer.Option("--gzip", help="Write nuclei.geojson.gz, which QuPath opens, too.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished slides again.")] = False,
     no_crop: NoCrop = False,
     mpp: Annotated[
@@ -154,7 +165,7 @@ def predict(
     from nucseg_jax.predict.request import PredictionRequest
     from nucseg_jax.pretrained import DEFAULT
 
-    check_formats(formats)
+    check_formats(formats, simplify_um=simplify, gzip=gzip)
     begin()
     try:
         segment_all(
@@ -169,6 +180,8 @@ def predict(
                 crop=not no_crop,
                 network_mpp=network_mpp,
                 formats=formats,
+                simplify_um=simplify,
+                gzip=gzip,
                 workers=workers,
                 overwrite=overwrite,
                 scratch=scratch,

@@ -6,6 +6,7 @@ One module a format, each a `Sink`; `Exports` writes a folder of them.
 from nucseg_jax.export.density import DensityMap
 from nucseg_jax.export.folder import FORMATS, Exports
 from nucseg_jax.export.geojson import GeoJson
+from nucseg_jax.export.geoparquet import ParquetTable
 from nucseg_jax.export.helpers import Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import Limits
@@ -13,7 +14,7 @@ from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
-from nucseg_jax.export.table import CsvTable, ParquetTable
+from nucseg_jax.export.table import CsvTable
 
 __all__ = [
     "FORMATS",

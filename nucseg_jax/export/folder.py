@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,23 +15,26 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import DensityMap
 from nucseg_jax.export.geojson import GeoJson
+from nucseg_jax.export.geoparquet import ParquetTable
 from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
 from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.neighbour_table import NeighbourTable
+from nucseg_jax.export.object_ids import ObjectIds
 from nucseg_jax.export.overlay import Overlay
+from nucseg_jax.export.polygons import Shapes, check_simplify
 from nucseg_jax.export.region_areas import region_areas
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.export.summary import Summary
-from nucseg_jax.export.table import CsvTable, ParquetTable
+from nucseg_jax.export.table import CsvTable
 from nucseg_jax.export.tissue_area import TissueArea
-from nucseg_jax.io.files import appearing_folder
+from nucseg_jax.io.files import appearing_folder, printable
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.regions import Regions
 from nucseg_jax.slides.tissue_mask import MASK_MPP
 
 FORMATS = {
-    "geojson": "nuclei.geojson",
+    "geojson": "nuclei.geojson, or nuclei.geojson.gz",
     "csv": "nuclei.csv",
     "parquet": "nuclei.parquet",
     "neighbours": "neighbours.csv and neighbours.parquet",
@@ -47,7 +51,7 @@ class Exports(Sink):
     Args:
         folder: it replaces an older one of this name. A block that raises leaves the older one as it was.
         frame: the slide.
-        source: the slide's file, for the summary, and by its name for QuPath's ids.
+        source: the slide's file, for the summary, and by its name for the nuclei's ids.
         thumbnail: uint8 `[h, w, 3]` RGB, the whole slide; the overlay is drawn on it.
         tissue: bool `[h, w]`, the whole slide, True = was analysed, at any resolution; None: all of it.
         regions: that nuclei were looked for in; None: on the whole slide.
@@ -59,12 +63,15 @@ class Exports(Sink):
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
             an image, labels.tif or labels.png can be read by more programs.
         formats: some of `FORMATS`; None: all.
+        settings: that decide which nuclei are found, for their ids (`ObjectIds`).
+        simplify_um: how far outlines in GeoJSON and Parquet may be from the exact ones, µm; None: exact.
+        gzip: the GeoJSON.
         limits: how much of the nuclei it holds in memory.
         scratch: a folder for temporary files of a pyramid; None: the results' own.
         helpers: processes that make what is written, which is the same without them; None: this one does.
 
     Raises:
-        UserError: an unknown format.
+        UserError: an unknown format, or no distance to simplify by.
         ValueError: as the formats' own.
     """
 
@@ -84,6 +91,9 @@ class Exports(Sink):
         seconds: Mapping[str, float],
         labels: str = "labels.ome.tif",
         formats: Collection[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        simplify_um: float | None = None,
+        gzip: bool = False,
         limits: Limits = USUAL_LIMITS,
         scratch: Path | None = None,
         helpers: Helpers | None = None,
@@ -99,6 +109,9 @@ class Exports(Sink):
         self._seconds = seconds
         self._labels = labels
         self._formats = _checked(formats)
+        if simplify_um is not None:
+            check_simplify(simplify_um)
+        self._settings, self._shapes, self._gzip = settings or {}, Shapes(simplify_um), gzip
         self._helpers = helpers
         self._sinks: list[Sink] = []
         self._ahead: Ahead | None = None
@@ -123,7 +136,8 @@ class Exports(Sink):
             sink.add_batch(batch)
 
     def _make_sinks(self, folder: Path) -> list[Sink]:
-        frame, regions, name = self._frame, self._regions, self._source.name
+        frame, regions, settings = self._frame, self._regions, dict(self._settings)
+        slide = printable(Path(os.path.basename(os.path.abspath(self._path))))
         mask = _all_of(frame) if self._tissue is None else self._tissue
         height, width = frame.size
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
@@ -131,13 +145,16 @@ class Exports(Sink):
         if regions is not None:
             analysed, areas = regions.share_of_all(mask, frame.size), region_areas(regions, frame, mask)
             mask = mask & regions.mask(mask.shape, frame.size)
-            name += f" {regions.sha256}"
+            settings["regions"] = regions.sha256
         tissue = TissueArea(frame, mask)
+        ids, shapes = ObjectIds.of(printable(Path(self._source.name)), settings), self._shapes
+        geojson = "nuclei.geojson.gz" if self._gzip else "nuclei.geojson"
         # First in, last out: the summary is finished when all others are.
         sinks: list[Sink] = [
             Summary(
                 folder / "summary.json",
                 frame,
+                name=slide,
                 source=self._source,
                 area_mm2=slide_mm2 * analysed,
                 tissue=tissue,
@@ -150,11 +167,23 @@ class Exports(Sink):
             )
         ]
         makers = {
-            "geojson": lambda: GeoJson(folder / "nuclei.geojson", frame, name=name),
-            "csv": lambda: CsvTable(folder / "nuclei.csv", frame, with_regions=with_regions),
-            "parquet": lambda: ParquetTable(folder / "nuclei.parquet", frame, with_regions=with_regions),
+            "geojson": lambda: GeoJson(
+                folder / geojson, frame, ids=ids, shapes=shapes, compressed=self._gzip
+            ),
+            "csv": lambda: CsvTable(
+                folder / "nuclei.csv", frame, slide=slide, ids=ids, with_regions=with_regions
+            ),
+            "parquet": lambda: ParquetTable(
+                folder / "nuclei.parquet",
+                frame,
+                slide=slide,
+                ids=ids,
+                shapes=shapes,
+                with_regions=with_regions,
+                rows=self._limits.rows,
+            ),
             "neighbours": lambda: NeighbourTable(
-                folder / "neighbours.csv", folder / "neighbours.parquet", frame, tissue=tissue
+                folder / "neighbours.csv", folder / "neighbours.parquet", frame, slide=slide, tissue=tissue
             ),
             "labels": lambda: label_map(folder / self._labels, frame, self._limits, self._scratch),
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),

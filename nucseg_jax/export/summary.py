@@ -24,8 +24,11 @@ from nucseg_jax.io.files import appearing, printable
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.slides import file_state
 
-FORMAT_VERSION = 1
-"""Of this folder's files: raised when a reader of an older one would go wrong."""
+FORMAT_VERSION = 2
+"""Of this folder's files: raised when a reader of an older one would go wrong.
+
+Folders of 1 have tables without `slide` and `object_id`, no geometry in Parquet, and other ids in GeoJSON.
+"""
 
 _PACKAGES = ("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile")
 
@@ -35,9 +38,10 @@ class Summary(Sink):
 
     `format_version`; `created` (UTC, ISO 8601); `source` (path or address; bytes; modified: seconds
     since 1970; null where `slides.FileState` has none);
-    `slide` (size in base pixels; mpp; network_mpp; offset_px: x and y of its corner on the full canvas of the
-    file, which coordinates do not contain); `nuclei` (count, area_mm2: of tissue that was analysed, per_mm2:
-    null without tissue, mean_area_um2: null without nuclei); `clumping` (Ripley's L at some radii, µm,
+    `slide` (name: of the folder, as in tables; size in base pixels; mpp; network_mpp; offset_px: x and y of
+    its corner on the full canvas of the file, which coordinates do not contain); `nuclei` (count, area_mm2:
+    of tissue that was analysed, per_mm2: null without tissue, mean_area_um2: null without nuclei);
+    `clumping` (Ripley's L at some radii, µm,
     corrected for the border of the tissue: `clumping.ripley_l`); `masked` (by kind, where no nucleus was
     looked for: share of the slide, area_mm2); `regions` (by name, where nuclei were looked for in regions:
     count of nuclei, area_mm2 on the slide, tissue_mm2 in it, per_mm2 of this tissue: null without, clumping;
@@ -47,6 +51,7 @@ class Summary(Sink):
     Args:
         path: of the file.
         frame: the slide.
+        name: of the slide in tables.
         source: the file that the nuclei were found in.
         area_mm2: of the tissue that was analysed.
         tissue: the same as a mask.
@@ -67,6 +72,7 @@ class Summary(Sink):
         path: Path,
         frame: Frame,
         *,
+        name: str,
         source: Path,
         area_mm2: float,
         tissue: TissueArea,
@@ -81,7 +87,7 @@ class Summary(Sink):
         height, width = frame.size
         json.dumps(dict(config), allow_nan=False)  # now, and not after hours
         state = file_state(source)
-        self._path = path
+        self._path, self._name = path, name
         self._temporary: Path
         self._source = {"path": printable(source), **state._asdict()}
         slide_mm2 = height * width * (frame.mpp / 1000) ** 2
@@ -120,6 +126,7 @@ class Summary(Sink):
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "source": self._source,
             "slide": {
+                "name": self._name,
                 "size_px": list(frame.size),
                 "mpp": frame.mpp,
                 "network_mpp": frame.network_mpp,

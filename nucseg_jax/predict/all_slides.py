@@ -1,16 +1,19 @@
 """All slides that were asked for: what is to be done of them, and what a user is told at the end."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 from nucseg_jax.errors import FailedError, UserError, shown
 from nucseg_jax.export import FORMATS
+from nucseg_jax.export.polygons import check_simplify
+from nucseg_jax.export.summary import FORMAT_VERSION
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
+from nucseg_jax.predict.results import format_of
 from nucseg_jax.predict.rounds import Rounds
 
 _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
@@ -29,7 +32,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
       FailedError: some slides failed; the message names them. The others are done, here or by others.
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
-    check_formats(request.formats)
+    check_formats(request.formats, simplify_um=request.simplify_um, gzip=request.gzip)
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
@@ -37,6 +40,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
+            _say_of_other_releases(set(jobs) - set(missing))
         rounds = Rounds(segmenter, asked, request)
         with ExitStack() as stack:
             if missing:
@@ -49,6 +53,14 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
         raise FailedError(f"{len(lines)} failed:", *lines)
 
 
+def _say_of_other_releases(finished: Collection[SlideJob]) -> None:
+    if others := sum(format_of(job.folder) != FORMAT_VERSION for job in finished):
+        print(
+            f"note: {others} of them have files of another release, with other columns and ids. `nucseg "
+            "merge` refuses them; --overwrite does them again"
+        )
+
+
 def _segmenter(request: PredictionRequest) -> Segmenter:
     """The network; its notes are not said yet, as `Segmenter.load` does."""
     if request.workdir is not None:
@@ -58,10 +70,22 @@ def _segmenter(request: PredictionRequest) -> Segmenter:
     return Segmenter(*found, workers=request.workers)
 
 
-def check_formats(formats: Sequence[str] | None) -> None:
-    """Raise UserError for a name that is none of `export.FORMATS`."""
+def check_formats(
+    formats: Sequence[str] | None, *, simplify_um: float | None = None, gzip: bool = False
+) -> None:
+    """Raise UserError for a name that is none of `export.FORMATS`, and for options of formats not written."""
     if unknown := sorted(set(formats or ()) - set(FORMATS)):
         raise UserError(f"--formats: no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
+    written = set(FORMATS if formats is None else formats)
+    if gzip and "geojson" not in written:
+        raise UserError("--gzip: is for geojson, which is not among --formats. Add it, or leave --gzip out")
+    if simplify_um is not None:
+        check_simplify(simplify_um)
+        if not written & {"geojson", "parquet"}:
+            raise UserError(
+                "--simplify: is for geojson and parquet, which are not among --formats. Add one, or leave "
+                "--simplify out"
+            )
 
 
 def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
@@ -75,4 +99,6 @@ def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
         "crop": request.crop,
         "network_mpp": segmenter.magnification.network_mpp,
         "formats": request.formats and sorted(set(request.formats)),
+        "simplify_um": request.simplify_um,
+        "gzip": request.gzip or None,  # null where folders of before these options have nothing
     }

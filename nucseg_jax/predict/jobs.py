@@ -82,6 +82,15 @@ def request_for(job: SlideJob, request: Mapping[str, Any]) -> dict[str, Any]:
         return found
 
 
+_INDIFFERENT = {"formats", "simplify_um", "gzip", "source", "modified"}
+"""Of a request, what does not change which nuclei are found: a slide that is moved keeps them."""
+
+
+def deciding(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a request decides which nuclei are found."""
+    return {key: value for key, value in request.items() if key not in _INDIFFERENT}
+
+
 def unfinished(
     jobs: Sequence[SlideJob], request: Mapping[str, Any], *, overwrite: bool = False
 ) -> list[SlideJob]:

@@ -15,13 +15,13 @@ from nucseg_jax.inference.timing import StageTimes
 from nucseg_jax.io.files import printable, write_text
 from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.io.names import shortened
-from nucseg_jax.predict.jobs import SlideJob, request_for
+from nucseg_jax.predict.jobs import SlideJob, deciding, request_for
 from nucseg_jax.predict.results import request_of
 from nucseg_jax.predict.space import Space
 from nucseg_jax.slides import open_slide
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
-_ERROR = ".error.txt"
+ERROR_ENDING = ".error.txt"
 _LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
 
 
@@ -59,6 +59,8 @@ def segment(
     white: int | None,
     crop: bool,
     formats: list[str] | None,
+    simplify_um: float | None,
+    gzip: bool,
     space: Space,
     on_progress: Callable[[float], None],
     say: Callable[[str], None],
@@ -73,6 +75,7 @@ def segment(
       white: the value that is white in 16 bits; None: as the pixels say.
       crop: to what was scanned, as of `open_slide`.
       formats: of `export.FORMATS`; None: all.
+      simplify_um, gzip: as of `export.Exports`.
       space: where temporary files go.
       on_progress: is told the part that is done, 0 … 1.
       say: prints a line.
@@ -101,12 +104,23 @@ def segment(
         }
         if job.regions is not None and job.regions.path is not None:
             config["roi"] = printable(job.regions.path)
-        place = space.folder_for(stream, FORMATS if formats is None else formats)
+        place = space.folder_for(
+            stream, FORMATS if formats is None else formats, simplified=simplify_um is not None, gzip=gzip
+        )
         with ExitStack() as stack:
             if place is not None:
                 stream.scratch = stack.enter_context(scratch_folder(place))
             notes = (*segmenter.notes, *slide.notes)
-            count = write(stream, job.folder, source=job.source, config=config, notes=notes, formats=formats)
+            count = write(
+                stream,
+                job.folder,
+                source=job.source,
+                config=config,
+                notes=notes,
+                formats=formats,
+                simplify_um=simplify_um,
+                gzip=gzip,
+            )
         for note in stream.notes():
             say(shown(f"{job.source}: {note}"))
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
@@ -120,6 +134,8 @@ def write(
     config: Mapping[str, Any],
     notes: Sequence[str] = (),
     formats: list[str] | None = None,
+    simplify_um: float | None = None,
+    gzip: bool = False,
 ) -> int:
     """Write a slide's nuclei as they are found, and count them.
 
@@ -127,9 +143,10 @@ def write(
       nuclei: of an open slide; their times get those of the export, too.
       folder: appears when it is complete; see `export.Exports`.
       source: the slide's file.
-      config: for the summary.
+      config: for the summary; its `request`, where there is one, decides the nuclei's ids, too.
       notes: for the summary, which has those of `nuclei` behind them.
       formats: of `export.FORMATS`; None: all.
+      simplify_um, gzip: as of `export.Exports`.
     """
     slide, frame, times, shares = nuclei.slide, nuclei.frame, nuclei.times, nuclei.kinds.shares()
     told = list(map(shown, notes))
@@ -149,6 +166,9 @@ def write(
             seconds=times,
             labels="labels.tif" if simple else "labels.ome.tif",
             formats=formats,
+            settings=deciding(config.get("request", {})),
+            simplify_um=simplify_um,
+            gzip=gzip,
             scratch=nuclei.scratch,
             helpers=_helpers(nuclei),
         )
@@ -185,4 +205,4 @@ def remember_failure(job: SlideJob, traceback: str) -> Path | None:
 
 def error_file(job: SlideJob) -> Path:
     """The file beside a slide's folder that has the traceback of a failure."""
-    return job.folder.with_name(f"{shortened(job.folder.name, len(_ERROR))}{_ERROR}")
+    return job.folder.with_name(f"{shortened(job.folder.name, len(ERROR_ENDING))}{ERROR_ENDING}")

@@ -22,6 +22,8 @@ class PredictionRequest:
       crop: slides to what was scanned, as QuPath does; False: the full canvas of their files.
       network_mpp: µm a pixel that the network was trained at; None: as the run says.
       formats: of `export.FORMATS`; None: all.
+      simplify_um: how far outlines in files may be from the exact ones, µm; None: they are exact.
+      gzip: the GeoJSON.
       workers: processes that cut nuclei, and make the text of files, while the device computes.
       overwrite: do finished slides again.
       scratch: folder for temporary files; None: the system's.
@@ -36,6 +38,8 @@ class PredictionRequest:
     crop: bool = True
     network_mpp: float | None = None
     formats: Sequence[str] | None = None
+    simplify_um: float | None = None
+    gzip: bool = False
     workers: int = 0
     overwrite: bool = False
     scratch: Path | None = None

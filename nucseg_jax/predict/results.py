@@ -50,6 +50,12 @@ def source_of(folder: Path) -> str | None:
     return source if isinstance(source, str) else None
 
 
+def format_of(folder: Path) -> object:
+    """The version of a finished folder's files (`export.summary.FORMAT_VERSION`), as its summary has it."""
+    summary = read_json(folder / SUMMARY, "")
+    return summary.get("format_version")
+
+
 def state_of(folder: Path) -> tuple[int, int] | None:
     """What changes when a folder's result is replaced; None without a result."""
     try:

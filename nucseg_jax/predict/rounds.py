@@ -169,6 +169,8 @@ class Rounds:
                 white=request.white,
                 crop=request.crop,
                 formats=None if request.formats is None else list(request.formats),
+                simplify_um=request.simplify_um,
+                gzip=request.gzip,
                 space=self._space,
                 on_progress=on_progress,
                 say=_say,

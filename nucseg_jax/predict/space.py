@@ -10,8 +10,11 @@ from nucseg_jax.io import disk
 from nucseg_jax.io.leftovers import remove_abandoned
 
 _NUCLEI_PER_MM2 = 2500
-_BYTES_PER_NUCLEUS = {"geojson": 1190, "csv": 272, "parquet": 171, "neighbours": 75, "labels": 150}
+_BYTES_PER_NUCLEUS = {"geojson": 1190, "csv": 157, "parquet": 236, "neighbours": 75, "labels": 150}
 """Roughly, of H&E-stained tissue; rather too few, so that no slide is refused that fits."""
+
+_SIMPLIFIED = {"geojson": 600, "parquet": 150}
+_GZIP_FACTOR = 6  # at most
 
 
 class Space:
@@ -33,17 +36,26 @@ class Space:
         for folder in {self._given or _system_folder() or self._out, self._out}:
             remove_abandoned(folder)
 
-    def folder_for(self, slide: Segmentation, formats: Collection[str]) -> Path | None:
+    def folder_for(
+        self,
+        slide: Segmentation,
+        formats: Collection[str],
+        *,
+        simplified: bool = False,
+        gzip: bool = False,
+    ) -> Path | None:
         """The folder for a slide's temporary files; None where it needs none.
 
         Args:
           slide: about to be segmented.
           formats: that will be written.
+          simplified: outlines are; their sizes are the smallest that can be.
+          gzip: the GeoJSON is compressed.
 
         Raises:
           DiskFullError: there is too little room for them, or for the results.
         """
-        scratch, results = slide.scratch_bytes, _result_bytes(slide, formats)
+        scratch, results = slide.scratch_bytes, _result_bytes(slide, formats, simplified, gzip)
         folder = self._choose(scratch) if scratch else None
         if folder is None:
             self._check(slide, self._out, {"results": results})
@@ -96,7 +108,10 @@ def _system_folder() -> Path | None:
         return None
 
 
-def _result_bytes(slide: Segmentation, formats: Collection[str]) -> int:
+def _result_bytes(slide: Segmentation, formats: Collection[str], simplified: bool, gzip: bool) -> int:
     tissue_mm2 = slide.megapixels * slide.frame.network_mpp**2
-    a_nucleus = sum(_BYTES_PER_NUCLEUS.get(name, 0) for name in formats)
+    sizes = _BYTES_PER_NUCLEUS | (_SIMPLIFIED if simplified else {})
+    if gzip:
+        sizes["geojson"] = sizes["geojson"] // _GZIP_FACTOR
+    a_nucleus = sum(sizes.get(name, 0) for name in formats)
     return round(tissue_mm2 * _NUCLEI_PER_MM2 * a_nucleus)

@@ -16,6 +16,7 @@ VERBS = (
     "compare",
     "convert",
     "evaluate",
+    "merge",
     "models",
     "predict",
     "prepare",
@@ -26,7 +27,7 @@ VERBS = (
     "tune",
 )
 OPTIONS = {
-    "predict": ("--model", "--workdir", "--network-mpp", "--share", "--roi"),
+    "predict": ("--model", "--workdir", "--network-mpp", "--share", "--roi", "--simplify"),
     "report": ("--ensemble", "--predictions"),
     "train": ("CONFIG", "--set"),
     "convert": ("--channel-order",),

@@ -75,10 +75,11 @@ def test_all_formats_with_the_same_nuclei(tmp_path, source):
     rows = (tmp_path / "out/nuclei.csv").read_text().splitlines()[1:]
     assert len(features) == len(rows) == 150
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert summary["format_version"] == 1
+    assert summary["format_version"] == 2
     assert summary["source"]["path"] == str(source)
     assert summary["source"]["bytes"] == 5
     assert summary["slide"] == {
+        "name": "out",
         "size_px": [300, 400],
         "mpp": 0.25,
         "network_mpp": 0.25,

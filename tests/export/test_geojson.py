@@ -1,8 +1,8 @@
 """GeoJSON: the standard's shape, QuPath's properties, exact polygons."""
 
+import gzip
 import json
 import math
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nucseg_jax import drawing
+from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.geojson import CLASSIFICATION, MEASUREMENTS, GeoJson
+from nucseg_jax.export.object_ids import ObjectIds
+from nucseg_jax.export.polygons import Shapes
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import FRAME, SHAPES, batch_of, leftovers, many, mask_of, masks, nuclei_of
 
 NUCLEI = nuclei_of([mask_of(name) for name in SHAPES])
+IDS = ObjectIds.of("slide.svs", {})
+
+
+def geojson(path: Path, frame: Frame = FRAME, simplify_um: float | None = None) -> GeoJson:
+    return GeoJson(path, frame, ids=IDS, shapes=Shapes(simplify_um), compressed=path.suffix == ".gz")
 
 
 def written(
-    path: Path, nuclei: list[Nucleus], frame: Frame = FRAME, name: str = "slide.svs"
+    path: Path, nuclei: list[Nucleus], frame: Frame = FRAME, simplify_um: float | None = None
 ) -> dict[str, Any]:
-    with GeoJson(path, frame, name=name) as sink:
+    with geojson(path, frame, simplify_um) as sink:
         for nucleus in nuclei:
             sink.add(nucleus)
     return json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
@@ -66,9 +74,7 @@ def test_what_qupath_reads(tmp_path):
         assert numbers.keys() == MEASUREMENTS.keys() - missing
         assert numbers["Nucleus number"] == nucleus.id
         assert numbers["Probability"] == nucleus.probability
-        identity = uuid.UUID(feature["id"])
-        assert identity.version == 8 and identity.variant == uuid.RFC_4122
-        assert int(feature["id"][-12:], 16) == nucleus.id
+    assert [feature["id"] for feature in document["features"]] == IDS(Batch(NUCLEI, FRAME))
     assert tuple(CLASSIFICATION["color"]) == drawing.PREDICTION
 
 
@@ -78,15 +84,6 @@ def test_measurements_are_the_tables(tmp_path):
     for i, feature in enumerate(document["features"]):
         for name, number in feature["properties"]["measurements"].items():
             assert number == pytest.approx(getattr(values, MEASUREMENTS[name])[i], rel=1e-6)
-
-
-def test_ids_tell_slides_and_nuclei_apart_and_stay(tmp_path):
-    first, again, other = (
-        [f["id"] for f in written(tmp_path / "a.geojson", NUCLEI, name=name)["features"]]
-        for name in ("a.svs", "a.svs", "b.svs")
-    )
-    assert first == again
-    assert len({*first, *other}) == 2 * len(NUCLEI)
 
 
 @pytest.mark.parametrize("frame", [FRAME, Frame((300, 400), 0.5, 0.25), Frame((300, 400), 0.2495, 0.25)])
@@ -145,7 +142,7 @@ def test_stain_that_is_no_number_is_left_out(tmp_path):
 def test_a_block_that_raises_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.geojson"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), GeoJson(path, FRAME, name="a") as sink:
+    with pytest.raises(RuntimeError, match="stop"), geojson(path) as sink:
         for nucleus in NUCLEI:
             sink.add(nucleus)
         raise RuntimeError("stop")
@@ -164,14 +161,40 @@ def test_nothing_is_outside_of_the_slide(tmp_path):
     """At 0.5 µm a pixel it has 502 columns, the last of which ends past the slide's 1003rd pixel."""
     frame = Frame((10, 1003), 0.25, 0.5)
     nuclei = [Nucleus(1, 0, 499, np.ones((5, 3), bool), 0.5)]
-    with GeoJson(tmp_path / "a.geojson", frame, name="a") as sink:
+    with geojson(tmp_path / "a.geojson", frame) as sink:
         sink.add(nuclei[0])
     (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert shapely.geometry.shape(feature["geometry"]).bounds == (998, 0, 1003, 10)
 
 
 def test_large_numbers_keep_their_digits(tmp_path):
-    with GeoJson(tmp_path / "a.geojson", FRAME, name="a") as sink:
+    with geojson(tmp_path / "a.geojson") as sink:
         sink.add(Nucleus(2**31 - 1, 3, 3, np.ones((5, 3), bool), 0.5))
     (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
     assert feature["properties"]["measurements"]["Nucleus number"] == 2**31 - 1
+
+
+def test_compressed_it_is_the_same_text_each_time(tmp_path):
+    frame = Frame((3000, 3000), 0.25, 0.25)
+    nuclei = many(2500, frame)
+    expected = written(tmp_path / "a.geojson", nuclei, frame)
+    for name in ("b.geojson.gz", "c.geojson.gz"):
+        with geojson(tmp_path / name, frame) as sink:
+            for nucleus in nuclei:
+                sink.add(nucleus)
+    packed = (tmp_path / "b.geojson.gz").read_bytes()
+    assert packed == (tmp_path / "c.geojson.gz").read_bytes()
+    assert json.loads(gzip.decompress(packed)) == expected
+    assert len(packed) < (tmp_path / "a.geojson").stat().st_size / 4
+
+
+def test_simplified_it_differs_in_coordinates_alone(tmp_path):
+    frame = Frame((300, 400), 0.2495, 0.25)
+    nuclei = many(100, frame)
+    exact, simple = (written(tmp_path / "a.geojson", nuclei, frame, um)["features"] for um in (None, 0.5))
+    for one, other in zip(exact, simple, strict=True):
+        before, after = (shapely.geometry.shape(feature.pop("geometry")) for feature in (one, other))
+        assert one == other
+        assert after.is_valid and before.boundary.hausdorff_distance(after.boundary) <= 0.5 / 0.2495 + 1e-9
+    check_standard(written(tmp_path / "a.geojson", nuclei, frame, 0.5))
+    assert len((tmp_path / "a.geojson").read_bytes()) < 1100 * len(nuclei)

@@ -43,7 +43,7 @@ def write(folder: Path, nuclei: list[Nucleus], helpers: Helpers | None, frame: F
 )
 def test_the_files_are_those_of_one_process(tmp_path: Path, pool: Executor, frame: Frame) -> None:
     nuclei = many(150, frame)
-    alone, helped, seconds = tmp_path / "alone", tmp_path / "helped", list[float]()
+    alone, helped, seconds = tmp_path / "alone" / "out", tmp_path / "helped" / "out", list[float]()
     write(alone, nuclei, None, frame)
     write(helped, nuclei, Helpers(pool, 2, seconds.append), frame)
     assert len(seconds) == -(-150 // 7)

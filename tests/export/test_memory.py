@@ -12,7 +12,7 @@ from nucseg_jax.nuclei import Frame, Nucleus
 FRAME = Frame((3072, 3072), MPP, MPP)
 
 
-LIMITS = Limits(nuclei=128, label_bytes=1 << 17)
+LIMITS = Limits(nuclei=128, rows=256, label_bytes=1 << 17)
 
 
 def write(count: int, folder: Path) -> None:

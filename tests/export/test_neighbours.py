@@ -16,6 +16,7 @@ from tests.export.drawn_nuclei import leftovers
 
 FRAME = Frame((2000, 2000), 0.5, 0.25)  # 1000 × 1000 µm
 EVERYWHERE = TissueArea(FRAME)
+NAME = 'nan, "100 %"'
 
 
 def hexagonal(step_um: float) -> NDArray[np.float64]:
@@ -85,13 +86,16 @@ def test_tables(tmp_path) -> None:
     frame = Frame((400, 600), 0.5, 0.25)
     places = [(100, 100), (100, 180), (180, 100), (700, 900)]
     nuclei = [Nucleus(i + 3, *place, np.ones((6, 8), bool), 0.5) for i, place in enumerate(places)]
-    with NeighbourTable(tmp_path / "a.csv", tmp_path / "a.parquet", frame, tissue=TissueArea(frame)) as sink:
+    with NeighbourTable(
+        tmp_path / "a.csv", tmp_path / "a.parquet", frame, slide=NAME, tissue=TissueArea(frame)
+    ) as sink:
         for nucleus in nuclei:
             sink.add(nucleus)
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     table = parquet.read_table(tmp_path / "a.parquet")
     assert NEIGHBOUR_COLUMNS == (
+        "slide",
         "id",
         "nearest_um",
         "mean_of_5_nearest_um",
@@ -102,18 +106,19 @@ def test_tables(tmp_path) -> None:
     assert tuple(rows[0]) == tuple(table.column_names) == NEIGHBOUR_COLUMNS
     points = (np.array(places)[:, ::-1] + [4, 3]) * 0.25
     expected = find_neighbours(points, TissueArea(frame))
-    for name in NEIGHBOUR_COLUMNS[1:]:
+    for name in NEIGHBOUR_COLUMNS[2:]:
         values = getattr(expected, name)
         np.testing.assert_allclose(table[name].to_numpy(), values, err_msg=name)
         shown = [float(row[name]) if row[name] else np.nan for row in rows]
         np.testing.assert_allclose(shown, values, atol=0.06, err_msg=name)
     assert [row["id"] for row in rows] == ["3", "4", "5", "6"] and table["id"].to_pylist() == [3, 4, 5, 6]
+    assert [row["slide"] for row in rows] == table["slide"].to_pylist() == [NAME] * 4
     assert expected.nearest_um[0] == 20 and table["mean_of_5_nearest_um"].null_count == 4
     assert leftovers(tmp_path) == ["a.csv", "a.parquet"]
 
 
 def test_tables_without_nuclei(tmp_path) -> None:
-    with NeighbourTable(tmp_path / "a.csv", tmp_path / "a.parquet", FRAME, tissue=EVERYWHERE):
+    with NeighbourTable(tmp_path / "a.csv", tmp_path / "a.parquet", FRAME, slide=NAME, tissue=EVERYWHERE):
         pass
     assert (tmp_path / "a.csv").read_text() == ",".join(NEIGHBOUR_COLUMNS) + "\n"
     assert parquet.read_table(tmp_path / "a.parquet").num_rows == 0
