@@ -1,10 +1,12 @@
 """Writes nuclei, as they are found, to files for other programs: QuPath, tables, label maps, pictures.
 
-One module a format, each a `Sink`; `Exports` writes a folder of them.
+One module a format, each a `Sink`; `Exports` writes a folder of them. Those of `EXTRA_FORMATS`
+(`dicom_annotations`, `spatialdata_zarr`) need packages of an extra.
 """
 
 from nucseg_jax.export.density import DensityMap
-from nucseg_jax.export.folder import FORMATS, Exports
+from nucseg_jax.export.extra_formats import EXTRA_FORMATS
+from nucseg_jax.export.folder import FORMATS, Exports, check_formats
 from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.helpers import Helpers
 from nucseg_jax.export.label_map import label_map
@@ -16,6 +18,7 @@ from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
 
 __all__ = [
+    "EXTRA_FORMATS",
     "FORMATS",
     "CsvTable",
     "DensityMap",
@@ -28,5 +31,6 @@ __all__ = [
     "ParquetTable",
     "Sink",
     "Summary",
+    "check_formats",
     "label_map",
 ]

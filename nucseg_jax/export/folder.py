@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from nucseg_jax.errors import UserError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import DensityMap
+from nucseg_jax.export.dicom_annotations import DicomAnnotations
+from nucseg_jax.export.extra_formats import EXTRA_FORMATS, check_installed
 from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.helpers import Ahead, Helpers
 from nucseg_jax.export.label_map import label_map
@@ -21,6 +23,7 @@ from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.region_areas import region_areas
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.spatialdata_zarr import SpatialDataZarr
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
 from nucseg_jax.export.tissue_area import TissueArea
@@ -38,7 +41,7 @@ FORMATS = {
     "overlay": "overlay.png",
     "density": "density.tif and density.png",
 }
-"""Name → the files it makes. `summary.json` is always written."""
+"""Name → the files it makes, unless others are named. `summary.json` is always written."""
 
 
 class Exports(Sink):
@@ -58,13 +61,14 @@ class Exports(Sink):
         seconds: by stage, for the summary; read at the end, so that the run can still fill it.
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
             an image, labels.tif or labels.png can be read by more programs.
-        formats: some of `FORMATS`; None: all.
+        formats: some of `FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
         limits: how much of the nuclei it holds in memory.
         scratch: a folder for temporary files of a pyramid; None: the results' own.
         helpers: processes that make what is written, which is the same without them; None: this one does.
+        say: is told what a file leaves out.
 
     Raises:
-        UserError: an unknown format.
+        UserError: an unknown format; or one that cannot be written here, or of this slide (`EXTRA_FORMATS`).
         ValueError: as the formats' own.
     """
 
@@ -87,6 +91,7 @@ class Exports(Sink):
         limits: Limits = USUAL_LIMITS,
         scratch: Path | None = None,
         helpers: Helpers | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         super().__init__(frame, limits)
         self._path = folder
@@ -98,8 +103,9 @@ class Exports(Sink):
         self._config = config
         self._seconds = seconds
         self._labels = labels
-        self._formats = _checked(formats)
-        self._helpers = helpers
+        check_formats(formats)
+        self._formats = FORMATS if formats is None else formats
+        self._helpers, self._say = helpers, say
         self._sinks: list[Sink] = []
         self._ahead: Ahead | None = None
 
@@ -160,7 +166,21 @@ class Exports(Sink):
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
             "density": lambda: DensityMap(folder / "density.tif", folder / "density.png", frame, tissue=mask),
         }
-        return sinks + [makers[name]() for name in FORMATS if name in self._formats]
+        makers |= self._extra_makers(folder)
+        return sinks + [make() for name, make in makers.items() if name in self._formats]
+
+    def _extra_makers(self, folder: Path) -> dict[str, Callable[[], Sink]]:
+        frame, source = self._frame, self._source
+        return {
+            "spatialdata": lambda: SpatialDataZarr(
+                folder / "nuclei.zarr",
+                frame,
+                source=source,
+                config=self._config,
+                with_regions=self._regions is not None,
+            ),
+            "dicom": lambda: DicomAnnotations(folder / "nuclei.dcm", frame, source=source, say=self._say),
+        }
 
 
 def _all_of(frame: Frame) -> NDArray[np.bool_]:
@@ -169,10 +189,19 @@ def _all_of(frame: Frame) -> NDArray[np.bool_]:
     return np.ones((height, width), bool)
 
 
-def _checked(formats: Collection[str] | None) -> Collection[str]:
-    if formats is None:
-        return FORMATS
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise UserError(f"no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
-    return formats
+def check_formats(formats: Collection[str] | None, before: str = "") -> None:
+    """Look whether formats can be written.
+
+    Args:
+        formats: names; None: `FORMATS`.
+        before: what a message begins with.
+
+    Raises:
+        UserError: one is neither of `FORMATS` nor of `EXTRA_FORMATS`.
+        MissingExtraError: the packages of one are not installed.
+    """
+    if unknown := sorted(set(formats or ()) - FORMATS.keys() - EXTRA_FORMATS.keys()):
+        raise UserError(
+            f"{before}no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS | EXTRA_FORMATS)}"
+        )
+    check_installed(formats or ())

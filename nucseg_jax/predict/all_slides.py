@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from nucseg_jax.errors import FailedError, UserError, shown
-from nucseg_jax.export import FORMATS
+from nucseg_jax.errors import FailedError, shown
+from nucseg_jax.export import check_formats
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.rounds import Rounds
+from nucseg_jax.slides import check_dicom
 
 _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
@@ -29,7 +30,8 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
       FailedError: some slides failed; the message names them. The others are done, here or by others.
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
-    check_formats(request.formats)
+    check_formats(request.formats, "--formats: ")
+    check_sources(jobs, request.formats)
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
@@ -58,10 +60,11 @@ def _segmenter(request: PredictionRequest) -> Segmenter:
     return Segmenter(*found, workers=request.workers)
 
 
-def check_formats(formats: Sequence[str] | None) -> None:
-    """Raise UserError for a name that is none of `export.FORMATS`."""
-    if unknown := sorted(set(formats or ()) - set(FORMATS)):
-        raise UserError(f"--formats: no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
+def check_sources(jobs: Sequence[SlideJob], formats: Sequence[str] | None) -> None:
+    """Raise DataError for a slide that a format cannot be written of."""
+    if "dicom" in (formats or ()):
+        for job in jobs:
+            check_dicom(job.source)
 
 
 def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def segment(
       mpp: µm a base pixel, whatever the file says.
       white: the value that is white in 16 bits; None: as the pixels say.
       crop: to what was scanned, as of `open_slide`.
-      formats: of `export.FORMATS`; None: all.
+      formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
       space: where temporary files go.
       on_progress: is told the part that is done, 0 … 1.
       say: prints a line.
@@ -106,8 +106,17 @@ def segment(
             if place is not None:
                 stream.scratch = stack.enter_context(scratch_folder(place))
             notes = (*segmenter.notes, *slide.notes)
-            count = write(stream, job.folder, source=job.source, config=config, notes=notes, formats=formats)
-        for note in stream.notes():
+            exported: list[str] = []
+            count = write(
+                stream,
+                job.folder,
+                source=job.source,
+                config=config,
+                notes=notes,
+                formats=formats,
+                say=exported.append,
+            )
+        for note in (*stream.notes(), *exported):
             say(shown(f"{job.source}: {note}"))
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
 
@@ -120,6 +129,7 @@ def write(
     config: Mapping[str, Any],
     notes: Sequence[str] = (),
     formats: list[str] | None = None,
+    say: Callable[[str], None] = print,
 ) -> int:
     """Write a slide's nuclei as they are found, and count them.
 
@@ -129,10 +139,16 @@ def write(
       source: the slide's file.
       config: for the summary.
       notes: for the summary, which has those of `nuclei` behind them.
-      formats: of `export.FORMATS`; None: all.
+      formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
+      say: is told what a file leaves out, which the summary's notes have, too.
     """
     slide, frame, times, shares = nuclei.slide, nuclei.frame, nuclei.times, nuclei.kinds.shares()
     told = list(map(shown, notes))
+
+    def on_left_out(note: str) -> None:
+        told.append(shown(note))
+        say(note)
+
     simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
     with times.measure("export"):
         exports = Exports(
@@ -151,6 +167,7 @@ def write(
             formats=formats,
             scratch=nuclei.scratch,
             helpers=_helpers(nuclei),
+            say=on_left_out,
         )
     count = 0
     with ExitStack() as stack:
