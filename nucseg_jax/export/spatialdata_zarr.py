@@ -111,6 +111,7 @@ class SpatialDataZarr(Sink):
         )
 
     def _finish(self) -> None:
+        import anndata
         from spatialdata import SpatialData
 
         elements: dict[str, Any] = {}
@@ -120,7 +121,9 @@ class SpatialDataZarr(Sink):
         written = SpatialData(**elements, attrs={"nucseg_jax": self._about()})
         with appearing_folder(self._path) as temporary:
             temporary.rmdir()  # it makes its own, and takes no other
-            written.write(temporary)
+            # No shards: not all programs that read zarr know them. (Unset, the default is about to change.)
+            with anndata.settings.override(auto_shard_zarr_v3=False):
+                written.write(temporary)
 
     def _shapes(self) -> GeoDataFrame:
         from geopandas import GeoDataFrame
