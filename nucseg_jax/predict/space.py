@@ -11,7 +11,7 @@ from nucseg_jax.io.leftovers import remove_abandoned
 
 _NUCLEI_PER_MM2 = 2500
 _BYTES_PER_NUCLEUS = {"geojson": 1160, "csv": 265, "parquet": 165, "neighbours": 75, "labels": 150}
-_BYTES_PER_NUCLEUS |= {"spatialdata": 280, "dicom": 1000}  # of which half is the corners, until all are known
+_BYTES_PER_NUCLEUS |= {"spatialdata": 280, "dicom": 1000}  # twice the file: its corners wait on the disk
 """Roughly, of H&E-stained tissue; rather too few, so that no slide is refused that fits."""
 
 

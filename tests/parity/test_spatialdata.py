@@ -24,7 +24,6 @@ with warnings.catch_warnings():
 from spatialdata import models  # noqa: E402
 from spatialdata.transformations import Identity, Scale, get_transformation  # noqa: E402
 
-
 LARGE, COARSE = Frame((1200, 1200), 0.25, 0.25), Frame((300, 400), 0.25, 0.4)
 
 

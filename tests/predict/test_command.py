@@ -217,7 +217,7 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--white", "70000"], "--white 70000: is not within 1 … 65535"),
         (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
         (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
-        (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),
+        (["a.tif", "--formats", "xlsx"], "--formats: no such format: xlsx. There are: geojson, csv"),
         (["a.tif", "--workers", "-1"], "--workers -1: must be 0 or more"),
         (["a.tif", "--share", "2/1"], "--share 2/1: must be K/N"),
         (["a.tif", "--set", "eval.batch_size=0"], "eval.batch_size must be at least 1"),
