@@ -169,7 +169,7 @@ class DicomAnnotations(Sink):
         )
         # highdicom takes an array a polygon, of all at once: gigabytes of memory.
         group.NumberOfAnnotations = self._count
-        group.PointCoordinatesData = self._corners
+        group.add_new("PointCoordinatesData", "OF", self._corners)
         first_values = np.concatenate(self._begins) * 2 + 1  # of numbers, not of points, from 1
         group.LongPrimitivePointIndexList = first_values.astype("<u4").tobytes()
         group.MeasurementsSequence = [

@@ -178,6 +178,7 @@ class Exports(Sink):
                 source=source,
                 config=self._config,
                 with_regions=self._regions is not None,
+                limits=self._limits,
             ),
             "dicom": lambda: DicomAnnotations(folder / "nuclei.dcm", frame, source=source, say=self._say),
         }

@@ -9,29 +9,30 @@ beside this as labels.ome.tif: `attrs["nucseg_jax"]` says where the slide is.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 
 import nucseg_jax
 from nucseg_jax.export.batches import Batch
-from nucseg_jax.export.corners import base_px, measurements_of, outlines_of
+from nucseg_jax.export.corners import measurements_of, outlines_of
 from nucseg_jax.export.extra_formats import check_installed
+from nucseg_jax.export.limits import USUAL_LIMITS, Limits
 from nucseg_jax.export.measurements import Measurements
-from nucseg_jax.export.outlines import Outlines
+from nucseg_jax.export.shapes_parquet import ShapesParquet, polygons
 from nucseg_jax.export.sinks import Sink
 from nucseg_jax.io.files import appearing_folder, printable
+from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.nuclei import Frame
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from geopandas import GeoDataFrame
 
 SHAPES, TABLE = "nuclei", "measurements"
 GLOBAL, UM = "global", "um"
@@ -42,26 +43,13 @@ VARIABLES = tuple(field.name for field in fields(Measurements) if field.name != 
 """Of the table: the columns of nuclei.csv, but `id`."""
 
 
-class _Part(NamedTuple):
-    """A batch's nuclei, kept until all are known: about 8 bytes a corner and 150 a nucleus.
-
-    Attributes:
-        outlines: with corners of int32.
-        ids: int64 `[M]`.
-        values: float64 `[M, V]`, of `VARIABLES`.
-        regions: `[M]`, the first region of interest that holds each; "" where none does.
-    """
-
-    outlines: Outlines
-    ids: NDArray[np.int64]
-    values: NDArray[np.float64]
-    regions: list[str]
+_BATCHES_AT_ONCE = 16  # that become a row group of the shapes
 
 
 class SpatialDataZarr(Sink):
     """A SpatialData of shapes and a table; without nuclei it has neither, and only `attrs`.
 
-    It holds all outlines, and at the end about TODO KB a nucleus.
+    It holds the measurements of all nuclei, and at the end about 1 KB a nucleus; outlines go to the disk.
 
     Args:
         path: of the folder.
@@ -69,6 +57,7 @@ class SpatialDataZarr(Sink):
         source: the slide's file.
         config: what the run was told, as JSON can hold it; read at the end, so that it can still change.
         with_regions: nuclei were looked for in regions.
+        limits: how much of the outlines it holds in memory.
 
     Raises:
         MissingExtraError: the extra `spatialdata` is not installed.
@@ -82,79 +71,68 @@ class SpatialDataZarr(Sink):
         source: Path,
         config: Mapping[str, Any],
         with_regions: bool = False,
+        limits: Limits = USUAL_LIMITS,
     ) -> None:
-        super().__init__(frame)
+        super().__init__(frame, limits)
         check_installed(["spatialdata"])
         self._path = path
         self._source, self._config = source, config
         self._with_regions = with_regions
         self.makers = (outlines_of, measurements_of)
-        self._parts: list[_Part] = []
+        self._scratch: Path
+        self._shapes: ShapesParquet
+        self._ids: list[NDArray[np.int64]] = []
+        self._values: list[NDArray[np.float64]] = []
+        self._regions: list[str] = []
 
     def _open(self, stack: ExitStack) -> None:
-        """Nothing: the folder is written when all nuclei are known."""
+        self._scratch = stack.enter_context(scratch_folder(self._path.parent)) / "shapes.parquet"
+        at_once = _BATCHES_AT_ONCE * self._limits.nuclei
+        self._shapes = stack.enter_context(ShapesParquet(self._scratch, at_once))
 
     def _write(self, batch: Batch) -> None:
-        outlines, found = batch.made(outlines_of), batch.made(measurements_of)
-        self._parts.append(
-            _Part(
-                Outlines(
-                    outlines.x.astype(np.int32),
-                    outlines.y.astype(np.int32),
-                    outlines.ring_start,
-                    outlines.nucleus_start,
-                ),
-                batch.ids,
-                np.stack([np.asarray(getattr(found, name), np.float64) for name in VARIABLES], axis=1),
-                [names[0] if names else "" for names in batch.canvas.regions] if self._with_regions else [],
-            )
+        found = batch.made(measurements_of)
+        self._shapes.add(batch.ids, polygons(batch.made(outlines_of), self._frame))
+        self._ids.append(batch.ids)
+        self._values.append(
+            np.stack([np.asarray(getattr(found, name), np.float64) for name in VARIABLES], axis=1)
         )
+        if self._with_regions:
+            self._regions += [names[0] if names else "" for names in batch.canvas.regions]
 
     def _finish(self) -> None:
         import anndata
         from spatialdata import SpatialData
+        from spatialdata.models import ShapesModel
+        from spatialdata.transformations import Identity, Scale
 
+        self._shapes.finish()
         elements: dict[str, Any] = {}
-        if self._parts:
-            elements["tables"] = {TABLE: self._table()}  # before the shapes, which take up its memory
-            elements["shapes"] = {SHAPES: self._shapes()}
+        mpp = self._frame.mpp
+        if self._shapes.first is not None:
+            systems = {GLOBAL: Identity(), UM: Scale([mpp, mpp], axes=("x", "y"))}
+            elements["shapes"] = {SHAPES: ShapesModel.parse(self._shapes.first, transformations=systems)}
+            elements["tables"] = {TABLE: self._table()}
         written = SpatialData(**elements, attrs={"nucseg_jax": self._about()})
         with appearing_folder(self._path) as temporary:
             temporary.rmdir()  # it makes its own, and takes no other
             # No shards: not all programs that read zarr know them. (Unset, the default is about to change.)
             with anndata.settings.override(auto_shard_zarr_v3=False):
                 written.write(temporary)
-
-    def _shapes(self) -> GeoDataFrame:
-        from geopandas import GeoDataFrame
-        from spatialdata.models import ShapesModel
-        from spatialdata.transformations import Identity, Scale
-
-        ids = np.concatenate([part.ids for part in self._parts])
-        shapes = np.empty(len(ids), object)
-        begin = 0
-        while self._parts:
-            part = self._parts.pop(0)
-            shapes[begin : begin + len(part.ids)] = polygons(part.outlines, self._frame)
-            begin += len(part.ids)
-        mpp = self._frame.mpp
-        return ShapesModel.parse(
-            GeoDataFrame(geometry=shapes, index=ids),
-            transformations={GLOBAL: Identity(), UM: Scale([mpp, mpp], axes=("x", "y"))},
-        )
+            if elements:  # all shapes in place of the first
+                os.replace(self._scratch, temporary / "shapes" / SHAPES / "shapes.parquet")
 
     def _table(self) -> AnnData:
         import pandas
         from anndata import AnnData
         from spatialdata.models import TableModel
 
-        ids = np.concatenate([part.ids for part in self._parts])
-        values = np.concatenate([part.values for part in self._parts])
+        ids, values = np.concatenate(self._ids), np.concatenate(self._values)
+        self._values = []  # hundreds of megabytes
         obs = pandas.DataFrame({INSTANCE_KEY: ids}, index=pandas.Index(ids.astype(str)))
         obs[REGION_KEY] = pandas.Categorical.from_codes(np.zeros(len(ids), np.int8), [SHAPES])
         if self._with_regions:
-            names = [name for part in self._parts for name in part.regions]
-            obs[REGION_OF_INTEREST] = pandas.Categorical(names)
+            obs[REGION_OF_INTEREST] = pandas.Categorical(self._regions)
         places = [VARIABLES.index(f"centroid_{axis}_px") for axis in "xy"]
         table = AnnData(
             X=values,
@@ -177,17 +155,3 @@ class SpatialDataZarr(Sink):
             },
             "config": dict(self._config),
         }
-
-
-def polygons(outlines: Outlines, frame: Frame) -> NDArray[np.object_]:
-    """Polygons of shapely `[M]`, in base pixels."""
-    rings = len(outlines.ring_start) - 1
-    # Each ring's first corner comes again behind its last.
-    closed_start = outlines.ring_start + np.arange(rings + 1)
-    corner = np.arange(closed_start[-1]) - np.repeat(np.arange(rings), np.diff(closed_start))
-    corner[closed_start[1:] - 1] = outlines.ring_start[:-1]
-    points = base_px(frame, outlines.x, outlines.y)[corner]
-    made: NDArray[np.object_] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON, points, (closed_start, outlines.nucleus_start)
-    )
-    return made

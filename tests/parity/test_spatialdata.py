@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from nucseg_jax.errors import MissingExtraError
-from nucseg_jax.export import Exports
+from nucseg_jax.export import Exports, Limits
 from nucseg_jax.export.spatialdata_zarr import VARIABLES, SpatialDataZarr
 from nucseg_jax.nuclei import Frame, Nucleus
 from tests.export.drawn_nuclei import FRAME, SHAPES, leftovers, many, mask_of, nuclei_of
@@ -35,6 +35,7 @@ def write(out: Path, nuclei: list[Nucleus], frame: Frame = FRAME, **config: obje
         thumbnail=np.full((75, 100, 3), 200, np.uint8),
         config=config,
         seconds={},
+        limits=Limits(nuclei=32),  # so that some of the tests have several batches, and groups of rows
         formats=["geojson", "csv", "spatialdata"],
     ) as exports:
         for nucleus in nuclei:
@@ -50,7 +51,7 @@ def of_geojson(out: Path) -> list[shapely.Polygon]:
     ("frame", "nuclei"),
     [
         (FRAME, nuclei_of([mask_of(name) for name in SHAPES])),
-        (LARGE, many(1500, LARGE)),  # more than a batch
+        (LARGE, many(1500, LARGE)),
         (COARSE, many(100, COARSE)),  # whose pixels are no whole base pixels
     ],
     ids=["holes", "batches", "resolution"],
