@@ -128,7 +128,7 @@ class DicomAnnotations(Sink):
 
     def _finish(self) -> None:
         if not self._count:
-            self._say(f"no {self._path.name}: DICOM has no annotations of nothing, and no nucleus was found")
+            self._say(f"no {self._path.name}: DICOM annotations need a nucleus at least, and none was found")
             return
         if self._corner_count * 8 > _LARGEST_BYTES:
             self._say(
@@ -137,8 +137,8 @@ class DicomAnnotations(Sink):
             return
         if self._with_holes:
             self._say(
-                f"{self._path.name} has the exteriors alone of {self._with_holes:,} nuclei with holes: DICOM "
-                "annotations have no holes"
+                f"{self._path.name}: of nuclei with holes ({self._with_holes:,}) it has the exteriors alone, "
+                "since DICOM annotations have no holes"
             )
         self._corners.seek(0)
         annotations = _annotations(self._image, self._group())

@@ -22,7 +22,10 @@ def check_dicom(path: Path) -> None:
     import openslide
 
     if is_address(path) or (path.exists() and openslide.OpenSlide.detect_format(path) != "dicom"):
-        raise DataError(f"{path}: is no DICOM slide, and DICOM annotations (format dicom) are of those alone")
+        raise DataError(
+            f"{path}: is no DICOM slide, and no other can have DICOM annotations. Leave out the format "
+            "dicom, or the slide"
+        )
 
 
 def base_level(path: Path) -> Dataset:

@@ -11,7 +11,8 @@ import shapely
 from numpy.typing import NDArray
 
 from nucseg_jax.errors import DataError, MissingExtraError
-from nucseg_jax.export import Exports
+from nucseg_jax.export import Exports, Helpers
+from nucseg_jax.inference.workers import processes
 from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.slides import open_slide
 from tests.export.drawn_nuclei import FRAME, SHAPES, leftovers, many, mask_of, nuclei_of
@@ -26,7 +27,7 @@ FORMATS = ("geojson", "csv", "dicom")
 
 
 def write(
-    out: Path, source: Path, nuclei: list[Nucleus], frame: Frame = FRAME, formats: tuple[str, ...] = FORMATS
+    out: Path, source: Path, nuclei: list[Nucleus], frame: Frame = FRAME, helpers: Helpers | None = None
 ) -> list[str]:
     """What was said of the file."""
     thumbnail = np.full((75, 100, 3), 200, np.uint8)
@@ -38,7 +39,8 @@ def write(
         thumbnail=thumbnail,
         config={},
         seconds={},
-        formats=formats,
+        formats=FORMATS,
+        helpers=helpers,
         say=said.append,
     ) as exports:
         for nucleus in nuclei:
@@ -138,10 +140,23 @@ def test_several_batches_at_another_resolution(tmp_path: Path, slide: list[Path]
     assert [len(polygon) for polygon in polygons] == [len(exterior) for exterior in expected]
 
 
+def test_other_processes_make_the_same(tmp_path: Path, slide: list[Path]) -> None:
+    nuclei = nuclei_of([mask_of(name) for name in SHAPES])
+    found = []
+    with processes(1) as pool:
+        for name, helpers in (("alone", None), ("helped", Helpers(pool, 1, lambda seconds: None))):
+            write(tmp_path / name, slide[0], nuclei, helpers=helpers)
+            group = highdicom.ann.annread(tmp_path / name / "nuclei.dcm").get_annotation_group(number=1)
+            found.append((np.concatenate(group.get_graphic_data("2D")), group.get_measurements()[1]))
+    for alone, helped in zip(*found, strict=True):
+        np.testing.assert_array_equal(alone, helped)
+
+
 def test_holes_are_left_out_and_counted(tmp_path: Path, slide: list[Path]) -> None:
     said = write(tmp_path / "out", slide[0], nuclei_of([mask_of(n) for n in ("ring", "L", "two holes")]))
     assert said == [
-        "nuclei.dcm has the exteriors alone of 2 nuclei with holes: DICOM annotations have no holes"
+        "nuclei.dcm: of nuclei with holes (2) it has the exteriors alone, since DICOM annotations have no "
+        "holes"
     ]
     assert write(tmp_path / "out", slide[0], nuclei_of([mask_of("L")])) == []
 
@@ -149,7 +164,7 @@ def test_holes_are_left_out_and_counted(tmp_path: Path, slide: list[Path]) -> No
 def test_without_nuclei_there_is_no_file(tmp_path: Path, slide: list[Path]) -> None:
     said = write(tmp_path / "out", slide[0], [])
     assert leftovers(tmp_path / "out") == ["nuclei.csv", "nuclei.geojson", "summary.json"]
-    assert said == ["no nuclei.dcm: DICOM has no annotations of nothing, and no nucleus was found"]
+    assert said == ["no nuclei.dcm: DICOM annotations need a nucleus at least, and none was found"]
 
 
 def test_a_slide_without_names_is_annotated(tmp_path: Path, slide: list[Path]) -> None:

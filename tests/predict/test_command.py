@@ -251,6 +251,20 @@ def test_wrong_arguments(
     assert not (tmp_path / "out").exists()
 
 
+def test_formats_of_an_extra_are_checked_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_tiff(tmp_path / "a.tif", tissue())
+    for name, package in (("dicom", "highdicom"), ("spatialdata", "spatialdata")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert predict(run, tmp_path / "out", image, "--formats", "csv", name) == 2
+        assert f"this needs the extra `{name}`" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "highdicom", sys)  # as if it were there
+    assert predict(run, tmp_path / "out", image, "--formats", "csv", "dicom") == 2
+    assert "a.tif: is no DICOM slide" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(tmp_path / "run", tmp_path / "out", "a.tif") == 2
     assert "no checkpoint in" in capsys.readouterr().err
