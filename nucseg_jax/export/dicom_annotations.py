@@ -1,8 +1,10 @@
-"""Nuclei of a DICOM slide as DICOM: Microscopy Bulk Simple Annotations (PS3.3 A.87), nuclei.dcm.
+"""Nuclei of a DICOM slide as DICOM: Microscopy Bulk Simple Annotations (PS3.3 C.37.1), nuclei.dcm.
 
 One group of polygons, annotation i (from 1) the nucleus with the id i. Coordinates are pixels of the total
 pixel matrix of the slide's base level, whose top left pixel has its corners at 0\\0 and 1\\1, as here
-(C.37.1.2: Annotation Coordinate Type 2D, Pixel Origin Interpretation VOLUME), to 1/128 pixel at least.
+(Annotation Coordinate Type 2D, Pixel Origin Interpretation VOLUME). As float32 they are right to 1/128 pixel
+on slides of up to 262,144 pixels along a side. OpenSlide never crops DICOM slides, so that the slide's
+coordinates are those of the matrix; an offset would be added.
 
 The standard has no polygons with holes: of a nucleus with holes there is the exterior alone, and a note says
 of how many. Its measurements do not count the pixels of its holes.
@@ -155,8 +157,8 @@ class DicomAnnotations(Sink):
             number=1,
             uid=UID(),
             label=LABEL,
-            annotated_property_category=codes.SCT.AnatomicalStructure,
-            annotated_property_type=codes.SCT.Nucleus,
+            annotated_property_category=codes.SCT.AnatomicalStructure,  # of CID 7150
+            annotated_property_type=codes.SCT.Nucleus,  # of CID 8135
             graphic_type="POLYGON",
             graphic_data=[np.array([[0, 0], [0, 1], [1, 0]], np.float32)],  # replaced below
             algorithm_type="AUTOMATIC",
