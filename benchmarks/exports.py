@@ -50,7 +50,7 @@ def _measure(formats: list[str], options: argparse.Namespace) -> dict[str, float
     masks, a_row = ragged(), max(1, round(options.nuclei**0.5))
     rows = -(-options.nuclei // a_row)
     frame = Frame((rows * PITCH_PX, a_row * PITCH_PX), MPP, MPP)
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         with Exports(
             Path(folder) / "out",

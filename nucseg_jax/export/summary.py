@@ -27,8 +27,10 @@ from nucseg_jax.slides import file_state
 FORMAT_VERSION = 1
 """Of this folder's files: raised when a reader of an older one would go wrong."""
 
-_PACKAGES = ("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile")
-_PACKAGES += ("highdicom", "pydicom", "spatialdata")  # of extras
+_PACKAGES = (
+    *("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile"),
+    *("highdicom", "pydicom", "spatialdata"),  # of extras
+)
 
 
 class Summary(Sink):
