@@ -5,6 +5,7 @@ One module a format, each a `Sink`; `Exports` writes a folder of them. Those of 
 """
 
 from nucseg_jax.export.density import DensityMap
+from nucseg_jax.export.dicom_annotations import DicomAnnotations
 from nucseg_jax.export.extra_formats import EXTRA_FORMATS
 from nucseg_jax.export.folder import FORMATS, Exports, check_formats
 from nucseg_jax.export.geojson import GeoJson
@@ -14,6 +15,7 @@ from nucseg_jax.export.limits import Limits
 from nucseg_jax.export.neighbour_table import NeighbourTable
 from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.spatialdata_zarr import SpatialDataZarr
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable, ParquetTable
 
@@ -22,6 +24,7 @@ __all__ = [
     "FORMATS",
     "CsvTable",
     "DensityMap",
+    "DicomAnnotations",
     "Exports",
     "GeoJson",
     "Helpers",
@@ -30,6 +33,7 @@ __all__ = [
     "Overlay",
     "ParquetTable",
     "Sink",
+    "SpatialDataZarr",
     "Summary",
     "check_formats",
     "label_map",

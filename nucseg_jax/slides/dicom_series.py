@@ -50,7 +50,10 @@ def base_level(path: Path) -> Dataset:
     except openslide.OpenSlideError as error:
         raise DataError(f"{path}: cannot be read ({error}). Copy the slide again") from error
     for file in _beside(path):
-        found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"], force=True)
+        try:
+            found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+        except pydicom.errors.InvalidDicomError:
+            continue  # another file in the folder
         if found.get("SOPInstanceUID") == uid:
             level = pydicom.dcmread(file, stop_before_pixels=True)
             if (level.TotalPixelMatrixColumns, level.TotalPixelMatrixRows) == (width, height):

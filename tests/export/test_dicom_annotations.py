@@ -56,8 +56,10 @@ def exteriors(out: Path) -> list[NDArray[np.float64]]:
 
 @pytest.fixture
 def slide(tmp_path: Path) -> list[Path]:
-    """The files of a slide of 300 × 400 pixels, that of the base level first."""
-    return dicom_slide.write(tmp_path / "slide", picture(300, 400))
+    """The files of a slide of 300 × 400 pixels, that of the base level first; another file is beside them."""
+    files = dicom_slide.write(tmp_path / "slide", picture(300, 400))
+    (tmp_path / "slide" / "a.txt").write_text("notes\n" * 100)
+    return files
 
 
 def test_the_slide_is_read_whole_and_not_cropped(slide: list[Path]) -> None:
