@@ -44,7 +44,12 @@ def predict(
         ),
     ] = None,
     formats: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="What is written. Default: everything.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="What is written. Default: geojson csv parquet neighbours labels overlay density. Only if "
+            "named, with the extra of the same name: spatialdata, dicom (annotations of DICOM slides).",
+        ),
     ] = None,
     simplify: Annotated[
         float | None,
@@ -161,11 +166,13 @@ def predict(
     # What takes seconds to import comes after what can be wrong with the arguments.
     from nucseg_jax.cli.interruption import Stopped
     from nucseg_jax.cli.session import begin
-    from nucseg_jax.predict.all_slides import check_formats, segment_all
+    from nucseg_jax.export import check_formats
+    from nucseg_jax.predict.all_slides import check_sources, segment_all
     from nucseg_jax.predict.request import PredictionRequest
     from nucseg_jax.pretrained import DEFAULT
 
-    check_formats(formats, simplify_um=simplify, gzip=gzip)
+    check_formats(formats, "--formats: ", simplify_um=simplify, gzip=gzip)
+    check_sources(found, formats)
     begin()
     try:
         segment_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from nucseg_jax.errors import UserError
 from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.density import DensityMap
+from nucseg_jax.export.dicom_annotations import DicomAnnotations
+from nucseg_jax.export.extra_formats import EXTRA_FORMATS, check_installed
 from nucseg_jax.export.geojson import GeoJson
 from nucseg_jax.export.geoparquet import ParquetTable
 from nucseg_jax.export.helpers import Ahead, Helpers
@@ -25,6 +27,7 @@ from nucseg_jax.export.overlay import Overlay
 from nucseg_jax.export.polygons import Shapes, check_simplify
 from nucseg_jax.export.region_areas import region_areas
 from nucseg_jax.export.sinks import Sink
+from nucseg_jax.export.spatialdata_zarr import SpatialDataZarr
 from nucseg_jax.export.summary import Summary
 from nucseg_jax.export.table import CsvTable
 from nucseg_jax.export.tissue_area import TissueArea
@@ -42,7 +45,9 @@ FORMATS = {
     "overlay": "overlay.png",
     "density": "density.tif and density.png",
 }
-"""Name → the files it makes. `summary.json` is always written."""
+"""Name → the files it makes, unless others are named. `summary.json` is always written."""
+
+_WITH_OUTLINES = ("geojson", "parquet", *EXTRA_FORMATS)
 
 
 class Exports(Sink):
@@ -62,16 +67,18 @@ class Exports(Sink):
         seconds: by stage, for the summary; read at the end, so that the run can still fill it.
         labels: name of the label map, whose ending says its format (`label_map`): a pyramid suits slides; of
             an image, labels.tif or labels.png can be read by more programs.
-        formats: some of `FORMATS`; None: all.
+        formats: some of `FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
         settings: that decide which nuclei are found, for their ids (`ObjectIds`).
-        simplify_um: how far outlines in GeoJSON and Parquet may be from the exact ones, µm; None: exact.
+        simplify_um: how far outlines in files may be from the exact ones, µm; None: they are exact.
         gzip: the GeoJSON.
         limits: how much of the nuclei it holds in memory.
         scratch: a folder for temporary files of a pyramid; None: the results' own.
         helpers: processes that make what is written, which is the same without them; None: this one does.
+        say: is told what a file leaves out.
 
     Raises:
-        UserError: an unknown format, or no distance to simplify by.
+        UserError: an unknown format; one that cannot be written here, or of this slide (`EXTRA_FORMATS`); no
+            distance to simplify by.
         ValueError: as the formats' own.
     """
 
@@ -97,6 +104,7 @@ class Exports(Sink):
         limits: Limits = USUAL_LIMITS,
         scratch: Path | None = None,
         helpers: Helpers | None = None,
+        say: Callable[[str], None] = print,
     ) -> None:
         super().__init__(frame, limits)
         self._path = folder
@@ -108,11 +116,10 @@ class Exports(Sink):
         self._config = config
         self._seconds = seconds
         self._labels = labels
-        self._formats = _checked(formats)
-        if simplify_um is not None:
-            check_simplify(simplify_um)
+        check_formats(formats, simplify_um=simplify_um, gzip=gzip)
+        self._formats = FORMATS if formats is None else formats
         self._settings, self._shapes, self._gzip = settings or {}, Shapes(simplify_um), gzip
-        self._helpers = helpers
+        self._helpers, self._say = helpers, say
         self._sinks: list[Sink] = []
         self._ahead: Ahead | None = None
 
@@ -189,7 +196,27 @@ class Exports(Sink):
             "overlay": lambda: Overlay(folder / "overlay.png", frame, thumbnail=self._thumbnail),
             "density": lambda: DensityMap(folder / "density.tif", folder / "density.png", frame, tissue=mask),
         }
-        return sinks + [makers[name]() for name in FORMATS if name in self._formats]
+        makers |= self._extra_makers(folder, slide, ids)
+        return sinks + [make() for name, make in makers.items() if name in self._formats]
+
+    def _extra_makers(self, folder: Path, slide: str, ids: ObjectIds) -> dict[str, Callable[[], Sink]]:
+        frame, source, shapes = self._frame, self._source, self._shapes
+        return {
+            "spatialdata": lambda: SpatialDataZarr(
+                folder / "nuclei.zarr",
+                frame,
+                slide=slide,
+                source=source,
+                ids=ids,
+                shapes=shapes,
+                config=self._config,
+                with_regions=self._regions is not None,
+                limits=self._limits,
+            ),
+            "dicom": lambda: DicomAnnotations(
+                folder / "nuclei.dcm", frame, source=source, shapes=shapes, say=self._say
+            ),
+        }
 
 
 def _all_of(frame: Frame) -> NDArray[np.bool_]:
@@ -198,10 +225,37 @@ def _all_of(frame: Frame) -> NDArray[np.bool_]:
     return np.ones((height, width), bool)
 
 
-def _checked(formats: Collection[str] | None) -> Collection[str]:
-    if formats is None:
-        return FORMATS
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise UserError(f"no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
-    return formats
+def check_formats(
+    formats: Collection[str] | None,
+    before: str = "",
+    *,
+    simplify_um: float | None = None,
+    gzip: bool = False,
+) -> None:
+    """Look whether formats can be written.
+
+    Args:
+        formats: names; None: `FORMATS`.
+        before: what a message of a name begins with.
+        simplify_um, gzip: as of `Exports`.
+
+    Raises:
+        UserError: one is neither of `FORMATS` nor of `EXTRA_FORMATS`; an option is of formats that are not
+            written, or no distance.
+        MissingExtraError: the packages of one are not installed.
+    """
+    if unknown := sorted(set(formats or ()) - FORMATS.keys() - EXTRA_FORMATS.keys()):
+        raise UserError(
+            f"{before}no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS | EXTRA_FORMATS)}"
+        )
+    written = set(FORMATS if formats is None else formats)
+    if gzip and "geojson" not in written:
+        raise UserError("--gzip: is for geojson, which is not among --formats. Add it, or leave --gzip out")
+    if simplify_um is not None:
+        check_simplify(simplify_um)
+        if not written & set(_WITH_OUTLINES):
+            raise UserError(
+                f"--simplify: is for {', '.join(_WITH_OUTLINES)}, which are not among --formats. Add one, or "
+                "leave --simplify out"
+            )
+    check_installed(formats or ())

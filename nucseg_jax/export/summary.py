@@ -30,7 +30,10 @@ FORMAT_VERSION = 2
 Folders of 1 have tables without `slide` and `object_id`, no geometry in Parquet, and other ids in GeoJSON.
 """
 
-_PACKAGES = ("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile")
+_PACKAGES = (
+    *("flax", "jax", "numpy", "openslide-python", "scikit-image", "scipy", "shapely", "tifffile"),
+    *("highdicom", "pydicom", "spatialdata"),  # of extras
+)
 
 
 class Summary(Sink):

@@ -4,9 +4,8 @@ from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from nucseg_jax.errors import FailedError, UserError, shown
-from nucseg_jax.export import FORMATS
-from nucseg_jax.export.polygons import check_simplify
+from nucseg_jax.errors import FailedError, shown
+from nucseg_jax.export import check_formats
 from nucseg_jax.export.summary import FORMAT_VERSION
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
@@ -15,6 +14,7 @@ from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.results import format_of
 from nucseg_jax.predict.rounds import Rounds
+from nucseg_jax.slides import check_dicom
 
 _DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
 """Facts of the run that decide which nuclei are found, beside how they are cut."""
@@ -32,7 +32,8 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
       FailedError: some slides failed; the message names them. The others are done, here or by others.
       DiskFullError: there is no room for the next slide; nothing of it is left.
     """
-    check_formats(request.formats, simplify_um=request.simplify_um, gzip=request.gzip)
+    check_formats(request.formats, "--formats: ", simplify_um=request.simplify_um, gzip=request.gzip)
+    check_sources(jobs, request.formats)
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
@@ -70,22 +71,11 @@ def _segmenter(request: PredictionRequest) -> Segmenter:
     return Segmenter(*found, workers=request.workers)
 
 
-def check_formats(
-    formats: Sequence[str] | None, *, simplify_um: float | None = None, gzip: bool = False
-) -> None:
-    """Raise UserError for a name that is none of `export.FORMATS`, and for options of formats not written."""
-    if unknown := sorted(set(formats or ()) - set(FORMATS)):
-        raise UserError(f"--formats: no such format: {', '.join(unknown)}. There are: {', '.join(FORMATS)}")
-    written = set(FORMATS if formats is None else formats)
-    if gzip and "geojson" not in written:
-        raise UserError("--gzip: is for geojson, which is not among --formats. Add it, or leave --gzip out")
-    if simplify_um is not None:
-        check_simplify(simplify_um)
-        if not written & {"geojson", "parquet"}:
-            raise UserError(
-                "--simplify: is for geojson and parquet, which are not among --formats. Add one, or leave "
-                "--simplify out"
-            )
+def check_sources(jobs: Sequence[SlideJob], formats: Sequence[str] | None) -> None:
+    """Raise DataError for a slide that a format cannot be written of."""
+    if "dicom" in (formats or ()):
+        for job in jobs:
+            check_dicom(job.source)
 
 
 def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def segment(
       mpp: µm a base pixel, whatever the file says.
       white: the value that is white in 16 bits; None: as the pixels say.
       crop: to what was scanned, as of `open_slide`.
-      formats: of `export.FORMATS`; None: all.
+      formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
       simplify_um, gzip: as of `export.Exports`.
       space: where temporary files go.
       on_progress: is told the part that is done, 0 … 1.
@@ -111,6 +111,7 @@ def segment(
             if place is not None:
                 stream.scratch = stack.enter_context(scratch_folder(place))
             notes = (*segmenter.notes, *slide.notes)
+            exported: list[str] = []
             count = write(
                 stream,
                 job.folder,
@@ -120,8 +121,9 @@ def segment(
                 formats=formats,
                 simplify_um=simplify_um,
                 gzip=gzip,
+                say=exported.append,
             )
-        for note in stream.notes():
+        for note in (*stream.notes(), *exported):
             say(shown(f"{job.source}: {note}"))
     return SlideOutcome(count, stream.megapixels, time.perf_counter() - start, stream.times)
 
@@ -136,6 +138,7 @@ def write(
     formats: list[str] | None = None,
     simplify_um: float | None = None,
     gzip: bool = False,
+    say: Callable[[str], None] = print,
 ) -> int:
     """Write a slide's nuclei as they are found, and count them.
 
@@ -145,11 +148,17 @@ def write(
       source: the slide's file.
       config: for the summary; its `request`, where there is one, decides the nuclei's ids, too.
       notes: for the summary, which has those of `nuclei` behind them.
-      formats: of `export.FORMATS`; None: all.
+      formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
       simplify_um, gzip: as of `export.Exports`.
+      say: is told what a file leaves out, which the summary's notes have, too.
     """
     slide, frame, times, shares = nuclei.slide, nuclei.frame, nuclei.times, nuclei.kinds.shares()
     told = list(map(shown, notes))
+
+    def on_left_out(note: str) -> None:
+        told.append(shown(note))
+        say(note)
+
     simple = not slide.is_slide and max(frame.size) <= _LARGEST_IMAGE_PX
     with times.measure("export"):
         exports = Exports(
@@ -171,6 +180,7 @@ def write(
             gzip=gzip,
             scratch=nuclei.scratch,
             helpers=_helpers(nuclei),
+            say=on_left_out,
         )
     count = 0
     with ExitStack() as stack:

@@ -21,7 +21,7 @@ class PredictionRequest:
       white: the value that is white in images of 16 bits; None: as the pixels of each say.
       crop: slides to what was scanned, as QuPath does; False: the full canvas of their files.
       network_mpp: µm a pixel that the network was trained at; None: as the run says.
-      formats: of `export.FORMATS`; None: all.
+      formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
       simplify_um: how far outlines in files may be from the exact ones, µm; None: they are exact.
       gzip: the GeoJSON.
       workers: processes that cut nuclei, and make the text of files, while the device computes.

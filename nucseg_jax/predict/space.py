@@ -11,6 +11,7 @@ from nucseg_jax.io.leftovers import remove_abandoned
 
 _NUCLEI_PER_MM2 = 2500
 _BYTES_PER_NUCLEUS = {"geojson": 1190, "csv": 157, "parquet": 236, "neighbours": 75, "labels": 150}
+_BYTES_PER_NUCLEUS |= {"spatialdata": 280, "dicom": 1000}  # twice the file: its corners wait on the disk
 """Roughly, of H&E-stained tissue; rather too few, so that no slide is refused that fits."""
 
 _SIMPLIFIED = {"geojson": 600, "parquet": 150}

@@ -7,9 +7,11 @@ chooses the reader of a file, a module a kind of file, `remote` fetches from add
 rectangles; `pieces` puts them together of tiles and chunks. `colours` converts kinds of pixels to RGB,
 `channels` tells whether three of them are RGB, `colourless` refuses what has no colour, `white` finds what is
 white in 16 bits, `shared_white` in all files of a dataset, `resolution` finds µm a pixel, `bounds` what was
-scanned of a larger canvas, `levels` how coarse a level is, `tissue_mask` tells tissue from glass.
+scanned of a larger canvas, `levels` how coarse a level is, `tissue_mask` tells tissue from glass,
+`dicom_series` finds what annotations of a DICOM slide refer to.
 """
 
+from nucseg_jax.slides.dicom_series import check_dicom
 from nucseg_jax.slides.listing import files_of, has_suffix
 from nucseg_jax.slides.opening import (
     SUFFIXES,
@@ -28,6 +30,7 @@ __all__ = [
     "FileState",
     "Slide",
     "WholeImage",
+    "check_dicom",
     "file_state",
     "files_of",
     "has_suffix",

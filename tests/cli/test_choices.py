@@ -11,6 +11,7 @@ from nucseg_jax import data
 from nucseg_jax.cli import convert, prepare, stain
 from nucseg_jax.cli.app import app
 from nucseg_jax.evaluation.ensemble import OPERATORS
+from nucseg_jax.export import EXTRA_FORMATS, FORMATS
 from nucseg_jax.models.network import CHANNEL_ORDERS
 from nucseg_jax.stain import NORMALIZERS
 
@@ -48,7 +49,11 @@ def help_of(verbs: str, option: str) -> str:
 
 @pytest.mark.parametrize(
     ("verbs", "option", "known"),
-    [("report", "--ensemble", OPERATORS), ("prepare monuseg", "--split", manifest.committed())],
+    [
+        ("report", "--ensemble", OPERATORS),
+        ("prepare monuseg", "--split", manifest.committed()),
+        ("predict", "--formats", FORMATS | EXTRA_FORMATS),
+    ],
 )
 def test_words_of_a_help(verbs: str, option: str, known: Collection[str]) -> None:
     assert known and all(word in help_of(verbs, option) for word in known)

@@ -307,7 +307,7 @@ def test_a_slide_that_fails_half_way_leaves_nothing(
         (["a.tif", "--white", "70000"], "--white 70000: is not within 1 … 65535"),
         (["a.tif", "--set", "threshold"], "'threshold' is not of the form --set KEY=VALUE"),
         (["a.tif", "--set", "optim.learning_rate=1"], "--set optim.learning_rate: only"),
-        (["a.tif", "--formats", "xlsx"], "no such format: xlsx"),
+        (["a.tif", "--formats", "xlsx"], "--formats: no such format: xlsx. There are: geojson, csv"),
         (["a.tif", "--workers", "-1"], "--workers -1: must be 0 or more"),
         (["a.tif", "--share", "2/1"], "--share 2/1: must be K/N"),
         (["a.tif", "--set", "eval.batch_size=0"], "eval.batch_size must be at least 1"),
@@ -338,6 +338,20 @@ def test_wrong_arguments(
     assert predict(run, tmp_path / "out", *arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ") and message in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_formats_of_an_extra_are_checked_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = write_tiff(tmp_path / "a.tif", tissue())
+    for name, package in (("dicom", "highdicom"), ("spatialdata", "spatialdata")):
+        monkeypatch.setitem(sys.modules, package, None)
+        assert predict(run, tmp_path / "out", image, "--formats", "csv", name) == 2
+        assert f"this needs the extra `{name}`" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "highdicom", sys)  # as if it were there
+    assert predict(run, tmp_path / "out", image, "--formats", "csv", "dicom") == 2
+    assert "a.tif: is no DICOM slide" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -1,11 +1,12 @@
 """The files of a slide, whoever makes what is in them."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from nucseg_jax.predict import one_slide
-from nucseg_jax.slides import slide_of_array
+from nucseg_jax.slides import open_slide, slide_of_array
 from tests.drawn_tissue import MPP, segmenter, tissue
 
 
@@ -28,6 +29,30 @@ def test_workers_change_no_file(tmp_path: Path, block_px: int) -> None:
     assert names == sorted(path.name for path in folders[1].iterdir()) and "nuclei.geojson" in names
     for name in set(names) - {"summary.json"}:  # which has the seconds
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_what_a_format_leaves_out_is_said_and_in_the_summary(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra `dicom` is not installed")
+    from tests.slides import dicom_slide
+
+    eosin = tissue(96, 128, 0)
+    file = dicom_slide.write(tmp_path / "slide", eosin, mpp=MPP)[0]
+    said: list[str] = []
+    with segmenter(workers=0, block_px=200) as of, open_slide(file) as slide:
+        one_slide.write(
+            of.stream(slide),
+            tmp_path / "out",
+            source=file,
+            config={},
+            notes=["before"],
+            formats=["dicom"],
+            say=said.append,
+        )
+    expected = "no nuclei.dcm: DICOM annotations need a nucleus at least, and none was found"
+    assert said == [expected]
+    notes = json.loads((tmp_path / "out" / "summary.json").read_text())["config"]["notes"]
+    assert notes[0] == "before" and expected in notes
+    assert not (tmp_path / "out" / "nuclei.dcm").exists()
 
 
 def test_blocks_change_only_numbers_and_order(tmp_path: Path) -> None:
