@@ -147,7 +147,7 @@ def test_simplified_and_compressed_files(
     assert predict(run, out, slide, *formats) == 2
     for wrong, message in (
         (["--simplify", "0"], "--simplify 0: must be a distance"),
-        (["--simplify", "0.5", "--formats", "csv"], "--simplify: is for geojson and parquet"),
+        (["--simplify", "0.5", "--formats", "csv"], "--simplify: is for geojson, parquet, spatialdata, dic"),
         (["--gzip", "--formats", "csv"], "--gzip: is for geojson"),
     ):
         capsys.readouterr()

@@ -306,9 +306,9 @@ class TestTemporaryFiles:
             written.append(np.asarray(values, np.uint8).nbytes)
             store(self, row, column, values)
 
-        def note(self, slide, formats):
+        def note(self, slide, formats, **options):
             estimated.append(slide.scratch_bytes)
-            return original(self, slide, formats)
+            return original(self, slide, formats, **options)
 
         monkeypatch.setattr(TilesOnDisk, "put", count)
         monkeypatch.setattr(space.Space, "folder_for", note)
