@@ -19,6 +19,8 @@ from nucseg_jax.regions.regions import Regions
 _REMEDY = "Export the annotations in QuPath: File ▸ Export objects as GeoJSON"
 _LINES_AND_POINTS = ("Point", "MultiPoint", "LineString", "MultiLineString")
 _GEOMETRIES = (*_LINES_AND_POINTS, "Polygon", "MultiPolygon", "GeometryCollection")
+_AGAIN = "Draw it again in QuPath, or take it out of the file"
+_FARTHEST = 1e15  # pixels from the slide's corner: beyond, numbers are no longer exact to the pixel
 _FOUND_NOT_DRAWN = ("detection", "cell", "tile")  # QuPath's kinds of objects that are no regions
 
 
@@ -127,13 +129,14 @@ def _area(geometry: Any, label: str) -> tuple[BaseGeometry, bool]:
         with np.errstate(invalid="ignore"):  # NaN, which is refused below
             drawn = shapely.force_2d(shape(geometry))
     except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise DataError(f"{label}: has no outline that can be read ({in_short(error)})") from error
-    if not np.isfinite(shapely.get_coordinates(drawn)).all():
-        raise DataError(f"{label}: has coordinates that are no numbers")
+        raise DataError(f"{label}: has no outline that can be read ({in_short(error)}). {_AGAIN}") from error
+    if not (np.abs(shapely.get_coordinates(drawn)) <= _FARTHEST).all():  # NaN is not, either
+        raise DataError(f"{label}: has coordinates that are no numbers, or beyond ±{_FARTHEST:.0e}. {_AGAIN}")
     valid = drawn if drawn.is_valid else shapely.make_valid(drawn, method="structure", keep_collapsed=False)
     area = shapely.union_all(_polygons(valid))
     if not area.area:
-        raise DataError(f"{label}: its outline holds no area: {shapely.is_valid_reason(drawn)}")
+        why = "it has no polygon" if drawn.is_valid else shapely.is_valid_reason(drawn)
+        raise DataError(f"{label}: its outline holds no area ({why}). {_AGAIN}")
     return area, bool(drawn.is_valid)
 
 
