@@ -88,7 +88,10 @@ def test_what_is_no_drawn_area_is_left_out(tmp_path: Path) -> None:
         (collection(), "has no region. Export the annotations in QuPath"),
         ({"type": "Topology"}, "is no GeoJSON: a Feature, FeatureCollection or geometry is needed"),
         (3, "is no GeoJSON"),
-        (feature(NOWHERE, "line"), r"feature 1 \(line\): its outline holds no area .*Draw it again in QuPath"),
+        (
+            feature(NOWHERE, "line"),
+            r"feature 1 \(line\): its outline holds no area .*Draw it again in QuPath",
+        ),
         (
             feature({"type": "Polygon", "coordinates": [[[0, 0], [1]]]}, "a"),
             r"feature 1 \(a\): has no outline",
