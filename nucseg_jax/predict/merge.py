@@ -41,8 +41,9 @@ SLIDE_COLUMNS = (
     "version",
     "created",
 )
-"""Of slides.csv: `slide` as in all tables; the file; `summary.json` has the others, but `model`, empty unless
-it came with the install, and `settings`, eight digits that are the same where all settings are."""
+"""Of slides.csv. `slide` is as in all tables, and `source` is the slide's file. `model` is empty unless it came
+with the install. `settings` are eight digits, the same for slides that were done with the same settings. The
+others are those of `summary.json`."""
 
 _OF_ONE_SLIDE = {"bytes", "roi_sha256"}
 """What of `deciding` may differ between slides that were done alike."""

@@ -84,6 +84,8 @@ def test_regions_off_the_slide() -> None:
     regions.check_on("a.svs", (2000, 4000))
     with pytest.raises(DataError, match="a.svs: off lies off the slide, which has 2240×1920 pixels"):
         regions.check_on("a.svs", SIZE)
+    with pytest.raises(DataError, match="a.svs: on, off lie off the slide, which has 90×90 pixels"):
+        regions.check_on("a.svs", (90, 90))
 
 
 def test_bad_areas() -> None:
