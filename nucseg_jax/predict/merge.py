@@ -41,9 +41,9 @@ SLIDE_COLUMNS = (
     "version",
     "created",
 )
-"""Of slides.csv. `slide` is as in all tables, and `source` is the slide's file. `model` is empty unless it came
-with the install. `settings` are eight digits, the same for slides that were done with the same settings. The
-others are those of `summary.json`."""
+"""Of slides.csv. `slide` is as in all tables, and `source` is the slide's file. `model` is empty unless it
+came with the install. `settings` are eight digits, the same for slides that were done with the same settings.
+The others are those of `summary.json`."""
 
 _OF_ONE_SLIDE = {"bytes", "roi_sha256"}
 """What of `deciding` may differ between slides that were done alike."""
@@ -57,7 +57,8 @@ def merge(out: Path, *, mixed: bool = False) -> None:
       mixed: slides of other settings, too.
 
     Raises:
-      UserError: no slide is finished; settings differ; two slides have one name, or one that of a table.
+      UserError: no slide is finished; settings differ; two slides have one name; a folder has that of a
+        table.
       DataError: a table is damaged, or of another release.
       DiskFullError: there is no room.
     """
