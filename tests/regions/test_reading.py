@@ -72,6 +72,16 @@ def test_an_outline_that_crosses_itself_is_made_valid(tmp_path: Path) -> None:
     assert regions.notes == ("regions with an outline that crosses itself, made valid: feature 2 (bow tie)",)
 
 
+def test_lines_beside_an_area_are_left_out_and_named(tmp_path: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [50, 50]]}
+    both = {"type": "GeometryCollection", "geometries": [SQUARE, line]}
+    regions = read(tmp_path, collection(feature(OTHER), feature(both, "mixed")))
+    assert areas(regions) == {"region 1": 100, "mixed": 100}
+    assert regions.notes == (
+        "regions with lines or points beside their areas, which were left out: feature 2 (mixed)",
+    )
+
+
 def test_what_is_no_drawn_area_is_left_out(tmp_path: Path) -> None:
     point = {"type": "Point", "coordinates": [1, 1]}
     nucleus = feature(OTHER, objectType="detection")
