@@ -35,8 +35,7 @@ def ripley_l(points_um: NDArray[np.float64], tissue: TissueArea) -> list[dict[st
 
     Returns:
         For each radius its `r_um` and `l_um`, µm. `l_um` is None with fewer than two nuclei, and for a radius
-        above a quarter of the shorter side of the slide or region, which too few
-        discs fit in.
+        above a quarter of the shorter side of the slide or region: too few discs of it fit in there.
     """
     points = points_um[tissue.contains(points_um)]
     centres = points[:: -(-len(points) // _CENTRES) or 1]

@@ -35,7 +35,8 @@ class Neighbours:
             outside of the tissue's mask, which is coarse, are not counted, and theirs is NaN.
         delaunay_degree: neighbours in the Delaunay triangulation of all centroids that are within 50 µm.
             Longer edges are not counted: they span glass, or run along the outside of the tissue. NaN without
-            a triangle. A nucleus whose centroid is another's has the other's.
+            a triangle. A nucleus with the same centroid as another has the degree of the
+            other.
         border_um: to the nearest point without tissue or beyond the slide, µm; 0 outside of the mask.
     """
 

@@ -22,6 +22,8 @@ class ObjectIds:
     the same, whatever number it has, and else another: 122 bits of BLAKE2. They are of version 8 (RFC 9562:
     of one's own making), since version 5 is bound to SHA-1.
 
+    A copy of a slide in another folder, of the same file name, has the same ids.
+
     Attributes:
         origin: digest of the slide and the settings.
     """

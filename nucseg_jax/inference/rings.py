@@ -51,7 +51,7 @@ def densities(
     Args:
       label_map: int32 [h, w], nuclei 1, 2, …, count.
       nuclear: bool [h, w], the pixels that a network takes for nucleus; those of the label map among them.
-      eosin: uint8 [h, w], its density; 255 is LARGEST_DENSITY, and stands for NOT_MEASURED.
+      eosin: uint8 [h, w], its density in steps of LARGEST_DENSITY / 255; 255 is NOT_MEASURED.
       corner: (top, left) on the slide, where the grid begins: so it lies alike in all windows.
       mpp: µm a pixel.
 

@@ -147,9 +147,9 @@ class Scan:
         return Lanes(self.start, self.network.lanes(self.grid.tiling), self.times)
 
     def unmasked(self, place: TilePlace, planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What is kept of a tile, but where the slide is masked: no nucleus can be made there.
+        """What is kept of a tile, without what the slide is masked at: no nucleus can be made there.
 
-        All planes are 0 there, and that of eosin, the last one, says that it was not measured.
+        There the last plane, eosin, says that it was not measured; all others are 0.
 
         Args:
           place: of the tile.

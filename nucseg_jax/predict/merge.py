@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,9 @@ SLIDE_COLUMNS = (
     "version",
     "created",
 )
-"""Of slides.csv: `slide` as in all tables; the file; `summary.json` has the others, but `model`, empty unless
-it came with the install, and `settings`, eight digits that are the same where all settings are."""
+"""Of slides.csv. `slide` is as in all tables, and `source` is the slide's file. `model` is empty unless it
+came with the install. `settings` are eight digits, the same for slides that were done with the same settings.
+The others are those of `summary.json`."""
 
 _OF_ONE_SLIDE = {"bytes", "roi_sha256"}
 """What of `deciding` may differ between slides that were done alike."""
@@ -55,7 +57,8 @@ def merge(out: Path, *, mixed: bool = False) -> None:
       mixed: slides of other settings, too.
 
     Raises:
-      UserError: no slide is finished; settings differ; two slides have one name.
+      UserError: no slide is finished; settings differ; two slides have one name; a folder has that of a
+        table.
       DataError: a table is damaged, or of another release.
       DiskFullError: there is no room.
     """
@@ -64,13 +67,14 @@ def merge(out: Path, *, mixed: bool = False) -> None:
     folders = [slide.folder for slide in found.finished]
     lacking = {name: [f.name for f in folders if not (f / name).exists()] for name in TABLES}
     written = [name for name in TABLES if not lacking[name]]
+    counts = [row["count"] for row in rows]
     with ExitStack() as stack:
         for name in written:
             temporary = stack.enter_context(appearing(out / name))
             tables = [folder / name for folder in folders]
             with named_when_full(out / name):
                 write = write_csv if name.endswith(".csv") else write_parquet
-                write(temporary, tables)
+                write(temporary, tables, counts)
         temporary = stack.enter_context(appearing(out / SLIDES))
         with named_when_full(out / SLIDES):
             _write_slides(temporary, rows)
@@ -93,6 +97,12 @@ def _checked(out: Path, finished: Sequence[FinishedSlide], mixed: bool) -> list[
             "results of another release of nucseg_jax:",
             *listed_lines(others),
             "Do these slides again with nucseg predict --overwrite, or use the release that wrote them",
+        )
+    if taken := [slide.folder for slide in finished if slide.folder.name in (*TABLES, SLIDES)]:
+        raise UserError(
+            "slides whose folders have names of the tables that are made:",
+            *listed_lines([str(folder) for folder in taken]),
+            "Rename these folders",
         )
     rows = [_row(slide) for slide in finished]
     names = Counter(row["slide"] for row in rows)
@@ -149,22 +159,23 @@ def _row(slide: FinishedSlide) -> dict[str, Any]:
     """A slide in SLIDE_COLUMNS; None becomes empty.
 
     Raises:
-      DataError: its summary lacks something.
+      DataError: its summary is damaged.
     """
     try:
         return _row_of(slide)
     except (KeyError, TypeError) as error:
         raise DataError(
-            f"{slide.folder / SUMMARY}: lacks {in_short(error)}. Do this slide again with nucseg predict "
-            "--overwrite"
+            f"{slide.folder / SUMMARY}: is damaged ({in_short(error)}). Do this slide again with nucseg "
+            "predict --overwrite"
         ) from error
 
 
 def _row_of(slide: FinishedSlide) -> dict[str, Any]:
     summary, frame = slide.summary, slide.summary["slide"]
     request, run = slide.request, slide.request.get("pretrained") or {}
-    nuclei = {key: summary["nuclei"][key] for key in ("count", "area_mm2", "per_mm2", "mean_area_um2")}
+    nuclei = {key: summary["nuclei"][key] for key in ("area_mm2", "per_mm2", "mean_area_um2")}
     return nuclei | {
+        "count": index(summary["nuclei"]["count"]),
         "slide": frame["name"],
         "source": summary["source"]["path"],
         "mpp": frame["mpp"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,8 +13,9 @@ from tqdm import tqdm
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.export.geoparquet import GEOMETRY, OWN_KEY, Bounds, geo_metadata, joined, own_metadata
 from nucseg_jax.export.row_groups import RowGroups
-from nucseg_jax.export.table import REGION, quoted
+from nucseg_jax.export.table import REGION
 from nucseg_jax.io.names import final
+from nucseg_jax.predict.results import SUMMARY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,44 +23,44 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _REMEDY = "Do this slide again with nucseg predict --overwrite"
-_COPIED_AT_ONCE = 1 << 20  # bytes
 
 
-def write_csv(target: Path, tables: Sequence[Path]) -> None:
+def write_csv(target: Path, tables: Sequence[Path], counts: Sequence[int]) -> None:
     """Join CSV tables. Where some have a column `region`, it is empty in the rows of the others.
 
     Args:
       target: the file to write.
       tables: at least one.
+      counts: the rows that each should have.
 
     Raises:
-      DataError: one has other columns than the others.
+      DataError: one is damaged, or has other columns or more or fewer rows than it should.
     """
     headers = [_first_line(path) for path in tables]
     header = max(headers, key=len)
     without = header.removesuffix(f",{REGION}\n".encode()) + b"\n"
     with target.open("wb") as file:
         file.write(header)
-        for path, found in _with_bar(target, tables, headers):
+        for path, found, count in _with_bar(target, tables, headers, counts):
             if found not in (header, without):
                 raise _other_columns(path, tables[headers.index(header)])
-            if found == header:
-                with path.open("rb") as table:
-                    table.readline()
-                    shutil.copyfileobj(table, file, _COPIED_AT_ONCE)
-            else:
-                file.writelines(_lines_with_empty_region(path))
+            rows = 0
+            for row in _rows(path):
+                file.write(row if found == header else row[:-1] + b",\n")
+                rows += 1
+            _check_count(path, rows, count)
 
 
-def write_parquet(target: Path, tables: Sequence[Path]) -> None:
+def write_parquet(target: Path, tables: Sequence[Path], counts: Sequence[int]) -> None:
     """Join Parquet tables, and what their metadata says; a missing `region` is null.
 
     Args:
       target: the file to write.
       tables: at least one.
+      counts: the rows that each should have.
 
     Raises:
-      DataError: one is damaged, or has other columns than the others.
+      DataError: one is damaged, or has other columns or more or fewer rows than it should.
     """
     import pyarrow
     from pyarrow import parquet
@@ -76,11 +75,14 @@ def write_parquet(target: Path, tables: Sequence[Path]) -> None:
     slides: list[Any] = []
     with ExitStack() as stack:
         groups = RowGroups(target, schema, stack)
-        for path, found in _with_bar(target, tables, schemas):
+        for path, found, count in _with_bar(target, tables, schemas, counts):
             if found.remove_metadata() not in (schema, without):
                 raise _other_columns(path, tables[[len(one) for one in schemas].index(len(schema))])
+            rows = 0
             for table in _row_groups(path):
                 groups.add(_with_region(table, schema))
+                rows += table.num_rows
+            _check_count(path, rows, count)
             if GEOMETRY in schema.names:
                 of_one, of_slides = _metadata(path, found)
                 bounds = joined(bounds, of_one)
@@ -97,11 +99,13 @@ def _metadata(path: Path, schema: pa.Schema) -> tuple[Bounds | None, list[Any]]:
         raise DataError(f"{path}: has lost the metadata `geo` or `{OWN_KEY}`. {_REMEDY}") from error
 
 
-def _with_bar(target: Path, tables: Sequence[Path], found: Sequence[T]) -> Iterator[tuple[Path, T]]:
-    """Tables and what is known of each, one by one, with a bar."""
-    pairs = zip(tables, found, strict=True)
+def _with_bar(
+    target: Path, tables: Sequence[Path], found: Sequence[T], counts: Sequence[int]
+) -> Iterator[tuple[Path, T, int]]:
+    """Tables, what is known of each, and the rows that it should have, one by one, with a bar."""
+    all_tables = zip(tables, found, counts, strict=True)
     name = final(target).name
-    return iter(tqdm(pairs, total=len(tables), desc=name, unit="slide", disable=None, leave=False))
+    return iter(tqdm(all_tables, total=len(tables), desc=name, unit="slide", disable=None, leave=False))
 
 
 def _row_groups(path: Path) -> Iterator[pa.Table]:
@@ -129,13 +133,40 @@ def _first_line(path: Path) -> bytes:
         return file.readline()
 
 
-def _lines_with_empty_region(path: Path) -> Iterator[bytes]:
-    """The rows of a CSV table below its names, whose values may have line breaks in them."""
-    with path.open(encoding="utf-8", newline="") as table:
-        rows = csv.reader(table)
-        next(rows)
-        for row in rows:
-            yield (",".join(map(quoted, row)) + ",\n").encode()
+def _rows(path: Path) -> Iterator[bytes]:
+    """The rows of a CSV table below its names, each with its line end; values may have line breaks."""
+    lines: list[bytes] = []
+    is_open = False  # a quote was opened and not closed
+    with path.open("rb") as table:
+        table.readline()
+        for line in table:
+            lines.append(line)
+            is_open ^= line.count(b'"') % 2 == 1
+            if not is_open:
+                yield _text(path, b"".join(lines))
+                lines = []
+    if lines:
+        raise _damaged(path, "a quote is not closed")
+
+
+def _text(path: Path, row: bytes) -> bytes:
+    """The row, if it is a whole line in UTF-8."""
+    try:
+        row.decode()
+    except UnicodeDecodeError as error:
+        raise _damaged(path, in_short(error)) from error
+    if not row.endswith(b"\n"):
+        raise _damaged(path, "its last row is cut off")
+    return row
+
+
+def _check_count(path: Path, rows: int, count: int) -> None:
+    if rows != count:
+        raise _damaged(path, f"{rows} rows, where {SUMMARY} counts {count} nuclei")
+
+
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path}: is damaged ({why}). {_REMEDY}")
 
 
 def _other_columns(path: Path, other: Path) -> DataError:

@@ -31,7 +31,7 @@ class FinishedSlide(NamedTuple):
 
 
 class ResultsFolder(NamedTuple):
-    """What is in a folder that was --out of `nucseg predict`; names in the order of the alphabet.
+    """What is in a folder that was --out of `nucseg predict`, each sorted by name.
 
     Attributes:
       finished: slides with a result.

@@ -17,8 +17,8 @@ def with_regions(jobs: Sequence[SlideJob], roi: Path) -> list[SlideJob]:
     Args:
       jobs: all slides that were asked for.
       roi: GeoJSON of one slide; or a folder that has a file of each slide, of its name with .geojson or
-        .geojson.gz in place of its ending. Of slides of one name, a file has the name of the slide's folder
-        in --out (P1_HE.geojson).
+        .geojson.gz in place of its ending. Where several slides have one name, the file has that of the
+        slide's folder in --out (P1_HE.geojson).
 
     Raises:
       UserError: a slide has no file, or two; a file for more than one slide.

@@ -27,6 +27,10 @@ def coverage(
       are empty where the area is off the slide.
     """
     down, across = shape[0] / size[0], shape[1] / size[1]
+    # Lines beyond the slide are not looked at: an area may reach farther than memory has room for lines.
+    area = shapely.intersection(area, shapely.box(0, 0, size[1], size[0]))
+    if area.is_empty:
+        return np.zeros((0, 0)), (slice(0, 0), slice(0, 0))
     left, top, right, bottom = area.bounds
     rows = _within(top * down, bottom * down, shape[0])
     columns = _within(left * across, right * across, shape[1])

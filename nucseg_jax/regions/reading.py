@@ -19,6 +19,8 @@ from nucseg_jax.regions.regions import Regions
 _REMEDY = "Export the annotations in QuPath: File ▸ Export objects as GeoJSON"
 _LINES_AND_POINTS = ("Point", "MultiPoint", "LineString", "MultiLineString")
 _GEOMETRIES = (*_LINES_AND_POINTS, "Polygon", "MultiPolygon", "GeometryCollection")
+_AGAIN = "Draw it again in QuPath, or take it out of the file"
+_FARTHEST = 1e15  # pixels from the slide's corner: beyond, numbers are no longer exact to the pixel
 _FOUND_NOT_DRAWN = ("detection", "cell", "tile")  # QuPath's kinds of objects that are no regions
 
 
@@ -41,23 +43,29 @@ def read_regions(path: Path) -> Regions:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is no GeoJSON ({in_short(error)}). {_REMEDY}") from error
     areas: list[tuple[str, BaseGeometry]] = []
-    left_out, mended = 0, []
+    left_out, mended, partly = 0, [], []
     for number, feature in enumerate(_features(document, path), 1):
         name, label = _name(feature), f"feature {number}"
         label += f" ({in_short(name)})" if name else ""
         if _kind(feature) in _FOUND_NOT_DRAWN or not _is_area(feature["geometry"]):
             left_out += 1
             continue
-        area, was_valid = _area(feature["geometry"], f"{path}: {label}")
+        drawn, area = _area(feature["geometry"], f"{path}: {label}")
         areas.append((name, area))
-        if not was_valid:
+        if not drawn.is_valid:
             mended.append(label)
+        if _has_lines_or_points(drawn):
+            partly.append(label)
     if not areas:
         more = f", only {left_out} objects that are no drawn areas" if left_out else ""
         raise DataError(f"{path}: has no region{more}. {_REMEDY}")
     notes = []
     if mended:
         notes.append(f"regions with an outline that crosses itself, made valid: {listed(mended)}")
+    if partly:
+        notes.append(
+            f"regions with lines or points beside their areas, which were left out: {listed(partly)}"
+        )
     if left_out:
         notes.append(f"objects in {path.name} that are no drawn areas, left out: {left_out}")
     return Regions(_by_name(areas), path=path, sha256=hashlib.sha256(content).hexdigest(), notes=notes)
@@ -121,20 +129,28 @@ def _is_area(geometry: Any) -> bool:
     return bool(geometry) and geometry.get("type") not in _LINES_AND_POINTS
 
 
-def _area(geometry: Any, label: str) -> tuple[BaseGeometry, bool]:
-    """A valid Polygon or MultiPolygon, and whether it was valid as it came."""
+def _area(geometry: Any, label: str) -> tuple[BaseGeometry, BaseGeometry]:
+    """A geometry as it came, and its area: a valid Polygon or MultiPolygon."""
     try:
         with np.errstate(invalid="ignore"):  # NaN, which is refused below
             drawn = shapely.force_2d(shape(geometry))
     except (ValueError, TypeError, LookupError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise DataError(f"{label}: has no outline that can be read ({in_short(error)})") from error
-    if not np.isfinite(shapely.get_coordinates(drawn)).all():
-        raise DataError(f"{label}: has coordinates that are no numbers")
+        raise DataError(f"{label}: has no outline that can be read ({in_short(error)}). {_AGAIN}") from error
+    if not (np.abs(shapely.get_coordinates(drawn)) <= _FARTHEST).all():  # NaN is not, either
+        raise DataError(f"{label}: has coordinates that are no numbers, or beyond ±{_FARTHEST:.0e}. {_AGAIN}")
     valid = drawn if drawn.is_valid else shapely.make_valid(drawn, method="structure", keep_collapsed=False)
     area = shapely.union_all(_polygons(valid))
     if not area.area:
-        raise DataError(f"{label}: its outline holds no area: {shapely.is_valid_reason(drawn)}")
-    return area, bool(drawn.is_valid)
+        why = "it has no polygon" if drawn.is_valid else shapely.is_valid_reason(drawn)
+        raise DataError(f"{label}: its outline holds no area ({why}). {_AGAIN}")
+    return drawn, area
+
+
+def _has_lines_or_points(geometry: BaseGeometry) -> bool:
+    parts = getattr(geometry, "geoms", None)
+    if parts is None:
+        return geometry.geom_type != "Polygon"
+    return any(map(_has_lines_or_points, parts))
 
 
 def _polygons(geometry: BaseGeometry) -> list[BaseGeometry]:

@@ -65,8 +65,9 @@ class Regions:
         ]
         if off:
             where = "" if self.path is None else f" of {self.path}"
+            verb = "lies" if len(off) == 1 else "lie"
             raise DataError(
-                f"{slide}: {listed(off)}{where} lies off the slide, which has {width}×{height} pixels. "
+                f"{slide}: {listed(off)}{where} {verb} off the slide, which has {width}×{height} pixels. "
                 "Coordinates of regions are pixels of the slide's base level, as QuPath exports them; is "
                 "this the file of another slide?"
             )

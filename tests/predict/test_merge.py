@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,48 @@ def test_a_damaged_table_leaves_what_was_merged_before(out: Path, name: str, cap
     assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.parametrize("with_regions", [False, True])
+@pytest.mark.parametrize(
+    ("name", "harm", "message"),
+    [
+        ("nuclei.csv", lambda text: text[:-40], "is damaged (its last row is cut off). Do this slide again"),
+        ("nuclei.csv", lambda text: text[:-2] + b'"\n', "is damaged (a quote is not closed)"),
+        ("neighbours.csv", lambda text: text[: text[:-1].rindex(b"\n") + 1], "is damaged (49 rows, where"),
+        (
+            "nuclei.csv",
+            lambda text: text[:-9] + b"\xff" + text[-9:],
+            "is damaged ('utf-8' codec can't decode byte 0xff",
+        ),
+    ],
+)
+def test_damaged_csv_is_refused(
+    out: Path, with_regions: bool, name: str, harm: Callable[[bytes], bytes], message: str, capsys
+) -> None:
+    if with_regions:  # so that rows of the others get a column
+        finish(out, "d", 20, regions=Regions({"a": shapely.box(0, 0, 500, 400)}))
+    table = out / "c" / name
+    table.write_bytes(harm(table.read_bytes()))
+    assert nucseg(["merge", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {table}: {message}" in error and error.count("\n") == 1
+    assert files_in(out) == []
+
+
+def test_parquet_with_fewer_rows_is_refused(out: Path, capsys) -> None:
+    table = out / "c" / "neighbours.parquet"
+    parquet.write_table(parquet.read_table(table).slice(0, 49), table)
+    assert nucseg(["merge", str(out)]) == 2
+    message = "is damaged (49 rows, where summary.json counts 50 nuclei). Do this slide again"
+    assert f"error: {table}: {message}" in capsys.readouterr().err
+    assert files_in(out) == []
+
+
+def test_a_slide_with_the_name_of_a_table_is_refused(out: Path, capsys) -> None:
+    finish(out, "nuclei.csv", 10)
+    assert nucseg(["merge", str(out)]) == 2
+    assert f"  {out / 'nuclei.csv'}\nRename these folders" in capsys.readouterr().err
+
+
 def test_a_damaged_summary_and_lost_metadata(out: Path, capsys) -> None:
     table = out / "c" / "nuclei.parquet"
     parquet.write_table(parquet.read_table(table).replace_schema_metadata(None), table)
@@ -220,7 +263,11 @@ def test_a_damaged_summary_and_lost_metadata(out: Path, capsys) -> None:
     del summary["slide"]["mpp"]
     path.write_text(json.dumps(summary))
     assert nucseg(["merge", str(out)]) == 2
-    assert f"error: {path}: lacks KeyError: 'mpp'. Do this slide again" in capsys.readouterr().err
+    assert f"error: {path}: is damaged (KeyError: 'mpp'). Do this slide again" in capsys.readouterr().err
+    summary["slide"]["mpp"], summary["nuclei"]["count"] = 0.25, "30"
+    path.write_text(json.dumps(summary))
+    assert nucseg(["merge", str(out)]) == 2
+    assert f"error: {path}: is damaged (TypeError: 'str' object" in capsys.readouterr().err
     assert files_in(out) == []
 
 

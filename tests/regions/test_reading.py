@@ -72,6 +72,16 @@ def test_an_outline_that_crosses_itself_is_made_valid(tmp_path: Path) -> None:
     assert regions.notes == ("regions with an outline that crosses itself, made valid: feature 2 (bow tie)",)
 
 
+def test_lines_beside_an_area_are_left_out_and_named(tmp_path: Path) -> None:
+    line = {"type": "LineString", "coordinates": [[0, 0], [50, 50]]}
+    both = {"type": "GeometryCollection", "geometries": [SQUARE, line]}
+    regions = read(tmp_path, collection(feature(OTHER), feature(both, "mixed")))
+    assert areas(regions) == {"region 1": 100, "mixed": 100}
+    assert regions.notes == (
+        "regions with lines or points beside their areas, which were left out: feature 2 (mixed)",
+    )
+
+
 def test_what_is_no_drawn_area_is_left_out(tmp_path: Path) -> None:
     point = {"type": "Point", "coordinates": [1, 1]}
     nucleus = feature(OTHER, objectType="detection")
@@ -88,16 +98,20 @@ def test_what_is_no_drawn_area_is_left_out(tmp_path: Path) -> None:
         (collection(), "has no region. Export the annotations in QuPath"),
         ({"type": "Topology"}, "is no GeoJSON: a Feature, FeatureCollection or geometry is needed"),
         (3, "is no GeoJSON"),
-        (feature(NOWHERE, "line"), r"feature 1 \(line\): its outline holds no area"),
+        (
+            feature(NOWHERE, "line"),
+            r"feature 1 \(line\): its outline holds no area .*Draw it again in QuPath",
+        ),
         (
             feature({"type": "Polygon", "coordinates": [[[0, 0], [1]]]}, "a"),
             r"feature 1 \(a\): has no outline",
         ),
         (feature({"type": "Polygon"}), "feature 1: has no outline that can be read"),
         (feature({"type": "Circle"}), "feature 1: has no outline that can be read"),
-        (feature({"type": "Polygon", "coordinates": []}), "feature 1: its outline holds no area"),
+        (feature({"type": "Polygon", "coordinates": []}), r"holds no area \(it has no polygon\)"),
         (feature({"type": "Polygon", "coordinates": "abc"}), "feature 1: has no outline that can be read"),
         (rectangle(0, 0, float("nan"), 3), "feature 1: has coordinates that are no numbers"),
+        (rectangle(0, 0, 1e16, 3), r"has coordinates that are no numbers, or beyond ±1e\+15"),
         (rectangle(0, 0, float("inf"), 3), "feature 1: has coordinates that are no numbers"),
     ],
 )

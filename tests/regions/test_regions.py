@@ -46,6 +46,15 @@ def test_areas_and_tissue() -> None:
     assert not inside[25, 31] and inside[25, 42]  # the hole, the ring
 
 
+def test_a_region_may_reach_far_past_the_slide() -> None:
+    regions = Regions({"all": shapely.box(-1e15, -1e15, 1e15, 1120)})
+    mask = np.ones((60, 70), bool)
+    assert regions.shares(mask, SIZE)["all"] == pytest.approx(1120 / 1920)
+    assert regions.mask((60, 70), SIZE).sum() == 35 * 70
+    part, where = coverage(shapely.box(1e9, 0, 2e9, 10), (60, 70), SIZE)
+    assert not part.size and not mask[where].size  # nothing of it is on the slide
+
+
 def test_squares() -> None:
     regions = Regions({"a": RING, "small": shapely.box(2000, 1800, 2001, 1801)})
     touched = regions.touched((8, 9), 256)
@@ -75,6 +84,8 @@ def test_regions_off_the_slide() -> None:
     regions.check_on("a.svs", (2000, 4000))
     with pytest.raises(DataError, match="a.svs: off lies off the slide, which has 2240×1920 pixels"):
         regions.check_on("a.svs", SIZE)
+    with pytest.raises(DataError, match="a.svs: on, off lie off the slide, which has 90×90 pixels"):
+        regions.check_on("a.svs", (90, 90))
 
 
 def test_bad_areas() -> None:
