@@ -55,7 +55,7 @@ def predict(
         float | None,
         typer.Option(
             metavar="UM",
-            help="Simplify outlines in GeoJSON and Parquet: they may be so many µm off, such as 0.25. "
+            help="Simplify outlines in files: they may be so many µm off, such as 0.25. "
             "Measurements stay those of the exact ones.",
         ),
     ] = None,
