@@ -1,7 +1,5 @@
 """The command: many slides, failures reported, reruns that go on, nothing half written."""
 
-import csv
-import gzip
 import json
 import os
 import subprocess
@@ -13,14 +11,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
-from pyarrow import parquet
 
 from nucseg_jax import Segmenter
 from nucseg_jax.cli import main as nucseg
-from nucseg_jax.errors import UserError
 from nucseg_jax.io.names import host
 from nucseg_jax.predict import one_slide
-from nucseg_jax.predict.jobs import SlideJob, plan, read_list, share, unfinished
 from tests.slides.ranges import served
 from tests.untrained import write_run
 
@@ -105,87 +100,6 @@ def test_slides_and_images_one_of_which_is_broken(
     assert predict(run, out, slides / "a.tif", "--overwrite", "--mpp", "0.5", "--formats", "csv") == 0
     assert sorted(path.name for path in (out / "a").iterdir()) == ["nuclei.csv", "summary.json"]
     assert json.loads((out / "a" / "summary.json").read_text())["slide"]["mpp"] == 0.5
-
-
-def ids_in(folder: Path) -> list[str]:
-    """The nuclei's ids, which all files have."""
-    with (folder / "nuclei.csv").open(newline="") as file:
-        ids = [row["object_id"] for row in csv.DictReader(file)]
-    assert parquet.read_table(folder / "nuclei.parquet")["object_id"].to_pylist() == ids
-    packed = folder / "nuclei.geojson.gz"
-    text = (
-        gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / "nuclei.geojson").read_bytes()
-    )
-    assert [feature["id"] for feature in json.loads(text)["features"]] == ids
-    return ids
-
-
-def test_simplified_and_compressed_files(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Other files of the same nuclei; and without the options the older ones are not taken for these."""
-    slide, out = write_tiff(tmp_path / "a.tif", tissue()), tmp_path / "out"
-    formats = "--formats", "geojson", "parquet", "csv"
-    assert predict(run, out, slide, *formats) == 0
-    exact, ids = (out / "a" / "nuclei.csv").read_text(), ids_in(out / "a")
-    options = *formats, "--simplify", "0.5", "--gzip"
-    assert predict(run, out, slide, *options) == 2
-    error = capsys.readouterr().err
-    assert "simplify_um None and not 0.5, gzip None and not True" in error
-    assert predict(run, out, slide, *options, "--overwrite") == 0
-    assert sorted(path.name for path in (out / "a").iterdir()) == [
-        "nuclei.csv",
-        "nuclei.geojson.gz",
-        "nuclei.parquet",
-        "summary.json",
-    ]
-    assert ids_in(out / "a") == ids and len(ids) > 3
-    assert (out / "a" / "nuclei.csv").read_text() == exact, "measurements are those of the exact outlines"
-    request = json.loads((out / "a" / "summary.json").read_text())["config"]["request"]
-    assert (request["simplify_um"], request["gzip"]) == (0.5, True)
-    assert predict(run, out, slide, *options) == 0
-    assert predict(run, out, slide, *formats) == 2
-    for wrong, message in (
-        (["--simplify", "0"], "--simplify 0: must be a distance"),
-        (["--simplify", "0.5", "--formats", "csv"], "--simplify: is for geojson, parquet, spatialdata, dic"),
-        (["--gzip", "--formats", "csv"], "--gzip: is for geojson"),
-    ):
-        capsys.readouterr()
-        assert predict(run, out, slide, *wrong) == 2
-        assert message in capsys.readouterr().err
-
-
-def test_ids_are_of_the_slide_and_the_settings(run: Path, tmp_path: Path) -> None:
-    slide = write_tiff(tmp_path / "a.tif", tissue())
-    found = {}
-    for name, options in {
-        "first": [],
-        "again": [],
-        "moved": [],
-        "other setting": ["--set", "instances.components.threshold=0.3"],
-        "other mpp": ["--mpp", "0.26"],
-    }.items():
-        if name == "moved":
-            (tmp_path / "b").mkdir()
-            slide = slide.rename(tmp_path / "b" / "a.tif")
-        assert predict(run, tmp_path / name, slide, "--formats", "csv", "parquet", "geojson", *options) == 0
-        found[name] = set(ids_in(tmp_path / name / "a"))
-    assert found["first"] == found["again"] == found["moved"] and len(found["first"]) > 3
-    assert found["first"].isdisjoint(found["other setting"] | found["other mpp"])
-    renamed = slide.rename(tmp_path / "c.tif")
-    assert predict(run, tmp_path / "renamed", renamed, "--formats", "csv", "parquet", "geojson") == 0
-    assert found["first"].isdisjoint(ids_in(tmp_path / "renamed" / "c"))
-
-
-def test_files_of_an_older_release_are_said(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    slide, out = write_tiff(tmp_path / "a.tif", tissue()), tmp_path / "out"
-    assert predict(run, out, slide, "--formats", "csv") == 0
-    path = out / "a" / "summary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 1}))
-    assert predict(run, out, slide, "--formats", "csv") == 0
-    assert "note: 1 of them have files of another release" in capsys.readouterr().out
 
 
 def test_an_ome_zarr_in_a_folder_and_at_an_address(
@@ -341,124 +255,9 @@ def test_wrong_arguments(
     assert not (tmp_path / "out").exists()
 
 
-def test_formats_of_an_extra_are_checked_before_the_work(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    image = write_tiff(tmp_path / "a.tif", tissue())
-    for name, package in (("dicom", "highdicom"), ("spatialdata", "spatialdata")):
-        monkeypatch.setitem(sys.modules, package, None)
-        assert predict(run, tmp_path / "out", image, "--formats", "csv", name) == 2
-        assert f"this needs the extra `{name}`" in capsys.readouterr().err
-    monkeypatch.setitem(sys.modules, "highdicom", sys)  # as if it were there
-    assert predict(run, tmp_path / "out", image, "--formats", "csv", "dicom") == 2
-    assert "a.tif: is no DICOM slide" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_run_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(tmp_path / "run", tmp_path / "out", "a.tif") == 2
     assert "no checkpoint in" in capsys.readouterr().err
-
-
-def test_the_plan(tmp_path: Path) -> None:
-    (tmp_path / "more").mkdir()
-    for name in ("b.svs", "a.png", ".hidden.png", "c.txt", "more/d.tif"):
-        (tmp_path / name).touch()
-    out = tmp_path / "out"
-    found = plan([tmp_path, tmp_path / "a.png", tmp_path / "more" / "d.tif", Path("gone.svs")], out)
-    assert [(job.source.name, job.folder) for job in found] == [
-        ("a.png", out / "a"),
-        ("b.svs", out / "b"),
-        ("d.tif", out / "d"),
-        ("gone.svs", out / "gone"),
-    ]
-    with pytest.raises(UserError, match="is a file"):
-        plan([], tmp_path / "a.png")
-    (tmp_path / "none").mkdir()
-    with pytest.raises(UserError, match="none: no slide or image"):
-        plan([tmp_path / "none"], out)
-
-
-def test_a_list(tmp_path: Path) -> None:
-    (tmp_path / "list").write_text("a.svs\n\n# b.svs\n  c d.svs  \n")
-    assert read_list(tmp_path / "list") == [Path("a.svs"), Path("c d.svs")]
-
-
-def test_several_lists(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in "abc":
-        write_tiff(tmp_path / f"{name}.tif", tissue())
-        (tmp_path / f"{name}.txt").write_text(str(tmp_path / f"{name}.tif"))
-    lists = [tmp_path / f"{name}.txt" for name in "abc"]
-    out = tmp_path / "out"
-    assert predict(run, out, "--list", lists[0], "--list", *lists[1:], "--formats", "csv", "csv") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["a", "b", "c"]
-    assert predict(run, out, "--list", *lists, "--formats", "csv") == 0
-    assert "3 of 3 finished already" in capsys.readouterr().out
-    assert predict(run, out, "--list", lists[0], tmp_path / "b.tif") == 2
-    assert "b.tif: cannot be read" in (message := capsys.readouterr().err) and "before --list" in message
-
-
-def test_what_is_finished(tmp_path: Path) -> None:
-    job = SlideJob(tmp_path / "a.svs", tmp_path / "out" / "a")
-    request = {"mpp": 0.25, "instances": {"method": "components"}}
-    assert unfinished([job], request) == [job]
-    job.folder.mkdir(parents=True)
-    assert unfinished([job], request) == [job]
-    done = {"config": {"request": {**request, "source": str(job.source.resolve())}}}
-    (job.folder / "summary.json").write_text(json.dumps(done))
-    assert unfinished([job], request) == []
-    assert unfinished([job], request, overwrite=True) == [job]
-    with pytest.raises(UserError, match=r"out/a: mpp 0\.25 and not 0\.5\n.*--overwrite"):
-        unfinished([job], {**request, "mpp": 0.5})
-    with pytest.raises(UserError, match=r"out/a: source "):
-        unfinished([SlideJob(tmp_path / "b" / "a.svs", job.folder)], request)
-    job.source.write_bytes(b"another slide of this name")
-    with pytest.raises(UserError, match=r"out/a: bytes None and not 26"):
-        unfinished([job], request)
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize(
-    "content", [{"Dat0000.dat": "x"}, {"summary.json": '{"config": {"request": null}}'}, None]
-)
-def test_what_is_no_result_is_never_replaced(
-    tmp_path: Path,
-    run: Path,
-    capsys: pytest.CaptureFixture[str],
-    content: dict[str, str] | None,
-    overwrite: bool,
-) -> None:
-    """The folder that MRXS has beside its file; another program's; the slide itself, if it has no ending."""
-    write_tiff(tmp_path / "a.tif", tissue())
-    if content is None:
-        (tmp_path / "a.tif").rename(tmp_path / "a")
-    else:
-        (tmp_path / "a").mkdir()
-        for name, text in content.items():
-            (tmp_path / "a" / name).write_text(text)
-    before = sorted(tmp_path.rglob("*"))
-    source = tmp_path / ("a" if content is None else "a.tif")
-    assert predict(run, tmp_path, source, *(["--overwrite"] if overwrite else [])) == 2
-    assert f"{tmp_path / 'a'}: is there already, but is not a readable result" in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_shares() -> None:
-    jobs = [SlideJob(Path(f"{i}.svs"), Path(f"out/{i}")) for i in range(7)]
-    shares = [share(jobs, f"{i}/3") for i in (1, 2, 3)]
-    assert sorted(sum(shares, [])) == jobs and [len(part) for part in shares] == [3, 2, 2]
-    assert share(jobs[:1], "2/2") == []
-    for wrong in ("0/3", "4/3", "3", "a/b", "1/0", "-1/3"):
-        with pytest.raises(UserError, match=f"--share {wrong}: must be K/N"):
-            share(jobs, wrong)
-
-
-def test_a_share_without_a_slide_is_said(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_tiff(tmp_path / "a.tif", tissue())
-    assert predict(run, tmp_path / "out", tmp_path / "a.tif", "--share", "3/3") == 0
-    assert capsys.readouterr().out == "nothing to do: of 1 slides --share 3/3 has none\n"
 
 
 def test_where_nothing_can_be_written(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -483,31 +282,6 @@ def test_names_that_are_no_text(run: Path, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "out").iterdir()
     assert json.loads((folder / "summary.json").read_text())["source"]["path"].endswith("bad\\xff.tif")
     json.loads((folder / "nuclei.geojson").read_text())
-
-
-@pytest.mark.parametrize(
-    ("array", "share"),
-    [
-        ({}, "1/1"),
-        ({"COUNT": "3", "MIN": "1", "ID": "3", "STEP": "1"}, "3/3"),
-        ({"COUNT": "4", "MIN": "2", "ID": "6", "STEP": "2"}, "3/4"),
-    ],
-)
-def test_an_array_of_tasks_shares_a_list(tmp_path: Path, array: dict[str, str], share: str) -> None:
-    """The command is replaced by one that prints its arguments."""
-    fake = tmp_path / "python"
-    fake.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@"\n')
-    fake.chmod(0o755)
-    slurm = {f"SLURM_ARRAY_TASK_{name}": value for name, value in array.items()}
-    result = subprocess.run(
-        [str(ROOT / "launch/slurm_predict.sh"), "my slides.txt", "out", "--workdir", "a run", "--mpp=1"],
-        env={**os.environ, "PYTHON": str(fake), **slurm},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    expected = ["-m", "nucseg_jax.predict", "--list", "my slides.txt", "--share", share, "--out", "out"]
-    assert result.stdout.splitlines() == [*expected, "--workdir", "a run", "--mpp=1"]
 
 
 def test_the_command_with_processes(run: Path, tmp_path: Path) -> None:
