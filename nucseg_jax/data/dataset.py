@@ -34,6 +34,9 @@ class Example:
         which keeps only what training and scoring look at (`packed`).
       original_label_map: int32[H0,W0]: what scores are computed against.
       source: where the image is from, such as "monuseg"; a dataset may have images of several sources.
+      unannotated: bool[H,W], true where nobody has looked for nuclei: neither nucleus nor background;
+        None: all of the image is annotated.
+      original_unannotated: bool[H0,W0], the same at the size of `original_label_map`.
     """
 
     id: str
@@ -43,6 +46,8 @@ class Example:
     original_image: np.ndarray | None
     original_label_map: np.ndarray
     source: str = ""
+    unannotated: np.ndarray | None = None
+    original_unannotated: np.ndarray | None = None
 
     def scored_image(self) -> np.ndarray:
         """The original image, which every image of a scored split has; DataError for one that has none."""
