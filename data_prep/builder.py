@@ -193,7 +193,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             if vanished := nuclei - np.unique(example.label_map[example.label_map > 0]).size:
                 self.info.metadata["vanished_nuclei"][example.id] = vanished
             progress.update()
-            yield example.id, vars(example)
+            yield example.id, {key: value for key, value in vars(example).items() if value is not None}
         if progress.n == progress.total:
             progress.close()
 
