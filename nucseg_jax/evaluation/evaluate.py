@@ -1,5 +1,6 @@
 """Evaluation of one run: a split → nuclei → per-image scores → tables, CSV, JSON, pictures."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,15 +15,18 @@ from tqdm import tqdm
 from nucseg_jax import data, devices, drawing, runs
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.devices import say
-from nucseg_jax.errors import NothingToScoreError, shown, shown_lines
+from nucseg_jax.errors import DataError, NothingToScoreError, shown, shown_lines
 from nucseg_jax.evaluation import classical, scoring
 from nucseg_jax.evaluation.results import ScoredImage
 from nucseg_jax.evaluation.scored_run import ScoredRun
 from nucseg_jax.io import images
 from nucseg_jax.io.files import replacing_folder, write_text
+from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.leftovers import remove_leftovers
 
 NETWORK, BASELINE = "network", "baseline"
+ANNOTATIONS = "annotations_sha256"
+"""In scores.json: the digest of the label maps that the scores are of."""
 
 
 def evaluate(
@@ -33,7 +37,7 @@ def evaluate(
     The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`, such as
     eval/monuseg_paper_vahadane_test/step_600/: scores.json, scores.csv (a row an image), and a picture an
     image, overlays/ID.png (outlines on the tissue) and panels/ID.png (tissue, truth, errors). It replaces an
-    older one when it is complete.
+    older one when it is complete, and says so where the older one is of other annotations.
 
     Args:
       config: the run's config; `eval.step` chooses another checkpoint than the best (or last).
@@ -85,9 +89,12 @@ def _score_split(
         "settings": scored.settings(),
         "min_area_um2": min_area_um2,
         "images": len(examples),
+        ANNOTATIONS: _annotations_digest(examples),
     }
     if devices.is_first_process():
         remove_leftovers(folder)
+        if _are_of_others(folder / "scores.json", result[ANNOTATIONS]):
+            say(f"note: {folder}: had scores of other annotations, which are replaced")
         with replacing_folder(folder) as temporary:
             write_text(temporary / "scores.json", json.dumps(result, indent=2) + "\n")
             write_text(temporary / "scores.csv", scoring.to_csv(rows))
@@ -102,6 +109,25 @@ def _score_split(
         print(f"nuclei were made {scoring.shown_settings(result['settings'])}")
         print(f"wrote {shown(folder)}/scores.json, scores.csv and overlays/, panels/ ({len(examples)} each)")
     return result
+
+
+def _annotations_digest(examples: Sequence[Example]) -> str:
+    """SHA-256 of the images' ids and label maps."""
+    digest = hashlib.sha256()
+    for example in examples:
+        labels = np.ascontiguousarray(example.original_label_map, np.int32)
+        digest.update(f"{example.id} {labels.shape}".encode())
+        digest.update(labels.tobytes())
+    return digest.hexdigest()
+
+
+def _are_of_others(scores: Path, annotations: str) -> bool:
+    """Whether a scores.json is there that is of other label maps; earlier releases do not say."""
+    try:
+        found = read_json(scores, "")
+    except DataError:
+        return False
+    return isinstance(found, dict) and found.get(ANNOTATIONS, annotations) != annotations
 
 
 def _score_images(

@@ -143,6 +143,23 @@ def test_datasets_of_one_name_have_folders_of_their_own(
     assert folders() == before
 
 
+def test_scores_of_other_annotations_are_not_replaced_in_silence(
+    config: ConfigDict, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A dataset of the same name that lies elsewhere, or was prepared again."""
+    dataset = data.load(config.data)
+    evaluate.evaluate(config, workdir)
+    evaluate.evaluate(config, workdir)
+    assert "other annotations" not in capsys.readouterr().out
+    changed = [
+        replace(e, original_label_map=np.roll(e.original_label_map, 1, 0)) for e in dataset.splits["test"]
+    ]
+    monkeypatch.setattr(data, "load", lambda _: replace(dataset, splits=dataset.splits | {"test": changed}))
+    evaluate.evaluate(config, workdir)
+    folder = workdir / "eval/folder_synthetic_none_test/step_1"
+    assert f"note: {folder}: had scores of other annotations, which are replaced" in capsys.readouterr().out
+
+
 def test_the_papers_protocol(config: ConfigDict, workdir: Path, test_image: Example) -> None:
     """Tiles of the patches' size that do not overlap, components, 70 pixels of the original image."""
     image = test_image.scored_image()
