@@ -12,7 +12,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import DataError
+from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.slides.white import RANGE
 
 WHITE = 255
@@ -24,7 +24,7 @@ _UPRIGHT, _LAST_ORIENTATION = 1, 8
 def refuse(name: str, kind: str) -> DataError:
     """The error for pixels that H&E cannot be read from."""
     return DataError(
-        f"{name}: is {kind}, but networks for H&E need the colours of bright-field RGB. Export it again as "
+        f"{name}: is {in_short(kind)}, but networks for H&E need the colours of bright-field RGB. Export it again as "
         "8-bit RGB"
     )
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from tifffile import TiffFileError
 
 from nucseg_jax.errors import DataError, in_short
+from nucseg_jax.io.tiff_files import check_memory
 from nucseg_jax.slides import bounds, colourless, colours, resolution, white
 from nucseg_jax.slides.levels import level_of
 from nucseg_jax.slides.reader import Level, Resolution
@@ -55,8 +57,9 @@ class OpenSlideReader:
     def __init__(self, path: Path, given_white: int | None = None, *, crop: bool = True):
         self._name = str(path)
         try:
+            check_memory(path)
             self._slide = openslide.OpenSlide(path)
-        except openslide.OpenSlideError as error:
+        except (TiffFileError, openslide.OpenSlideError) as error:
             raise self._damaged(error) from error
         width, height = self._slide.dimensions
         texts = [self._slide.properties.get(name) if crop else None for name in _BOUNDS]

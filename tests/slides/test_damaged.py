@@ -176,14 +176,51 @@ def test_an_image_without_pixels(tag: str, tmp_path: Path) -> None:
             read(path)
 
 
-def test_levels_that_cannot_show_the_same(tmp_path: Path) -> None:
-    """As where the width of a slide is damaged: OpenSlide would read a million white columns."""
-    path = tmp_path / "a.svs"
-    aperio = "Aperio Image Library v12.0\n512x512 [0,0 512x512] (64x64) JPEG/RGB|AppMag = 20|MPP = 0.5"
+def aperio(path: Path) -> Path:
+    """A slide of two levels, as Aperio's scanners write them."""
+    description = "Aperio Image Library v12.0\n512x512 [0,0 512x512] (64x64) JPEG/RGB|AppMag = 20|MPP = 0.5"
     options = {"photometric": "rgb", "compression": "jpeg", "metadata": None}
     with tifffile.TiffWriter(path) as writer:
         for image, kind in ((picture(512, 512), 0), (picture(256, 256), 1)):
-            writer.write(image, tile=(32, 32), description=aperio, subfiletype=kind, **options)
+            writer.write(image, tile=(32, 32), description=description, subfiletype=kind, **options)
+    return path
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("TileWidth", 2**29, r"its tiles have 32 × 536,870,912 pixels"),
+        ("TileByteCounts", (2**31,) * 256, r"a tile has 2,147,483,648 bytes, the file [\d,]+\)"),
+    ],
+)
+def test_sizes_that_openslide_would_abort_at(
+    level: int, tag: str, value: int | tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    """It takes memory for as much as a file says, and ends the process where there is not so much."""
+    path = aperio(tmp_path / "a.svs")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[level].tags[tag].overwrite(value, dtype="I")
+    for read in (open_slide, read_image):
+        with pytest.raises(DataError, match=r"a\.svs: cannot be read \(" + said):
+            read(path)
+
+
+@pytest.mark.parametrize("tag", ["BitsPerSample", "PhotometricInterpretation"])
+def test_a_tag_of_many_values(tag: str, tmp_path: Path) -> None:
+    """The message does not name them all."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, picture(), photometric="rgb")
+    with tifffile.TiffFile(path, mode="r+b") as file:
+        file.pages[0].tags[tag].overwrite((9, 8, 7) * 300, dtype="H")
+    with pytest.raises(DataError) as error:
+        open_slide(path)
+    assert "a.tif: " in str(error.value) and len(str(error.value)) < 600
+
+
+def test_levels_that_cannot_show_the_same(tmp_path: Path) -> None:
+    """As where the width of a slide is damaged: OpenSlide would read a million white columns."""
+    path = aperio(tmp_path / "a.svs")
     with open_slide(path) as slide:
         assert slide.size == (512, 512)
     with tifffile.TiffFile(path, mode="r+b") as file:
