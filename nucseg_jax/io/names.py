@@ -36,7 +36,9 @@ def host() -> str:
 
 def is_plain(name: str) -> bool:
     """Whether a text can be the name of a file, and of nothing in another folder."""
-    return name.isprintable() and not set(name) & set("/\\") and name not in ("", ".", "..")
+    if not name.isprintable() or len(name.encode()) > MOST_BYTES:
+        return False
+    return not set(name) & set("/\\") and name not in ("", ".", "..")
 
 
 def is_address(path: Path) -> bool:

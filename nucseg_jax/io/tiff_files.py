@@ -2,6 +2,7 @@
 
 import logging
 import operator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -71,7 +72,8 @@ def check_memory(path: Path) -> None:
     except Exception:
         return
     with file:
-        for page in file.pages:
+        pages: Iterable[Any] = file.pages
+        for page in pages:
             try:
                 tile_px = page.tilewidth * page.tilelength if page.is_tiled else 0
                 largest = max(page.databytecounts, default=0)

@@ -24,8 +24,8 @@ _UPRIGHT, _LAST_ORIENTATION = 1, 8
 def refuse(name: str, kind: str) -> DataError:
     """The error for pixels that H&E cannot be read from."""
     return DataError(
-        f"{name}: is {in_short(kind)}, but networks for H&E need the colours of bright-field RGB. Export it again as "
-        "8-bit RGB"
+        f"{name}: is {in_short(kind)}, but networks for H&E need the colours of bright-field RGB. Export it "
+        "again as 8-bit RGB"
     )
 
 

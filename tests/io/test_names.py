@@ -8,7 +8,7 @@ import pytest
 
 from nucseg_jax.io.files import replacing, replacing_folder
 from nucseg_jax.io.locks import lock_beside
-from nucseg_jax.io.names import MOST_BYTES, beside, final, host, host_of, is_marked, shortened
+from nucseg_jax.io.names import MOST_BYTES, beside, final, host, host_of, is_marked, is_plain, shortened
 
 
 def test_names_are_never_the_same(tmp_path: Path) -> None:
@@ -25,6 +25,15 @@ def test_long_names_fit_and_are_known_again(tmp_path: Path, name: str, monkeypat
         assert host_of(tmp_path / f"{name[:-1]}c", path.name) is None
         path.mkdir()  # the file system takes it
     assert len(os.fsencode(lock_beside(tmp_path / name).name)) <= MOST_BYTES
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("TCGA-1.2 µ", True), ("µ" * 127 + "b", True), ("µ" * 128, False), ("a/b", False), ("..", False)]
+    + [("a\\b", False), ("", False), ("a\n", False), ("\ud800", False)],
+)
+def test_what_can_be_the_name_of_a_file(name: str, plain: bool) -> None:
+    assert is_plain(name) is plain
 
 
 def test_a_shortened_name_is_the_same_everywhere_and_nobody_elses() -> None:
