@@ -15,6 +15,7 @@ import typer
 from nucseg_jax.cli import be_quiet_when_interrupted
 from nucseg_jax.cli.arguments import Command
 from nucseg_jax.cli.config_flags import FLAGS, changes_in
+from nucseg_jax.cli.large_pages import start_again
 from nucseg_jax.cli.running import run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -47,4 +48,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     be_quiet_when_interrupted()
+    start_again(sys.argv[1:])
     sys.exit(main())

@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from nucseg_jax.cli.large_pages import start_again
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `nucseg` with arguments.
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def script() -> None:
     """The console script `nucseg`. Ends the process."""
     be_quiet_when_interrupted()
+    if sys.argv[1:2] == ["train"]:
+        start_again(sys.argv[1:])
     sys.exit(main())
 
 
