@@ -14,7 +14,7 @@ from nucseg_jax.models.ce2p import CE2P
 from nucseg_jax.models.efficient_unet import EfficientUNet, EfficientUNetHalf
 from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
-from nucseg_jax.models.initial import Streams
+from nucseg_jax.models.initial import Draws, Streams
 from nucseg_jax.models.psp_segnet import PSPSegNet
 from nucseg_jax.models.segnet import SegNet
 from nucseg_jax.models.unet import UNet
@@ -72,6 +72,30 @@ def create_model(
     Raises:
       UserError: unknown name (with the nearest known one), bad class count or width.
     """
+    return _built(name, num_classes, width, dtype, Streams(rngs))
+
+
+def design_model(
+    name: str,
+    *,
+    num_classes: int = 2,
+    width: float = 1.0,
+    rngs: nnx.Rngs,
+    dtype: DTypeLike = jnp.float32,
+) -> tuple[nnx.Module, Draws]:
+    """A network with shapes in place of its weights, and what draws these: those that `create_model` gives.
+
+    Args:
+      name, num_classes, width, rngs, dtype: as of `create_model`.
+
+    Raises:
+      UserError: as `create_model`.
+    """
+    draws = Draws()
+    return _built(name, num_classes, width, dtype, Streams(rngs, draws)), draws
+
+
+def _built(name: str, num_classes: int, width: float, dtype: DTypeLike, streams: Streams) -> nnx.Module:
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -84,7 +108,7 @@ def create_model(
         raise UserError(f"width must be positive, got {width}")
     if not _is_float(dtype):
         raise UserError(f"dtype must be a floating-point type such as float32 or bfloat16, got {dtype!r}")
-    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=Streams(rngs))
+    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
 
 
 def _is_float(dtype: DTypeLike) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from nucseg_jax.models import create_model, initial
+from nucseg_jax.models import create_model, design_model, initial
 from nucseg_jax.models.initial import Source
 
 SHAPES = {"convolution": (3, 3, 40, 90), "depthwise": (5, 5, 1, 600), "1x1": (1, 1, 64, 200)}
@@ -58,6 +58,21 @@ def test_weights_are_a_function_of_the_seed() -> None:
     for name, values in first.items():
         np.testing.assert_array_equal(values, again[name])
         assert np.ptp(values) == 0 or not np.array_equal(values, other[name])
+
+
+@pytest.mark.parametrize(
+    "name", ["unet", "fc_densenet", "psp_segnet", "efficient_unet_half", "self_correction"]
+)
+def test_weights_drawn_later_are_the_same(name: str) -> None:
+    model, draws = design_model(name, width=1 / 16, rngs=nnx.Rngs(3))
+    shapes = nnx.state(model, nnx.Param)
+    assert any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(shapes))
+    at_once = nnx.state(create_model(name, width=1 / 16, rngs=nnx.Rngs(3)), nnx.Param)
+    later = draws.drawn(shapes)
+    assert jax.tree.structure(later) == jax.tree.structure(at_once)
+    for one, other in zip(jax.tree.leaves(later), jax.tree.leaves(at_once), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
 
 
 def test_weights_drawn_while_jax_traces_are_the_same() -> None:
