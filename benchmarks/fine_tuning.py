@@ -3,8 +3,8 @@
 python -m benchmarks.fine_tuning --monuseg MONUSEG --others CONSEP --work DIR --out docs/fine_tuning
 
 For each of three organs of MoNuSeg a base is trained on all other images. One image of the organ is then
-annotated in 1, 2 and 4 regions of 256×256 pixels. The base is fine-tuned on them (configs/finetune.py). Beside
-it, a network is trained on them that starts from the encoder's ImageNet weights alone. All are scored on the
+annotated in 1, 2 and 4 regions of 256×256 pixels. The base is fine-tuned on them (configs/finetune.py);
+beside it a network is trained on them from the ImageNet weights of its encoder. All are scored on the
 organ's five other images. The seeds draw the image, the regions and the training. For one organ, regions that
 `nucseg suggest` names are compared with those drawn at random.
 
