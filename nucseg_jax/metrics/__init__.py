@@ -8,7 +8,9 @@ Empty cases, for every score: nothing to find and nothing found is perfect (1.0)
 empty is 0.0. The macro F1 applies this to each of its two classes, then takes their mean.
 """
 
-from nucseg_jax.metrics.overlaps import Overlaps, PixelCounts, check_label_map, overlaps, remove_small
+from nucseg_jax.metrics.checks import check_label_map
+from nucseg_jax.metrics.overlaps import Overlaps, cut_to_annotated, overlaps, remove_small
+from nucseg_jax.metrics.pixels import PixelCounts
 from nucseg_jax.metrics.scores import (
     F1_IOU_PERCENT,
     aji,
@@ -27,6 +29,7 @@ __all__ = [
     "aji",
     "aji_plus",
     "check_label_map",
+    "cut_to_annotated",
     "detection_f1",
     "detection_precision",
     "detection_recall",
