@@ -17,6 +17,9 @@ rasters have that they are cut from."""
 Rasters = Mapping[str, Sequence[np.ndarray]]
 """What patches are cut from: by name an array [H,W] or [H,W,C] an image. All of one image share H and W."""
 
+UNANNOTATED = "unannotated"
+"""Name of the raster that says which pixels nobody annotated."""
+
 TRAIN = "train"
 """The split that is trained on; every other one is scored."""
 
@@ -197,9 +200,60 @@ def check_nuclei(name: str, part: str, examples: Sequence[Example]) -> str | Non
     return f"{name}: {len(bare)} of {len(examples)} {part} have no nucleus: {listed(bare)}"
 
 
+def check_annotated(name: str, part: str, examples: Sequence[Example]) -> str | None:
+    """A sentence that says how much of some images is annotated; None where all of it is.
+
+    Args:
+      name: of the dataset, for messages.
+      part: of it, such as "training images", for messages.
+      examples: this part, at least one.
+
+    Raises:
+      DataError: an image has no annotated pixel.
+    """
+    # A few annotated pixels may have got lost where the image was reduced.
+    empty = [e.id for e in examples if _is_all(e.unannotated) or _is_all(e.original_unannotated)]
+    if empty:
+        raise DataError(
+            f"{name}: no pixel of {listed(empty)} ({part}) is annotated. Annotate a part of each, or leave "
+            "them out"
+        )
+    unknown = {e.id: int(np.count_nonzero(e.original_unannotated)) for e in examples if _is_partial(e)}
+    if not unknown:
+        return None
+    share = 1 - sum(unknown.values()) / sum(e.original_label_map.size for e in examples)
+    return (
+        f"{name}: {len(unknown)} of {len(examples)} {part} are annotated in part. Of all pixels only those "
+        f"count that are annotated, {shown_share(share)}"
+    )
+
+
+def _is_all(mask: np.ndarray | None) -> bool:
+    return mask is not None and bool(mask.all())
+
+
+def _is_partial(example: Example) -> bool:
+    return example.original_unannotated is not None and bool(example.original_unannotated.any())
+
+
+def shown_share(share: float) -> str:
+    """A share for messages: such as "12 %", or "0.3 %" where that would be none or all."""
+    digits = 0 if 0.01 <= share <= 0.99 else 1
+    return f"{100 * share:.{digits}f} %"
+
+
 def rasters(examples: Sequence[Example]) -> Rasters:
-    """The images and label maps that training sees."""
-    return {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
+    """The images and label maps that training sees, and where one has some, the pixels nobody annotated."""
+    found = {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
+    if any(e.unannotated is not None and e.unannotated.any() for e in examples):
+        found[UNANNOTATED] = [_mask_of(e) for e in examples]
+    return found
+
+
+def _mask_of(example: Example) -> np.ndarray:
+    if example.unannotated is None:
+        return np.zeros(example.label_map.shape, bool)
+    return example.unannotated
 
 
 def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
