@@ -218,28 +218,42 @@ def check_annotated(name: str, part: str, examples: Sequence[Example]) -> str | 
             f"{name}: no pixel of {listed(empty)} ({part}) is annotated. Annotate a part of each, or leave "
             "them out"
         )
-    unknown = {e.id: int(np.count_nonzero(e.original_unannotated)) for e in examples if _is_partial(e)}
-    if not unknown:
+    count = sum(_unannotated_px(e) > 0 for e in examples)
+    if not count:
         return None
-    share = 1 - sum(unknown.values()) / sum(e.original_label_map.size for e in examples)
     return (
-        f"{name}: {len(unknown)} of {len(examples)} {part} are annotated in part. Of all pixels only those "
-        f"count that are annotated, {shown_share(share)}"
+        f"{name}: {count} of {len(examples)} {part} are annotated in part. Only annotated pixels count, "
+        f"{shown_share(annotated_share(examples))} of all"
     )
+
+
+def annotated_share(examples: Sequence[Example]) -> float:
+    """The share of the pixels of some images, at their original size, that is annotated: 0 to 1."""
+    pixels = sum(e.original_label_map.size for e in examples)
+    return 1 - sum(_unannotated_px(e) for e in examples) / pixels
+
+
+def _unannotated_px(example: Example) -> int:
+    mask = example.original_unannotated
+    return 0 if mask is None else int(np.count_nonzero(mask))
 
 
 def _is_all(mask: np.ndarray | None) -> bool:
     return mask is not None and bool(mask.all())
 
 
-def _is_partial(example: Example) -> bool:
-    return example.original_unannotated is not None and bool(example.original_unannotated.any())
-
-
 def shown_share(share: float) -> str:
     """A share for messages: such as "12 %", or "0.3 %" where that would be none or all."""
     digits = 0 if 0.01 <= share <= 0.99 else 1
     return f"{100 * share:.{digits}f} %"
+
+
+def same_annotation(a: Example, b: Example) -> bool:
+    """Whether two examples have the same true nuclei and the same annotated pixels, at the original size."""
+    masks = (a.original_unannotated, b.original_unannotated)
+    shape = a.original_label_map.shape
+    first, second = (np.zeros(shape, bool) if mask is None else mask for mask in masks)
+    return np.array_equal(a.original_label_map, b.original_label_map) and np.array_equal(first, second)
 
 
 def rasters(examples: Sequence[Example]) -> Rasters:

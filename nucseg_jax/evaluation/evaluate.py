@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import data, devices, drawing, runs
-from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example, annotated_share
 from nucseg_jax.devices import say
 from nucseg_jax.errors import NothingToScoreError, shown, shown_lines
 from nucseg_jax.evaluation import classical, scoring
@@ -85,6 +85,7 @@ def _score_split(
         "settings": scored.settings(),
         "min_area_um2": min_area_um2,
         "images": len(examples),
+        "annotated_share": annotated_share(examples),
     }
     if devices.is_first_process():
         remove_leftovers(folder)
@@ -127,5 +128,8 @@ def _draw(folder: Path, examples: Sequence[Example], found: Sequence[ScoredImage
     for example, scored in zip(examples, found, strict=True):
         pixels = (example.scored_image(), example.original_label_map, scored.label_map)
         caption = f"{example.id}: Dice {scored.scores['dice']:.3f}, AJI {scored.scores['aji']:.3f}"
-        images.write_image(folder / "overlays" / f"{example.id}.png", drawing.overlay(*pixels))
-        images.write_image(folder / "panels" / f"{example.id}.png", drawing.panel(*pixels, caption=caption))
+        unknown, name = example.original_unannotated, f"{example.id}.png"
+        overlay = drawing.overlay(*pixels, unannotated=unknown)
+        images.write_image(folder / "overlays" / name, overlay)
+        panel = drawing.panel(*pixels, caption=caption, unannotated=unknown)
+        images.write_image(folder / "panels" / name, panel)
