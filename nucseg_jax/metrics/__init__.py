@@ -2,7 +2,8 @@
 
 Label maps are integer arrays `[H, W]`: 0 is the background, every other value one nucleus; ids need
 not be contiguous. `overlaps` counts the pixels that every pair of nuclei shares, once, and every
-score is a function of that table. `score` gives them all.
+score is a function of that table. `score` gives them all. Where only a part of an image is annotated,
+`ignore`, a boolean array `[H, W]`, says which pixels do not count.
 
 Empty cases, for every score: nothing to find and nothing found is perfect (1.0); one of the two
 empty is 0.0. The macro F1 applies this to each of its two classes, then takes their mean.
