@@ -32,7 +32,8 @@ class PatchPlan:
 
     Of an image that is annotated in part, no patch is planned without an annotated pixel: tiles without any
     are left out, and a random crop is one of those around an annotated pixel, drawn evenly from all of them.
-    The more of a crop is annotated, the more often it comes.
+    The more of a crop is annotated, the more often it comes. The annotated pixel lies `margin` pixels or more
+    from the crop's sides, unless it is nearer to the image's.
 
     Attributes:
       seed: decides everything random here.
@@ -44,6 +45,7 @@ class PatchPlan:
       flips: mirror left-right with probability 1/2.
       annotated: for each image its annotated pixels (`packed_annotation`), or None where all are; empty: all
         pixels of all images are.
+      margin: pixels along the sides of a patch that training may not show (`augmentation.hidden_margin`).
     """
 
     seed: int
@@ -54,6 +56,7 @@ class PatchPlan:
     turns: bool = False
     flips: bool = False
     annotated: tuple[bytes | None, ...] = ()
+    margin: int = 0
 
     def __post_init__(self) -> None:
         if not self.sizes:
@@ -157,7 +160,7 @@ def _patches(plan: PatchPlan, epoch: int) -> np.ndarray:
     rows = []
     images = zip(plan.sizes, plan.crops_of_images, _masks(plan.annotated, plan.sizes), strict=True)
     for image, (size, count, mask) in enumerate(images):
-        random = _random_corners(generator, size, plan.crop, count, mask)
+        random = _random_corners(generator, plan, size, count, mask)
         corners = np.concatenate([_tiles(size, plan.crop, mask), random])
         rows.append(np.insert(corners, 0, image, axis=1))
     return np.concatenate(rows).astype(np.int32)
@@ -184,15 +187,21 @@ def _tiles(size: tuple[int, int], crop: int, mask: np.ndarray | None) -> np.ndar
 
 
 def _random_corners(
-    generator: np.random.Generator, size: tuple[int, int], crop: int, count: int, mask: np.ndarray | None
+    generator: np.random.Generator,
+    plan: PatchPlan,
+    size: tuple[int, int],
+    count: int,
+    mask: np.ndarray | None,
 ) -> np.ndarray:
-    """int[count, 2]: corners of random crops."""
-    room = np.array(size) - crop + 1
+    """int[count, 2]: corners of an image's random crops."""
+    room = np.array(size) - plan.crop + 1
     if mask is None:
         return generator.integers(0, room, size=(count, 2))
     pixels = np.argwhere(mask)
     drawn = pixels[generator.integers(0, len(pixels), size=count)]
-    return generator.integers(np.maximum(drawn - crop + 1, 0), np.minimum(drawn + 1, room))
+    first = np.clip(drawn - plan.crop + 1 + plan.margin, 0, room - 1)
+    last = np.clip(drawn - plan.margin, first, room - 1)
+    return generator.integers(first, last, endpoint=True)
 
 
 @lru_cache(maxsize=2)

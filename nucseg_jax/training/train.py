@@ -236,10 +236,7 @@ def warmup_steps(config: ConfigDict, steps_per_epoch: float, period: int) -> int
 
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
-    """The patches of `examples` that the config trains on.
-
-    Each has annotated pixels; where augmentation shows only a window's middle, a few may have lost them.
-    """
+    """The patches of `examples` that the config trains on."""
     sizes = tuple((e.image.shape[0], e.image.shape[1]) for e in examples)
     crop, random_crops = augmentation.window_size(config), config.data.random_crops
     annotated = tuple(packed_annotation(e.unannotated) for e in examples)
@@ -254,4 +251,5 @@ def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
         turns=config.data.turns,
         flips=config.data.flips,
         annotated=annotated if any(annotated) else (),
+        margin=augmentation.hidden_margin(config),
     )

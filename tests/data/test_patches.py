@@ -197,6 +197,15 @@ def test_tiles_without_an_annotated_pixel_are_left_out_and_crops_reach_every_par
     assert len(packed_annotation(rectangle((1000, 1000), 200, 300, 500, 400)) or b"") < 2000, "few bytes"
 
 
+def test_the_annotated_pixel_is_one_that_training_shows() -> None:
+    """Not in the margin, but where it lies nearer to the image's side than that."""
+    for pixel, tops in (((30, 30), range(14, 25)), ((3, 60), range(0, 1)), ((63, 0), range(41, 42))):
+        mask = packed_annotation(rectangle((64, 64), *pixel, 1, 1))
+        plan = PatchPlan(0, ((64, 64),), 23, 500, annotated=(mask,), margin=6)
+        rows = plan.batch(0, len(plan))
+        assert set(rows[:, TOP]) == set(tops)
+
+
 def test_balance_counts_the_tiles_that_are_left() -> None:
     mask = packed_annotation(rectangle((64, 64), 0, 0, 9, 9))
     annotated = (None, mask)

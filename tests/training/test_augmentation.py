@@ -22,8 +22,12 @@ def test_windows_are_larger_than_patches_by_the_smallest_scale() -> None:
     config.data.crop_size = 256
     assert augmentation.window_size(config) == 256
     assert augmentation.rescale_of(config) is None
+    assert augmentation.hidden_margin(config) == 0
     config.augment.smallest_scale = 0.8
     assert augmentation.window_size(config) == 320
+    assert augmentation.hidden_margin(config) == 32, "at scale 1"
+    config.augment.largest_scale = 1.25
+    assert augmentation.hidden_margin(config) == 57, "256 / 1.25 of 320 pixels are shown"
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
