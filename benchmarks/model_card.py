@@ -43,14 +43,16 @@ class Scored(NamedTuple):
     truth: NDArray[np.int32]
     found: NDArray[np.int32]
     scores: dict[str, float]
+    unannotated: NDArray[np.bool_] | None = None
 
 
 def scored(split: str, example: Example, found: NDArray[np.int32], place: tuple[slice, slice]) -> Scored:
     """The part of an image at a place."""
     truth = example.original_label_map[place]
-    values = metrics.score(truth, found[place])
+    unannotated = None if example.original_unannotated is None else example.original_unannotated[place]
+    values = metrics.score(truth, found[place], unannotated)
     kept = {key: float(values[key]) for key in (*SCORES, "count_true", "count_pred")}
-    return Scored(split, example, example.scored_image()[place], truth, found[place], kept)
+    return Scored(split, example, example.scored_image()[place], truth, found[place], kept, unannotated)
 
 
 def crops(whole: Scored) -> Iterator[Scored]:
@@ -58,6 +60,8 @@ def crops(whole: Scored) -> Iterator[Scored]:
     height, width = whole.truth.shape
     for top, left in tiling.corners(height, width, CROP_PX):
         place = slice(top, top + CROP_PX), slice(left, left + CROP_PX)
+        if not whole.example.original_label_map[place].any():
+            continue
         crop = scored(whole.split, whole.example, whole.found, place)
         if crop.scores["count_true"] >= FEWEST_NUCLEI:
             yield crop
@@ -117,7 +121,8 @@ def worst(parts: Sequence[Scored], count: int = WORST) -> NDArray[np.uint8]:
     pictures = []
     for part in list(chosen.values())[:count]:
         caption = f"{part.example.organ}, {part.example.id[:12]}: AJI {part.scores['aji']:.2f}"
-        pictures.append(drawing.panel(part.image, part.truth, part.found, caption=caption))
+        maps = (part.image, part.truth, part.found)
+        pictures.append(drawing.panel(*maps, caption=caption, unannotated=part.unannotated))
     return np.vstack(pictures)
 
 

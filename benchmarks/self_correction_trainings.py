@@ -167,7 +167,10 @@ def score(config: ConfigDict, workdir: Path, sound: Path) -> dict[str, Any]:
             model = replace(trained.model, params=of_arm.params, batch_stats=of_arm.batch_stats)
             run = replace(trained, model=model)
             scored = ScoredRun(run, devices.make_mesh(), dataset, images)
-            return [Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map) for e in images]
+            return [
+                Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map, e.original_unannotated)
+                for e in images
+            ]
 
         of_held_out, tests = scenes(held_out), dataset.splits["test"]
         settings = search.search(of_held_out, GRID)

@@ -101,3 +101,29 @@ def test_colours_differ_to_the_colour_blind():
 def test_bad_input_is_named(draw, image, truth, prediction, message):
     with pytest.raises(ValueError, match=message):
         draw(image, truth, prediction)
+
+
+def test_what_nobody_annotated_is_dimmed_and_hatched_and_neither_right_nor_false():
+    truth, prediction = square(10, 10), square(10, 10) + square(35, 50, nucleus=2)
+    unannotated = np.zeros(IMAGE.shape[:2], bool)
+    unannotated[:, 40:] = True
+    height, width = unannotated.shape
+    drawn = overlay(IMAGE, truth, prediction, unannotated=unannotated)
+    np.testing.assert_array_equal(drawn[:, :40], overlay(IMAGE, truth, prediction)[:, :40])
+    assert (drawn[:, 40:].max(axis=-1) == drawn[:, 40:].min(axis=-1)).all(), "grey"
+    assert is_colour(drawn[:9, 40:], (85, 85, 85)).all(), "half of (200 + 120 + 190) / 3"
+    picture = panel(IMAGE, truth, prediction, unannotated=unannotated)[:height]
+    np.testing.assert_array_equal(picture[:, :width], IMAGE)
+    assert is_colour(picture[:9, width + 8 + 40 : 2 * width + 8], (85, 85, 85)).all()
+    errors = picture[:, -width:]
+    assert is_colour(errors[15:25, 15:25], drawing.RIGHT).all()
+    stripes = is_colour(errors[:, 40:], drawing.HATCH)
+    assert (stripes | is_colour(errors[:, 40:], (0, 0, 0))).all() and stripes.mean() == pytest.approx(0.25)
+    plain = panel(IMAGE, truth, prediction)[:height, -width:]
+    np.testing.assert_array_equal(errors[:, :40], plain[:, :40])
+    assert is_colour(plain[40:50, 55:65], drawing.FALSE).all()
+
+
+def test_a_mask_of_another_image_is_refused():
+    with pytest.raises(ValueError, match=r"unannotated is bool \(60, 79\), not bool \(60, 80\)"):
+        overlay(IMAGE, EMPTY, EMPTY, unannotated=np.zeros((60, 79), bool))

@@ -17,6 +17,9 @@ rasters have that they are cut from."""
 Rasters = Mapping[str, Sequence[np.ndarray]]
 """What patches are cut from: by name an array [H,W] or [H,W,C] an image. All of one image share H and W."""
 
+UNANNOTATED = "unannotated"
+"""Name of the raster that says which pixels nobody annotated."""
+
 TRAIN = "train"
 """The split that is trained on; every other one is scored."""
 
@@ -197,9 +200,74 @@ def check_nuclei(name: str, part: str, examples: Sequence[Example]) -> str | Non
     return f"{name}: {len(bare)} of {len(examples)} {part} have no nucleus: {listed(bare)}"
 
 
+def check_annotated(name: str, part: str, examples: Sequence[Example]) -> str | None:
+    """A sentence that says how much of some images is annotated; None where all of it is.
+
+    Args:
+      name: of the dataset, for messages.
+      part: of it, such as "training images", for messages.
+      examples: this part, at least one.
+
+    Raises:
+      DataError: an image has no annotated pixel.
+    """
+    # A few annotated pixels may have got lost where the image was reduced.
+    empty = [e.id for e in examples if _is_all(e.unannotated) or _is_all(e.original_unannotated)]
+    if empty:
+        raise DataError(
+            f"{name}: no pixel of {listed(empty)} ({part}) is annotated. Annotate a part of each, or leave "
+            "them out"
+        )
+    count = sum(_unannotated_px(e) > 0 for e in examples)
+    if not count:
+        return None
+    return (
+        f"{name}: {count} of {len(examples)} {part} are annotated in part. Only annotated pixels count, "
+        f"{shown_share(annotated_share(examples))} of all"
+    )
+
+
+def annotated_share(examples: Sequence[Example]) -> float:
+    """The share of the pixels of some images, at their original size, that is annotated: 0 to 1."""
+    pixels = sum(e.original_label_map.size for e in examples)
+    return 1 - sum(_unannotated_px(e) for e in examples) / pixels
+
+
+def _unannotated_px(example: Example) -> int:
+    mask = example.original_unannotated
+    return 0 if mask is None else int(np.count_nonzero(mask))
+
+
+def _is_all(mask: np.ndarray | None) -> bool:
+    return mask is not None and bool(mask.all())
+
+
+def shown_share(share: float) -> str:
+    """A share for messages: such as "12 %", or "0.3 %" where that would be none or all."""
+    digits = 0 if 0.01 <= share <= 0.99 else 1
+    return f"{100 * share:.{digits}f} %"
+
+
+def same_annotation(a: Example, b: Example) -> bool:
+    """Whether two examples have the same true nuclei and the same annotated pixels, at the original size."""
+    masks = (a.original_unannotated, b.original_unannotated)
+    shape = a.original_label_map.shape
+    first, second = (np.zeros(shape, bool) if mask is None else mask for mask in masks)
+    return np.array_equal(a.original_label_map, b.original_label_map) and np.array_equal(first, second)
+
+
 def rasters(examples: Sequence[Example]) -> Rasters:
-    """The images and label maps that training sees."""
-    return {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
+    """The images and label maps that training sees, and where one has some, the pixels nobody annotated."""
+    found = {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
+    if any(e.unannotated is not None and e.unannotated.any() for e in examples):
+        found[UNANNOTATED] = [_mask_of(e) for e in examples]
+    return found
+
+
+def _mask_of(example: Example) -> np.ndarray:
+    if example.unannotated is None:
+        return np.zeros(example.label_map.shape, bool)
+    return example.unannotated
 
 
 def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:

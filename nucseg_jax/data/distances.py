@@ -30,3 +30,21 @@ def relative_depth(label_map: NDArray[np.int32]) -> NDArray[np.uint8]:
         distance = ndimage.distance_transform_edt(own)[1:-1, 1:-1]
         depth[place][inside] = np.round(255 * distance[inside] / distance[inside].max()).astype(np.uint8)
     return depth
+
+
+def unknown_depth(label_map: NDArray[np.int32], unannotated: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where nobody knows how deep a pixel lies in its nucleus.
+
+    That is what nobody annotated, and each nucleus that touches it: the nucleus may go on there, so that both
+    its pixels' distances to the outside and the largest of them are unknown.
+
+    Args:
+      label_map: int32 [H, W], 0 = background.
+      unannotated: bool [H, W].
+
+    Returns:
+      bool [H, W].
+    """
+    touched = ndimage.binary_dilation(unannotated, np.ones((3, 3), bool))
+    cut_off = np.unique(label_map[touched])
+    return unannotated | np.isin(label_map, cut_off[cut_off > 0])

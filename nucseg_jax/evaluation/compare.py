@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import data, devices
-from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example, same_annotation
 from nucseg_jax.devices import say
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.evaluation import classical, ensemble, external, scoring
@@ -164,8 +164,7 @@ def _same_images(datasets: Mapping[str, Dataset], split: str) -> Sequence[Exampl
                 f"{datasets[name].mpp:g} µm a pixel of the same images. Prepare both with the same --mpp"
             )
         if [e.id for e in other] != [e.id for e in examples] or any(
-            not np.array_equal(a.original_label_map, b.original_label_map)
-            for a, b in zip(examples, other, strict=True)
+            not same_annotation(a, b) for a, b in zip(examples, other, strict=True)
         ):
             raise DataError(
                 f"runs {first} and {name} were trained on datasets whose {split} images differ "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import data, devices, drawing, runs
-from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.dataset import Dataset, Example, annotated_share
 from nucseg_jax.devices import say
 from nucseg_jax.errors import DataError, NothingToScoreError, shown, shown_lines
 from nucseg_jax.evaluation import classical, scoring
@@ -90,6 +90,7 @@ def _score_split(
         "min_area_um2": min_area_um2,
         "images": len(examples),
         ANNOTATIONS: _annotations_digest(examples),
+        "annotated_share": annotated_share(examples),
     }
     if devices.is_first_process():
         remove_leftovers(folder)
@@ -112,12 +113,14 @@ def _score_split(
 
 
 def _annotations_digest(examples: Sequence[Example]) -> str:
-    """SHA-256 of the images' ids and label maps."""
+    """SHA-256 of the images' ids, label maps and unannotated pixels."""
     digest = hashlib.sha256()
     for example in examples:
         labels = np.ascontiguousarray(example.original_label_map, np.int32)
         digest.update(f"{example.id} {labels.shape}".encode())
         digest.update(labels.tobytes())
+        if example.original_unannotated is not None:
+            digest.update(example.original_unannotated.tobytes())
     return digest.hexdigest()
 
 
@@ -153,5 +156,8 @@ def _draw(folder: Path, examples: Sequence[Example], found: Sequence[ScoredImage
     for example, scored in zip(examples, found, strict=True):
         pixels = (example.scored_image(), example.original_label_map, scored.label_map)
         caption = f"{example.id}: Dice {scored.scores['dice']:.3f}, AJI {scored.scores['aji']:.3f}"
-        images.write_image(folder / "overlays" / f"{example.id}.png", drawing.overlay(*pixels))
-        images.write_image(folder / "panels" / f"{example.id}.png", drawing.panel(*pixels, caption=caption))
+        unknown, name = example.original_unannotated, f"{example.id}.png"
+        overlay = drawing.overlay(*pixels, unannotated=unknown)
+        images.write_image(folder / "overlays" / name, overlay)
+        panel = drawing.panel(*pixels, caption=caption, unannotated=unknown)
+        images.write_image(folder / "panels" / name, panel)

@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from nucseg_jax.data import dataset_name
-from nucseg_jax.data.dataset import Dataset, Example, check_nuclei
+from nucseg_jax.data.dataset import Dataset, Example, check_annotated, check_nuclei
 from nucseg_jax.errors import DataError
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.examples import ExampleSource
@@ -36,7 +36,8 @@ class ScoredRun:
 
     Raises:
       UserError: the run was trained on some of the images, or none of them has a nucleus.
-      DataError: the engine must take the prepared images, and these have other stains than in training.
+      DataError: the engine must take the prepared images, and these have other stains than in training; or an
+        image has no annotated pixel.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ScoredRun:
         assumed = f"{dataset.name}: {dataset.mpp:g} µm a pixel ({dataset.mpp_source})"
         notes = [*run.notes, unknown, assumed if dataset.mpp_assumed else None]
         notes.append(check_nuclei(dataset.name, "images", examples))
+        notes.append(check_annotated(dataset.name, "images", examples))
         if own not in (None, dataset.name):
             notes.append(f"{run.workdir}: was trained on {own}, and is scored on {dataset.name}")
         if self._source.prepared and not run.lacks_target:

@@ -20,15 +20,17 @@ def score_image(
 ) -> ScoredImage:
     """Score an image's nuclei against the true ones, with and without the small ones.
 
+    Where an image is annotated in part, scores and counts are of that part (`metrics.score`).
+
     Args:
       example: the image.
       label_map: int32 [H0, W0], its nuclei at the original size.
       min_area_um2: smaller nuclei do not count in the scores without small ones.
       mpp: µm a pixel of the original image.
     """
-    truth = example.original_label_map
-    scores = metrics.score(truth, label_map)
-    large = metrics.overlaps(truth, metrics.remove_small(label_map, area_px(min_area_um2, mpp)))
+    truth, ignore = example.original_label_map, example.original_unannotated
+    scores = metrics.score(truth, label_map, ignore)
+    large = metrics.overlaps(truth, metrics.remove_small(label_map, area_px(min_area_um2, mpp)), ignore)
     scores |= {"aji_min_area": metrics.aji(large), "count_min_area": float(large.count_pred)}
     return ScoredImage(example.id, example.organ, label_map, scores)
 
@@ -40,8 +42,11 @@ def means(images: Sequence[ScoredImage]) -> dict[str, float]:
 
 def pooled(examples: Sequence[Example], images: Sequence[ScoredImage]) -> PixelCounts:
     """The pixels of all images together, from which the paper's code computes its F1."""
-    pairs = zip(examples, images, strict=True)
-    return sum((PixelCounts.of(e.original_label_map, i.label_map) for e, i in pairs), start=PixelCounts())
+    counts = (
+        PixelCounts.of(e.original_label_map, i.label_map, e.original_unannotated)
+        for e, i in zip(examples, images, strict=True)
+    )
+    return sum(counts, start=PixelCounts())
 
 
 def summary(examples: Sequence[Example], images: Sequence[ScoredImage]) -> dict[str, float]:

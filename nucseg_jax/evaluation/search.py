@@ -56,11 +56,13 @@ class Scene(NamedTuple):
       nucleus_map: what a network, or several, say of it, at the network's level.
       frame: where that lies on the image.
       truth: its nuclei, a label map int32 [H, W] of the image.
+      unannotated: bool [H, W], true where nobody looked for nuclei; None: nowhere.
     """
 
     nucleus_map: NucleusMap
     frame: Frame
     truth: NDArray[np.int32]
+    unannotated: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,11 @@ def _try(
     settings = []
     for area in areas_um2:
         tables = [
-            metrics.overlaps(scene.truth, scene.frame.label_map(_without_small(found, area, scene.frame)))
+            metrics.overlaps(
+                scene.truth,
+                scene.frame.label_map(_without_small(found, area, scene.frame)),
+                scene.unannotated,
+            )
             for scene, found in zip(scenes, nuclei, strict=True)
         ]
         aji = float(np.mean([metrics.aji(t) for t in tables]))
@@ -169,4 +175,4 @@ def _perfect(scene: Scene, *, of_distances: bool) -> Scene:
     depth = jnp.asarray(relative_depth(scene.truth))[None] if of_distances else None
     classes = class_probabilities(jnp.asarray(scene.truth)[None], 3, depth)[0]
     frame = Frame(scene.frame.size, scene.frame.mpp, scene.frame.mpp)
-    return Scene(NucleusMap.of_classes(np.asarray(classes)), frame, scene.truth)
+    return Scene(NucleusMap.of_classes(np.asarray(classes)), frame, scene.truth, scene.unannotated)

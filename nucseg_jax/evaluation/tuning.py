@@ -68,7 +68,7 @@ def _predict(config: ConfigDict, workdir: Path) -> tuple[dict[str, Any], list[Sc
     for note in scored.notes:
         print(f"note: {shown(note)}")
     scenes = [
-        Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map)
+        Scene(scored.nucleus_map(e), scored.frame(e), e.original_label_map, e.original_unannotated)
         for e in tqdm(examples, desc="predict", unit="image")
     ]
     about = {

@@ -3,64 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 
-from nucseg_jax.errors import in_short
-
-
-@dataclass(frozen=True)
-class PixelCounts:
-    """Pixels by (truth, prediction), nucleus = positive. Counts of several images add up with `+`.
-
-    The F1 that the paper's code prints pools the pixels of all images first:
-    `sum((PixelCounts.of(t, p) for t, p in pairs), PixelCounts()).f1_macro`. That is not the mean
-    of the images' scores.
-    """
-
-    tp: int = 0
-    fp: int = 0
-    fn: int = 0
-    tn: int = 0
-
-    @classmethod
-    def of(cls, truth: ArrayLike, prediction: ArrayLike) -> PixelCounts:
-        """Counts of two maps `[H, W]`, boolean or integer; a pixel that is not 0 is nucleus.
-
-        Raises:
-            ValueError: the shapes differ, or a map is of floats (a probability is no class).
-        """
-        true, found = _as_array("truth", truth), _as_array("prediction", prediction)
-        _check_same_shape(true, found)
-        for name, pixels in (("truth", true), ("prediction", found)):
-            if pixels.dtype.kind not in "biu":
-                raise ValueError(f"{name} must be boolean or integer, got {pixels.dtype}")
-        true, found = true != 0, found != 0
-        tp = int(np.count_nonzero(true & found))
-        fn = int(np.count_nonzero(true)) - tp
-        fp = int(np.count_nonzero(found)) - tp
-        return cls(tp=tp, fp=fp, fn=fn, tn=true.size - tp - fp - fn)
-
-    def __add__(self, other: PixelCounts) -> PixelCounts:
-        return PixelCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn, self.tn + other.tn)
-
-    @property
-    def f1_nucleus(self) -> float:
-        """F1 of the nucleus pixels, in [0, 1]: Dice. 1.0 where neither map has any."""
-        return f1(self.tp, self.fp, self.fn)
-
-    @property
-    def f1_background(self) -> float:
-        """F1 of the background pixels, in [0, 1]. 1.0 where neither map has any."""
-        return f1(self.tn, self.fn, self.fp)
-
-    @property
-    def f1_macro(self) -> float:
-        """Mean of the nucleus and the background F1, in [0, 1]."""
-        return (self.f1_nucleus + self.f1_background) / 2
+from nucseg_jax.metrics.checks import check_ignore, check_label_map, check_same_shape
+from nucseg_jax.metrics.pixels import PixelCounts
 
 
 @dataclass(frozen=True)
@@ -75,7 +25,7 @@ class Overlaps:
         intersection_px: int64 `[pairs]`, the pixels they share, at least 1.
         truth_area_px: int64 `[true nuclei]`.
         prediction_area_px: int64 `[predicted nuclei]`.
-        image_area_px: pixels of the image.
+        pixels: the image's pixels by class, instances ignored.
     """
 
     truth: NDArray[np.integer]
@@ -83,7 +33,7 @@ class Overlaps:
     intersection_px: NDArray[np.int64]
     truth_area_px: NDArray[np.int64]
     prediction_area_px: NDArray[np.int64]
-    image_area_px: int
+    pixels: PixelCounts
 
     @property
     def count_true(self) -> int:
@@ -106,28 +56,83 @@ class Overlaps:
         """float64 `[pairs]`: intersection over union of each pair, in (0, 1]."""
         return self.intersection_px / self.union_px
 
-    @property
-    def pixels(self) -> PixelCounts:
-        """The image's pixels by class, instances ignored."""
-        tp = int(self.intersection_px.sum())
-        fn = int(self.truth_area_px.sum()) - tp
-        fp = int(self.prediction_area_px.sum()) - tp
-        return PixelCounts(tp=tp, fp=fp, fn=fn, tn=self.image_area_px - tp - fp - fn)
 
-
-def overlaps(truth: ArrayLike, prediction: ArrayLike) -> Overlaps:
+def overlaps(truth: ArrayLike, prediction: ArrayLike, ignore: ArrayLike | None = None) -> Overlaps:
     """Counts the pixels that every true nucleus shares with every predicted one.
 
     Args:
         truth: integer label map `[H, W]`, 0 = background.
         prediction: the same, of the same shape.
+        ignore: boolean `[H, W]`, True on the pixels that nobody annotated: nuclei are those that
+            `cut_to_annotated` leaves, and pixels are the others. None: all pixels are annotated.
 
     Raises:
-        ValueError: shapes differ, a map is not `[H, W]`, not of integers, or has negative ids.
+        ValueError: shapes differ, a map is not `[H, W]`, not of integers, or has negative ids; or `ignore` is
+            not boolean.
+    """
+    if ignore is None:
+        return _table(truth, prediction)
+    table = _table(*cut_to_annotated(truth, prediction, ignore))
+    return replace(table, pixels=PixelCounts.of(truth, prediction, ignore))
+
+
+def cut_to_annotated(
+    truth: ArrayLike, prediction: ArrayLike, ignore: ArrayLike
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Two label maps as they are scored where only a part of the image is annotated.
+
+    Nuclei are cut to the annotated pixels. Of those with more than half of their pixels outside, true ones
+    are left out, and so are predicted ones that are no true nucleus: whose IoU with each true one, both cut,
+    is at most 0.5. Nobody knows whether they are right or false. The piece of a nucleus that the border cuts
+    off is thus found where the prediction has it.
+
+    Source: Kirillov et al., Panoptic Segmentation, CVPR 2019, section 4.2 (void labels); as the benchmarks of
+    COCO and Cityscapes.
+
+    Args:
+        truth: integer label map `[H, W]`, 0 = background. It is not changed.
+        prediction: the same, of the same shape.
+        ignore: boolean `[H, W]`, True on the pixels that nobody annotated.
+
+    Returns:
+        Both maps, 0 where nobody annotated; other ids stay.
+
+    Raises:
+        ValueError: as of `overlaps`.
     """
     truth = check_label_map("truth", truth)
     prediction = check_label_map("prediction", prediction)
-    _check_same_shape(truth, prediction)
+    check_same_shape(truth, prediction)
+    ignore = check_ignore(ignore, truth.shape)
+    truth = _cut(truth, ignore, outside=_mostly_ignored(truth, ignore))
+    strangers = _mostly_ignored(prediction, ignore)
+    prediction = _cut(prediction, ignore, outside=strangers[:0])
+    table = _table(truth, prediction)
+    ids = np.unique(prediction[prediction > 0])
+    true_ones = ids[table.prediction[table.iou > 0.5]]
+    return truth, _cut(prediction, ignore, outside=np.setdiff1d(strangers, true_ones))
+
+
+def _mostly_ignored(label_map: NDArray[np.integer], ignore: NDArray[np.bool_]) -> NDArray[np.integer]:
+    """Ids of the nuclei with more than half of their pixels in `ignore`."""
+    ids, area_px = np.unique(label_map, return_counts=True)
+    ignored, ignored_px = np.unique(label_map[ignore], return_counts=True)
+    outside = 2 * ignored_px > area_px[np.searchsorted(ids, ignored)]
+    return ignored[outside & (ignored > 0)]
+
+
+def _cut(
+    label_map: NDArray[np.integer], ignore: NDArray[np.bool_], outside: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """The label map without the pixels of `ignore` and without the nuclei of the ids `outside`."""
+    return np.where(ignore | np.isin(label_map, outside), label_map.dtype.type(0), label_map)
+
+
+def _table(truth: ArrayLike, prediction: ArrayLike) -> Overlaps:
+    """`overlaps` of maps that are annotated everywhere."""
+    truth = check_label_map("truth", truth)
+    prediction = check_label_map("prediction", prediction)
+    check_same_shape(truth, prediction)
     (truth_ids, prediction_ids), length_px = _runs(truth, prediction)
     truth_area, rows = _number_nuclei(truth_ids, length_px)
     prediction_area, columns = _number_nuclei(prediction_ids, length_px)
@@ -137,13 +142,15 @@ def overlaps(truth: ArrayLike, prediction: ArrayLike) -> Overlaps:
         shape=(len(truth_area), len(prediction_area)),
     ).tocsr()  # adds up the entries of equal (row, column)
     table.sort_indices()
+    tp = int(table.data.sum())
+    fn, fp = int(truth_area.sum()) - tp, int(prediction_area.sum()) - tp
     return Overlaps(
         truth=np.repeat(np.arange(len(truth_area)), np.diff(table.indptr)),
         prediction=table.indices,
         intersection_px=table.data,
         truth_area_px=truth_area,
         prediction_area_px=prediction_area,
-        image_area_px=truth.size,
+        pixels=PixelCounts(tp=tp, fp=fp, fn=fn, tn=truth.size - tp - fp - fn),
     )
 
 
@@ -166,53 +173,6 @@ def remove_small(label_map: ArrayLike, min_area_px: float) -> NDArray:
     area, number = _number_nuclei(ids, length_px)
     stays = np.concatenate([[False], area >= min_area_px])[number]
     return np.repeat(np.where(stays, ids, ids.dtype.type(0)), length_px).reshape(label_map.shape)
-
-
-def check_label_map(name: str, label_map: ArrayLike) -> NDArray[np.integer]:
-    """A label map as NumPy's array; raises a ValueError, which calls the map `name`, if it is none.
-
-    A label map is an array `[H, W]` of integers that are not negative: of NumPy, of a library whose arrays
-    become NumPy's (JAX, PyTorch on a CPU), or nested lists. Boolean masks do not pass: read as labels, all
-    their nuclei would be one.
-    """
-    array = _as_array(name, label_map)
-    if array.ndim != 2:
-        hint = ". Score one image at a time" if array.ndim in (3, 4) else ""
-        raise ValueError(f"{name} must be a label map [H, W], got shape {array.shape}{hint}")
-    if not np.issubdtype(array.dtype, np.integer):
-        hint = "; label its components first" if array.dtype == bool else ""
-        raise ValueError(f"{name} must hold integer ids, got {array.dtype}{hint}")
-    if array.size and array.min() < 0:
-        raise ValueError(f"{name} must not hold negative ids, got {array.min()}")
-    return array
-
-
-def _as_array(name: str, values: ArrayLike) -> NDArray:
-    """NumPy's array of an array or of nested lists; a ValueError, which calls it `name`, for the rest."""
-    is_array = hasattr(values, "__array__") or hasattr(values, "__array_interface__")  # Pillow has the latter
-    if not (is_array or isinstance(values, (list, tuple))):
-        found = f"{type(values).__name__}: {in_short(repr(values))}"
-        raise ValueError(f"{name} must be an array [H, W] of integers, got {found}")
-    if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{name} has masked pixels: fill them first, with {name}.filled(0)")
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists, tensors on a GPU
-        raise ValueError(
-            f"{name} must be an array [H, W] of integers; this {type(values).__name__} cannot become one "
-            f"({in_short(error)})"
-        ) from error
-
-
-def f1(tp: int, fp: int, fn: int) -> float:
-    """F1 in [0, 1]; 1.0 where there is nothing to find and nothing was found."""
-    total = 2 * tp + fp + fn
-    return 2 * tp / total if total else 1.0
-
-
-def _check_same_shape(truth: NDArray, prediction: NDArray) -> None:
-    if truth.shape != prediction.shape:
-        raise ValueError(f"truth and prediction differ in shape: {truth.shape} and {prediction.shape}")
 
 
 def _runs(*label_maps: NDArray) -> tuple[list[NDArray], NDArray[np.int64]]:

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nucseg_jax.metrics.assignment import assign
-from nucseg_jax.metrics.overlaps import Overlaps, f1, overlaps
+from nucseg_jax.metrics.checks import as_array
+from nucseg_jax.metrics.overlaps import Overlaps, overlaps
+from nucseg_jax.metrics.pixels import f1
 
 F1_IOU_PERCENT = (50, 60, 70, 80, 90)
 """IoU thresholds of `score`'s `f1_iou_50` … `f1_iou_90`."""
@@ -79,13 +81,19 @@ def panoptic_quality(table: Overlaps) -> tuple[float, float, float]:
     return dq * sq, dq, sq
 
 
-def score(truth: ArrayLike, prediction: ArrayLike) -> dict[str, float]:
+def score(truth: ArrayLike, prediction: ArrayLike, ignore: ArrayLike | None = None) -> dict[str, float]:
     """All scores of one image.
+
+    With `ignore` they are scores of the annotated part of the image. Pixels that are ignored count nowhere.
+    Nuclei are cut to the annotated pixels first. Of those with more than half of their pixels ignored, true
+    ones are left out, and predicted ones too unless they are a true nucleus: of IoU > 0.5 after the cut
+    (`cut_to_annotated`). `dice` and `f1_macro` look at pixels alone: every annotated one counts.
 
     Args:
         truth: integer label map `[H, W]`, 0 = background; ids need not be contiguous. An array of any library
             that NumPy can read, or nested lists.
         prediction: the same, of the same shape.
+        ignore: boolean `[H, W]`, True on the pixels that nobody annotated; None: all are annotated.
 
     Returns:
         In [0, 1]: `aji`, `aji_plus`, `pq`, `dq`, `sq`; `dice` (F1 of the nucleus pixels) and `f1_macro`
@@ -96,9 +104,12 @@ def score(truth: ArrayLike, prediction: ArrayLike) -> dict[str, float]:
         empty: every score is 0, but `f1_macro` is half of the background's F1.
 
     Raises:
-        ValueError: shapes differ, a map is not `[H, W]`, not of integers, or has negative ids.
+        ValueError: shapes differ, a map is not `[H, W]`, not of integers, or has negative ids; or `ignore` is
+            not boolean, or True everywhere.
     """
-    table = overlaps(truth, prediction)
+    table = overlaps(truth, prediction, ignore)
+    if ignore is not None and as_array("ignore", ignore).all():
+        raise ValueError("ignore is True everywhere: no pixel is left to score")
     pq, dq, sq = panoptic_quality(table)
     return {
         "aji": aji(table),

@@ -77,6 +77,40 @@ def edge_map(label_map: jax.Array) -> jax.Array:
     return (spread(label_map) > 0).astype(jnp.int32)
 
 
+def within_reach(unannotated: jax.Array) -> jax.Array:
+    """True on the pixels whose window of `EDGE_PX` holds one that nobody annotated, itself included.
+
+    What `edge_map` says of them may be wrong: a nucleus that ends at the border of what is annotated goes on
+    behind it, and another may begin there.
+
+    Args:
+      unannotated: bool [B, H, W], or any pixels of which the label is not known.
+
+    Returns:
+      bool [B, H, W].
+    """
+    reached = unannotated
+    for axis in (1, 2):
+        reached = _slide(jnp.logical_or, reached, axis)
+    return reached
+
+
+def unknown_classes(unannotated: jax.Array, num_classes: int) -> jax.Array:
+    """True on the pixels whose class (`class_map`) nobody knows.
+
+    With two classes they are those that nobody annotated. With three also those within reach of them, nuclei
+    and background alike, so that neither is rarer along the border than elsewhere.
+
+    Args:
+      unannotated: bool [B, H, W].
+      num_classes: 2 or 3.
+
+    Returns:
+      bool [B, H, W].
+    """
+    return unannotated if num_classes == 2 else within_reach(unannotated)
+
+
 def spread(values: jax.Array) -> jax.Array:
     """Maximum minus minimum in the window of `EDGE_PX` around each pixel, cut where the image ends.
 

@@ -99,9 +99,11 @@ def agreement(entry: Entry) -> Agreement:
 
 
 def fates(comparison: Comparison, entry: Entry) -> dict[Outcome, int]:
-    """What became of the nuclei of all images, as `Outcomes.count`."""
+    """What became of the nuclei of all images where these are annotated, as `Outcomes.count`."""
     counts = [
-        outcomes(metrics.overlaps(example.original_label_map, image.label_map)).count()
+        outcomes(
+            metrics.overlaps(example.original_label_map, image.label_map, example.original_unannotated)
+        ).count()
         for example, image in zip(comparison.examples, entry.images, strict=True)
     ]
     return {o: sum(count[o] for count in counts) for o in Outcome}

@@ -82,30 +82,40 @@ def shrunk(picture: NDArray[np.uint8], most: int = 1000) -> NDArray[np.uint8]:
     return picture[::step, ::step]
 
 
-def outlined(image: NDArray[np.uint8], truth: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """The image with the outlines of the true nuclei."""
+def outlined(
+    image: NDArray[np.uint8], truth: NDArray[np.integer], unannotated: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """The image with the outlines of the true nuclei, dimmed where nobody annotated it."""
     drawn = image.copy()
     drawn[find_boundaries(truth, mode="thick")] = TRUTH
-    return drawn
+    return drawing.dimmed(drawn, unannotated)
 
 
 def errors(
-    image: NDArray[np.uint8], truth: NDArray[np.integer], prediction: NDArray[np.integer], part: Window
+    image: NDArray[np.uint8],
+    truth: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    part: Window,
+    unannotated: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """A part of the darkened tissue with every nucleus in the colour of its outcome in the whole image.
 
     Predictions are filled. True nuclei that were missed fill what no prediction covers, and have an outline
-    where one does. True nuclei that were merged have a white outline within the prediction.
+    where one does. True nuclei that were merged have a white outline within the prediction. What nobody
+    annotated is hatched, and nuclei that scores leave out (`metrics.cut_to_annotated`) are not drawn.
 
     Args:
       image: uint8 [H, W, 3].
       truth: int [H, W].
       prediction: int [H, W].
       part: what is drawn.
+      unannotated: bool [H, W], or None: all is annotated.
 
     Returns:
       uint8 [h, w, 3], of at most 23 colours.
     """
+    if unannotated is not None:
+        truth, prediction = metrics.cut_to_annotated(truth, prediction, unannotated)
     found = outcomes(metrics.overlaps(truth, prediction))
     of_truth, of_prediction = _paint(truth, found.truth, part), _paint(prediction, found.prediction, part)
     image, truth, prediction = image[part], truth[part], prediction[part]
@@ -118,7 +128,7 @@ def errors(
     outline = find_boundaries(truth, connectivity=1, mode="inner")
     drawn[outline & missed] = _GREYS + Outcome.MISSED
     drawn[outline & (of_truth == Outcome.MERGED)] = _BORDER
-    return _PALETTE[drawn]
+    return drawing.hatched(_PALETTE[drawn], None if unannotated is None else unannotated[part])
 
 
 def mask(label_map: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from html import escape
 
+from nucseg_jax import drawing
+from nucseg_jax.data.dataset import annotated_share, shown_share
 from nucseg_jax.evaluation.results import Comparison, Entry
 from nucseg_jax.report import charts, network_sections, numbers, panels, scatter, tables, theme
 from nucseg_jax.report.figures import Figures
@@ -17,8 +19,11 @@ def _scores(comparison: Comparison, figures: Figures) -> str:
     meanings = tables.definitions(comparison.min_area_um2)
     terms = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>\n" for name, what in meanings.items())
     kinds = dict.fromkeys(e.kind for e in comparison.entries)
+    share = annotated_share(comparison.examples)
+    partly = f"Scores are of the {shown_share(share)} of all pixels that are annotated." if share < 1 else ""
     return (
-        legend([(f"var(--{kind})", theme.KINDS[kind]) for kind in kinds])
+        (paragraph(partly) if partly else "")
+        + legend([(f"var(--{kind})", theme.KINDS[kind]) for kind in kinds])
         + tables.scores(comparison)
         + details("How the scores are defined", f'<dl class="facts">{terms}</dl>')
         + tables.nuclei(comparison)
@@ -84,6 +89,8 @@ def _panels(comparison: Comparison, figures: Figures) -> str:
         f"the one of median AJI by {escape(numbers.leading(comparison).name)}. Nuclei are judged and scored "
         "on the whole image. Missed nuclei under a prediction, and merged ones, show as outlines."
     ) + legend(colours)
+    if annotated_share(comparison.examples) < 1:
+        html += note("Nobody annotated what is dimmed or hatched: it counts neither as right nor as wrong.")
     for organ, places in numbers.organs(comparison).items():
         place = numbers.typical(comparison, places)
         tiles = _tiles(comparison, place)
@@ -97,15 +104,15 @@ def _panels(comparison: Comparison, figures: Figures) -> str:
 def _tiles(comparison: Comparison, place: int) -> list[panels.Tile]:
     """Image, truth and what each entry made of it."""
     example = comparison.examples[place]
-    image, truth = example.scored_image(), example.original_label_map
+    image, truth, unknown = example.scored_image(), example.original_label_map, example.original_unannotated
     part = panels.window(truth.shape)
     nuclei = f"{whole(comparison.entries[0].images[place].scores['count_true'])} nuclei"
     tiles = [
         panels.Tile(panels.enlarged(image[part]), "image", charts.short_id(example.id)),
-        panels.Tile(panels.enlarged(panels.outlined(image, truth)[part]), "truth", nuclei),
+        panels.Tile(panels.enlarged(panels.outlined(image, truth, unknown)[part]), "truth", nuclei),
     ]
     for entry in comparison.entries:
-        drawn = panels.errors(image, truth, entry.images[place].label_map, part)
+        drawn = panels.errors(image, truth, entry.images[place].label_map, part, unknown)
         remark = f"AJI {score(entry.images[place].scores['aji'])}"
         tiles.append(panels.Tile(panels.enlarged(drawn), entry.name, remark))
     return tiles
@@ -130,7 +137,12 @@ def _triptych(comparison: Comparison, figures: Figures) -> str:
         (e.name, f"AJI {score(e.images[place].scores['aji'])}", e.images[place].label_map) for e in best if e
     ]
     tiles = [
-        panels.Tile(panels.enlarged(panels.shrunk(panels.mask(m))), name, remark) for name, remark, m in maps
+        panels.Tile(
+            panels.enlarged(panels.shrunk(drawing.hatched(panels.mask(m), example.original_unannotated))),
+            name,
+            remark,
+        )
+        for name, remark, m in maps
     ]
     file = figures.png("masks", panels.sheet(tiles, legend=False))
     caption = (

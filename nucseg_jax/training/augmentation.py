@@ -34,6 +34,15 @@ def window_size(config: ConfigDict) -> int:
     return math.ceil(config.data.crop_size / config.augment.smallest_scale)
 
 
+def hidden_margin(config: ConfigDict) -> int:
+    """The most pixels along each side of a window that a patch made of it may not show.
+
+    Args:
+      config: the experiment.
+    """
+    return math.floor((window_size(config) - config.data.crop_size / config.augment.largest_scale) / 2)
+
+
 def rescale_of(config: ConfigDict) -> Rescale | None:
     """`rescale` by the config, or None where it changes nothing."""
     smallest, largest = config.augment.smallest_scale, config.augment.largest_scale

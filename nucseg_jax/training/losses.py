@@ -1,6 +1,10 @@
 """Losses on float32 logits [B,H,W,C]: each a scalar, to be minimised, with a finite gradient.
 
 Where a loss needs labels they are annotations or soft labels, constants: no gradient goes to them.
+
+Each takes `ignored`, bool[B,H,W], true on the pixels that have no label: neither their logits nor their
+labels matter, and their gradient is 0. What is a mean over pixels is one over the others, of the whole batch.
+Where all are ignored the loss is 0. None: no pixel is.
 """
 
 from collections.abc import Sequence
@@ -9,27 +13,31 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nucseg_jax.models.targets import edge_map, spread
+from nucseg_jax.models.targets import edge_map, spread, within_reach
 
 DICE_PIXELS = 1.0
 """Pixels that `dice` counts as right in any case, so that a class without any has a gradient."""
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def cross_entropy(logits: jax.Array, labels: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
     """Mean cross-entropy over all pixels, as PyTorch's `CrossEntropyLoss`.
 
     Args:
       logits: float32[B,H,W,C].
       labels: int32[B,H,W], classes in 0 ... C-1.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], nats per pixel.
     """
     # One-hot and not by index: the gradient of an indexed read is a scatter, slow on every backend.
-    return optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1])).mean()
+    losses = optax.softmax_cross_entropy(logits, jax.nn.one_hot(labels, logits.shape[-1]))
+    return _mean(losses, ignored)
 
 
-def weighted_cross_entropy(logits: jax.Array, truth: jax.Array, weights: Sequence[float]) -> jax.Array:
+def weighted_cross_entropy(
+    logits: jax.Array, truth: jax.Array, weights: Sequence[float], ignored: jax.Array | None = None
+) -> jax.Array:
     """Cross-entropy where each class has a weight: their weighted mean over all pixels.
 
     Of labels it is PyTorch's `CrossEntropyLoss(weight=...)`.
@@ -38,15 +46,19 @@ def weighted_cross_entropy(logits: jax.Array, truth: jax.Array, weights: Sequenc
       logits: float32[B,H,W,C].
       truth: float32[B,H,W,C], probabilities of classes: one-hot labels, or soft ones.
       weights: one a class, positive.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], nats per pixel.
     """
-    weighted = truth * jnp.asarray(weights, jnp.float32).reshape(1, 1, 1, -1)
-    return -(weighted * jax.nn.log_softmax(logits)).sum() / weighted.sum()
+    weighted = _without(truth * jnp.asarray(weights, jnp.float32).reshape(1, 1, 1, -1), ignored)
+    total = weighted.sum()
+    if ignored is not None:
+        total = jnp.where(total > 0, total, 1.0)
+    return -(weighted * jax.nn.log_softmax(logits)).sum() / total
 
 
-def dice(logits: jax.Array, truth: jax.Array) -> jax.Array:
+def dice(logits: jax.Array, truth: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
     """1 − the Dice coefficient of each class but the first, over the whole batch; their mean.
 
     With squares in the denominator, so that it is least where the probabilities are the truth's, soft or not.
@@ -56,18 +68,19 @@ def dice(logits: jax.Array, truth: jax.Array) -> jax.Array:
     Args:
       logits: float32[B,H,W,C].
       truth: float32[B,H,W,C], probabilities of classes.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], 0 to 1; a class that neither has counts as 0.
     """
-    probabilities = jax.nn.softmax(logits)[..., 1:]
-    truth = truth[..., 1:]
+    probabilities = _without(jax.nn.softmax(logits)[..., 1:], ignored)
+    truth = _without(truth[..., 1:], ignored)
     shared = 2.0 * (probabilities * truth).sum((0, 1, 2))
     total = (probabilities**2 + truth**2).sum((0, 1, 2))
     return 1.0 - ((shared + DICE_PIXELS) / (total + DICE_PIXELS)).mean()
 
 
-def kl_divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
+def kl_divergence(logits: jax.Array, probabilities: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
     """Mean over all pixels of KL(probabilities ‖ softmax(logits)); of one-hot ones, the cross-entropy.
 
     Source: Kullback & Leibler, On Information and Sufficiency (1951); the term for soft labels of Li et al.,
@@ -77,6 +90,7 @@ def kl_divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
       logits: float32[B,H,W,C].
       probabilities: float16 or float32 [B,H,W,C], ≥ 0, may be exactly 0; sum over C is 1. They are not
         normalised here: float16 ones whose sum is short by r can make a pixel's value as low as -r.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], nats per pixel.
@@ -85,10 +99,12 @@ def kl_divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
     # A zero's logarithm is replaced by a finite number, so that 0·log 0 = 0.
     log_probabilities = jnp.log(jnp.maximum(probabilities, jnp.finfo(jnp.float32).tiny))
     difference = log_probabilities - jax.nn.log_softmax(logits)
-    return (probabilities * difference).sum(-1).mean()
+    return _mean((probabilities * difference).sum(-1), ignored)
 
 
-def balanced_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def balanced_cross_entropy(
+    logits: jax.Array, labels: jax.Array, ignored: jax.Array | None = None
+) -> jax.Array:
     """Cross-entropy of two classes where each weighs the other's share of the batch's pixels.
 
     The sum over pixels is divided by the sum of their weights, as PyTorch's `CrossEntropyLoss(weight=...)`
@@ -102,29 +118,33 @@ def balanced_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     Args:
       logits: float32[B,H,W,2].
       labels: int32[B,H,W], 0 or 1.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], nats per pixel.
     """
-    truth = jax.nn.one_hot(labels, 2)
+    truth = _without(jax.nn.one_hot(labels, 2), ignored)
     losses = -truth * jax.nn.log_softmax(logits)
     pixels = truth.sum((0, 1, 2))
     means = losses.sum((0, 1, 2)) / jnp.maximum(pixels, 1)
-    return means.sum() / (pixels > 0).sum()
+    classes = (pixels > 0).sum()
+    return means.sum() / (classes if ignored is None else jnp.maximum(classes, 1))
 
 
-def lovasz_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def lovasz_softmax(logits: jax.Array, labels: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
     """Lovász-softmax: the convex extension of 1 - intersection over union, class by class.
 
     Computed in each image over the classes that its labels have, and averaged over these, then over the
     images; so a device that holds whole images needs nothing of the others' but the mean. Equal errors change
-    neither the value nor the gradient: they share their weight equally.
+    neither the value nor the gradient: they share their weight equally. An image of which all is ignored does
+    not count.
 
     Source: Berman, Rannen Triki & Blaschko, The Lovász-Softmax Loss (CVPR 2018).
 
     Args:
       logits: float32[B,H,W,C].
       labels: int32[B,H,W], classes in 0 ... C-1.
+      ignored: bool[B,H,W], see above.
 
     Returns:
       float32[], 0 (no pixel wrong) to 1.
@@ -134,14 +154,24 @@ def lovasz_softmax(logits: jax.Array, labels: jax.Array) -> jax.Array:
     probabilities = jax.nn.softmax(logits).reshape(batch, pixels, classes).swapaxes(1, 2)
     truth = jax.nn.one_hot(labels.reshape(batch, pixels), classes, axis=1, dtype=jnp.bool)
     errors = jnp.where(truth, 1 - probabilities, probabilities)
+    if ignored is not None:
+        # As background without an error: the last of all, which no other pixel's weight depends on.
+        left_out = ignored.reshape(batch, 1, pixels)
+        truth, errors = truth & ~left_out, jnp.where(left_out, 0.0, errors)
     # The loss is linear in the errors while their order lasts: the weights are its gradient.
     weights = _jaccard_weights(jax.lax.stop_gradient(errors), truth)
     # A class without pixels has no intersection, so its weights and its loss are 0.
     class_losses = (errors * weights).sum(-1)
-    return (class_losses.sum(-1) / truth.any(-1).sum(-1)).mean()
+    present = truth.any(-1).sum(-1)
+    if ignored is None:
+        return (class_losses.sum(-1) / present).mean()
+    image_losses = class_losses.sum(-1) / jnp.maximum(present, 1)
+    return image_losses.sum() / jnp.maximum((present > 0).sum(), 1)
 
 
-def edge_consistency(logits: jax.Array, edge_logits: jax.Array, labels: jax.Array) -> jax.Array:
+def edge_consistency(
+    logits: jax.Array, edge_logits: jax.Array, labels: jax.Array, ignored: jax.Array | None = None
+) -> jax.Array:
     """How far the edges of the predicted classes are from the predicted edges: mean |ẽ - e|.
 
     The mean is over the truth's edge pixels, `edge_map(labels)`: 0 if there are none. e is the edge branch's
@@ -154,6 +184,7 @@ def edge_consistency(logits: jax.Array, edge_logits: jax.Array, labels: jax.Arra
       logits: float32[B,H,W,C].
       edge_logits: float32[B,H,W,2], no edge and edge.
       labels: int32[B,H,W], classes in 0 ... C-1.
+      ignored: bool[B,H,W], see above; so are the pixels from which an edge map looks there.
 
     Returns:
       float32[], 0 to 1.
@@ -161,7 +192,23 @@ def edge_consistency(logits: jax.Array, edge_logits: jax.Array, labels: jax.Arra
     edges = jax.nn.softmax(edge_logits)[..., 1]
     edges_of_classes = spread(jax.nn.softmax(logits)).max(-1)
     counted = edge_map(labels).astype(jnp.float32)
+    if ignored is not None:
+        counted = jnp.where(within_reach(ignored), 0.0, counted)
     return (counted * jnp.abs(edges_of_classes - edges)).sum() / jnp.maximum(counted.sum(), 1)
+
+
+def _mean(values: jax.Array, ignored: jax.Array | None) -> jax.Array:
+    """Mean of values [B,H,W] over the pixels that are not ignored; 0 where all are."""
+    if ignored is None:
+        return values.mean()
+    return _without(values, ignored).sum() / jnp.maximum((~ignored).sum(), 1)
+
+
+def _without(values: jax.Array, ignored: jax.Array | None) -> jax.Array:
+    """Values [B,H,W] or [B,H,W,C] with 0 on the pixels that are ignored."""
+    if ignored is None:
+        return values
+    return jnp.where(ignored if values.ndim == ignored.ndim else ignored[..., None], 0.0, values)
 
 
 def _jaccard_weights(errors: jax.Array, foreground: jax.Array) -> jax.Array:

@@ -4,6 +4,11 @@ A batch has the annotation (`label_map`) and, in the cycles of self-correction, 
 probabilities of classes, `soft_classes` float16[B,H,W,C], and for `ce2p` of edges, `soft_edges`
 float16[B,H,W,2]. Where the boundary is one of distances (`model.boundary`), it has `depth` uint8[B,H,W]
 (`data.distances`).
+
+Where some images are annotated in part, it has `unannotated` bool[B,H,W]. These pixels, and those whose
+target depends on them, have no influence: each loss ignores what its own target does not know. Classes are
+unknown as `targets.unknown_classes` says, edges within reach. With depths the batch calls nuclei unannotated,
+too, that the border cuts off (`train.rasters_of`).
 """
 
 from __future__ import annotations
@@ -16,8 +21,15 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from nucseg_jax.data.dataset import UNANNOTATED
 from nucseg_jax.models.network import Logits
-from nucseg_jax.models.targets import class_map, class_probabilities, edge_map
+from nucseg_jax.models.targets import (
+    class_map,
+    class_probabilities,
+    edge_map,
+    unknown_classes,
+    within_reach,
+)
 from nucseg_jax.training import losses
 
 if TYPE_CHECKING:  # benchmarks need no configs
@@ -52,7 +64,9 @@ class Objective:
 
 def cross_entropy(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
     """Cross-entropy of the network's result; the divergence from refined labels where there are some."""
-    return _classes(logits.classes, class_map(batch["label_map"], logits.classes.shape[-1]), batch)
+    num_classes = logits.classes.shape[-1]
+    labels, ignored = class_map(batch["label_map"], num_classes), _unknown(batch, num_classes)
+    return _classes(logits.classes, labels, batch, ignored)
 
 
 def cross_entropy_dice(
@@ -60,12 +74,16 @@ def cross_entropy_dice(
 ) -> jax.Array:
     """Cross-entropy in which the boundary has a weight of its own, plus 1 − Dice."""
     num_classes = logits.classes.shape[-1]
+    ignored = _unknown(batch, num_classes)
     if SOFT_CLASSES in batch:
         truth = batch[SOFT_CLASSES].astype(jnp.float32)
     else:
         truth = class_probabilities(batch["label_map"], num_classes, batch.get(DEPTH))
+        if DEPTH in batch:
+            ignored = batch.get(UNANNOTATED)
     weights = (1.0, 1.0, boundary_weight)[:num_classes]
-    return losses.weighted_cross_entropy(logits.classes, truth, weights) + losses.dice(logits.classes, truth)
+    weighted = losses.weighted_cross_entropy(logits.classes, truth, weights, ignored)
+    return weighted + losses.dice(logits.classes, truth, ignored)
 
 
 def ce2p(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
@@ -76,24 +94,34 @@ def ce2p(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
     divergence from refined edges). What is hard about it keeps to the annotation.
     """
     assert logits.parsing is not None and logits.edge is not None
-    labels = class_map(batch["label_map"], logits.classes.shape[-1])
+    num_classes = logits.classes.shape[-1]
+    labels, ignored = class_map(batch["label_map"], num_classes), _unknown(batch, num_classes)
     total = _edges(logits.edge, batch)
     for branch in (logits.parsing, logits.classes):
-        total += 0.5 * losses.lovasz_softmax(branch, labels) + 0.5 * _classes(branch, labels, batch)
-        total += CONSISTENCY * losses.edge_consistency(branch, logits.edge, labels)
+        total += 0.5 * losses.lovasz_softmax(branch, labels, ignored)
+        total += 0.5 * _classes(branch, labels, batch, ignored)
+        total += CONSISTENCY * losses.edge_consistency(branch, logits.edge, labels, ignored)
     return total
 
 
-def _classes(logits: jax.Array, labels: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+def _unknown(batch: dict[str, jax.Array], num_classes: int) -> jax.Array | None:
+    """Pixels of unknown class; None where all images are annotated as a whole."""
+    return unknown_classes(batch[UNANNOTATED], num_classes) if UNANNOTATED in batch else None
+
+
+def _classes(
+    logits: jax.Array, labels: jax.Array, batch: dict[str, jax.Array], ignored: jax.Array | None
+) -> jax.Array:
     if SOFT_CLASSES in batch:
-        return losses.kl_divergence(logits, batch[SOFT_CLASSES])
-    return losses.cross_entropy(logits, labels)
+        return losses.kl_divergence(logits, batch[SOFT_CLASSES], ignored)
+    return losses.cross_entropy(logits, labels, ignored)
 
 
 def _edges(logits: jax.Array, batch: dict[str, jax.Array]) -> jax.Array:
+    ignored = within_reach(batch[UNANNOTATED]) if UNANNOTATED in batch else None
     if SOFT_EDGES in batch:
-        return losses.kl_divergence(logits, batch[SOFT_EDGES])
-    return losses.balanced_cross_entropy(logits, edge_map(batch["label_map"]))
+        return losses.kl_divergence(logits, batch[SOFT_EDGES], ignored)
+    return losses.balanced_cross_entropy(logits, edge_map(batch["label_map"]), ignored)
 
 
 OBJECTIVES = {

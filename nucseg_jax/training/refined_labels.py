@@ -29,7 +29,11 @@ LabelTree = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def annotated(examples: Sequence[Example], num_classes: int, names: Sequence[str]) -> LabelTree:
-    """The annotation as soft labels: 1 for what a pixel is annotated as, 0 for all else, float16."""
+    """The annotation as soft labels: 1 for what a pixel is annotated as, 0 for all else, float16.
+
+    Pixels that nobody annotated are background here, and stay in the averages. Training ignores them by the
+    raster `unannotated`, whatever the cycle.
+    """
     return {
         e.id: {name: np.asarray(_one_hot(e.label_map, num_classes, name)) for name in names} for e in examples
     }
@@ -95,12 +99,13 @@ def rasters_of(labels: LabelTree, examples: Sequence[Example], names: Sequence[s
 
 
 def changed(labels: LabelTree, examples: Sequence[Example], num_classes: int) -> float:
-    """The part of all pixels that the labels now take for another class than the annotation does."""
+    """The part of the annotated pixels that the labels now take for another class than the annotation."""
     different = []
     for e in examples:
         annotation = annotated([e], num_classes, (SOFT_CLASSES,))[e.id]
         pair = [x[SOFT_CLASSES].argmax(-1) for x in (labels[e.id], annotation)]
-        different.append(np.mean(pair[0] != pair[1]))
+        is_other = pair[0] != pair[1]
+        different.append(np.mean(is_other if e.unannotated is None else is_other[~e.unannotated]))
     return float(np.mean(different))
 
 

@@ -79,7 +79,9 @@ def train_step(
       optimizer: applied to the mean gradient.
       objective: the loss.
       loss_scale: factor on the loss before the gradient (the authors' 0.005).
-      accumulate: the batch is run in this many equal parts, one after the other, to save memory.
+      accumulate: the batch is run in this many equal parts, one after the other, to save memory. The loss is
+        the mean of the parts' losses. Each weighs the same, however many of its pixels are annotated: Dice
+        and Lovász-softmax have no sum over pixels that could be weighed otherwise.
       seed: dropout and augmentation are functions of (seed, step).
       rescale: makes the patches of the batch's windows; None: they are patches.
       average_decay: share of the moving average that a step leaves, where the state has one.

@@ -11,9 +11,17 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
-from nucseg_jax.data.dataset import Example, check_nuclei, rasters, shown_sources
-from nucseg_jax.data.distances import relative_depth
-from nucseg_jax.data.patches import PatchPlan, balanced_crops, images_of_step
+from nucseg_jax.data.dataset import (
+    UNANNOTATED,
+    Example,
+    Rasters,
+    check_annotated,
+    check_nuclei,
+    rasters,
+    shown_sources,
+)
+from nucseg_jax.data.distances import relative_depth, unknown_depth
+from nucseg_jax.data.patches import PatchPlan, balanced_crops, images_of_step, packed_annotation
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.layout import tilings_of
@@ -46,7 +54,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
 
     Raises:
       DataError: no prepared dataset, unknown validation images, an image smaller than a patch, a resolution
-        at which nothing can be segmented, or a split without nuclei.
+        at which nothing can be segmented, a split without nuclei, or an image without an annotated pixel.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
       UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits.
@@ -61,6 +69,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     examples, held_out = dataset.training(config.data.validation)
     parts = {"training images": examples, "held-out images": held_out}
     bare = [check_nuclei(dataset.name, part, images) for part, images in parts.items() if images]
+    partly = [check_annotated(dataset.name, part, images) for part, images in parts.items() if images]
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
@@ -101,12 +110,14 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         )
         for note in filter(None, bare):
             say(f"note: {note}. All their pixels are background")
+        for note in filter(None, partly):
+            say(f"note: {note}")
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
             say(
                 "note: the encoder starts from random weights, and is meant to start from ImageNet's: "
                 "model.encoder_weights=FILE (see the README)"
             )
-        depths = {objectives.DEPTH: depths_of(examples)} if config.model.boundary == "distance" else {}
+        cut = rasters_of(config, examples)
         feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan)
         validate = None
         if held_out:
@@ -126,10 +137,26 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
                 interruption=interruption or NeverAsked(),
             )
             for phase in cycles.phases(first):
-                patches = {**rasters(examples), **depths, **correction.rasters()}
-                state = loop.run(state, feed(patches, phase), phase)
+                state = loop.run(state, feed({**cut, **correction.rasters()}, phase), phase)
                 state = loop.end(state)
     return correction.weights or state.result
+
+
+def rasters_of(config: ConfigDict, examples: Sequence[Example]) -> Rasters:
+    """What patches are cut from but for refined labels: `data.dataset.rasters`, and depths where these teach.
+
+    Where depths teach, a nucleus that the border of what is annotated cuts off is unannotated as a whole.
+    """
+    found = dict(rasters(examples))
+    if config.model.boundary == "distance":
+        label_maps = found["label_map"]
+        found[objectives.DEPTH] = depths_of(examples)
+        if UNANNOTATED in found:
+            found[UNANNOTATED] = [
+                unknown_depth(labels, mask)
+                for labels, mask in zip(label_maps, found[UNANNOTATED], strict=True)
+            ]
+    return found
 
 
 def depths_of(examples: Sequence[Example]) -> list[np.ndarray]:
@@ -212,8 +239,9 @@ def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
     """The patches of `examples` that the config trains on."""
     sizes = tuple((e.image.shape[0], e.image.shape[1]) for e in examples)
     crop, random_crops = augmentation.window_size(config), config.data.random_crops
+    annotated = tuple(packed_annotation(e.unannotated) for e in examples)
     if config.data.balance_sources:
-        random_crops = balanced_crops([e.source for e in examples], sizes, crop, random_crops)
+        random_crops = balanced_crops([e.source for e in examples], sizes, crop, random_crops, annotated)
     return PatchPlan(
         seed=config.seed,
         sizes=sizes,
@@ -222,4 +250,6 @@ def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
         fresh=config.data.fresh_crops,
         turns=config.data.turns,
         flips=config.data.flips,
+        annotated=annotated if any(annotated) else (),
+        margin=augmentation.hidden_margin(config),
     )

@@ -49,12 +49,13 @@ def validator(
         return Segmenter(tiles.with_weights(weights), config.instances, source.magnification)
 
     def score(of: Segmenter, example: Example) -> tuple[float, float]:
-        truth, frame = example.original_label_map, source.frame(example, source.prepared_mpp)
+        truth, ignore = example.original_label_map, example.original_unannotated
+        frame = source.frame(example, source.prepared_mpp)
         with source.slide(example) as slide:
             nucleus_map = of.nucleus_map(slide)
         nuclei, mask = of.cut(nucleus_map), nucleus_map.mask.astype(np.int32)
-        aji = metrics.aji(metrics.overlaps(truth, frame.label_map(nuclei)))
-        return aji, PixelCounts.of(truth, frame.label_map(mask)).f1_nucleus
+        aji = metrics.aji(metrics.overlaps(truth, frame.label_map(nuclei), ignore))
+        return aji, PixelCounts.of(truth, frame.label_map(mask), ignore).f1_nucleus
 
     def validate(weights: Weights) -> dict[str, float]:
         of = segmenter(weights)

@@ -42,3 +42,14 @@ def test_a_row_an_organ_and_one_for_all() -> None:
     assert picture.shape[0] == 2 * (model_card.CROP_PX + 36)  # one an image
     empty = dataclasses.replace(liver, original_label_map=nothing)
     assert list(model_card.crops(model_card.scored("test", empty, nothing, everywhere))) == []
+
+
+def test_crops_that_nobody_annotated_are_left_out() -> None:
+    liver = example("liver", 0)
+    unannotated = np.broadcast_to(np.arange(500)[:, None] >= 250, (500, 500))
+    truth = np.where(unannotated, 0, liver.label_map).astype(np.int32)
+    partly = dataclasses.replace(liver, original_label_map=truth, original_unannotated=unannotated)
+    whole = model_card.scored("test", partly, liver.label_map, (slice(None), slice(None)))
+    crops = list(model_card.crops(whole))
+    assert [crop.scores["aji"] for crop in [whole, *crops]] == [1, 1, 1]
+    assert model_card.worst(crops).shape[0] == model_card.CROP_PX + 36

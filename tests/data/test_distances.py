@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nucseg_jax.data.distances import relative_depth
+from nucseg_jax.data.distances import relative_depth, unknown_depth
 
 
 def test_depth_grows_from_the_edge_to_the_middle() -> None:
@@ -28,3 +28,14 @@ def test_where_the_image_ends_there_is_no_edge() -> None:
     depth = relative_depth(label_map)
     np.testing.assert_array_equal(depth[:3, 5], [255, 170, 85])
     assert (relative_depth(np.ones((4, 4), np.int32)) == 255).all()
+
+
+def test_of_a_nucleus_that_touches_what_nobody_annotated_no_depth_is_known() -> None:
+    label_map = np.zeros((7, 14), np.int32)
+    label_map[1:4, 1:5], label_map[1:4, 7:10], label_map[5, 8] = 5, 2, 9  # 9: at a corner
+    unannotated = np.zeros(label_map.shape, bool)
+    unannotated[:, 10:] = unannotated[6, 9] = True
+    expected = unannotated | (label_map == 2) | (label_map == 9)
+    np.testing.assert_array_equal(unknown_depth(label_map, unannotated), expected)
+    nothing = np.zeros(label_map.shape, bool)
+    np.testing.assert_array_equal(unknown_depth(label_map, nothing), nothing)

@@ -1,6 +1,7 @@
 """The device-resident pipeline: tf.data's pixels, tf.data's parameters, several steps a call."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,15 +14,16 @@ from nucseg_jax import devices
 from nucseg_jax.data import feed_device, feed_host
 from nucseg_jax.data.dataset import rasters
 from nucseg_jax.data.feed_device import Store
-from nucseg_jax.data.patches import FLIP, TURNS, PatchPlan
+from nucseg_jax.data.patches import FLIP, IMAGE, TURNS, PatchPlan
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import feeds, train
 from tests.data.drawn_examples import EXAMPLES, PLAN
 from tests.killed import keep_until
 
 BATCH = 8
-# With the refined labels of self-correction.
-RASTERS = {**rasters(EXAMPLES), "soft_classes": [np.float16(e.image / 255) for e in EXAMPLES]}
+# With the refined labels of self-correction, and pixels that nobody annotated.
+PARTLY = [replace(EXAMPLES[0], unannotated=EXAMPLES[0].label_map % 3 == 0), EXAMPLES[1]]
+RASTERS = {**rasters(PARTLY), "soft_classes": [np.float16(e.image / 255) for e in EXAMPLES]}
 
 
 @pytest.fixture
@@ -42,6 +44,11 @@ def test_both_pipelines_cut_the_same_pixels(store: Store) -> None:
     cut = jax.jit(feed_device.cut, static_argnums=2)
     for i, expected in enumerate(batches):
         batch = cut(store, devices.gather_shares(mesh, rows[:, i]), PLAN.crop)
+        assert batch.keys() == {"image", "label_map", "unannotated", "soft_classes"}
+        images = rows[:, i, IMAGE, None, None]
+        np.testing.assert_array_equal(
+            batch["unannotated"], (images == 0) & (np.asarray(batch["label_map"]) % 3 == 0)
+        )
         for key, array in batch.items():
             assert array.dtype == expected[key].dtype
             np.testing.assert_array_equal(array, expected[key])

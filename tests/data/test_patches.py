@@ -1,3 +1,5 @@
+import hashlib
+import pickle
 from collections import Counter
 
 import numpy as np
@@ -5,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan, balanced_crops
+from nucseg_jax.data.patches import (
+    FLIP,
+    IMAGE,
+    LEFT,
+    TOP,
+    TURNS,
+    PatchPlan,
+    balanced_crops,
+    packed_annotation,
+)
 from nucseg_jax.errors import UserError
 
 PAPER = PatchPlan(seed=0, sizes=((1024, 1024),) * 23, crop=512, random_crops=200)
@@ -129,3 +140,78 @@ def test_each_image_has_its_number_of_crops() -> None:
     assert np.bincount(plan.batch(0, len(plan))[:, IMAGE]).tolist() == [5, 9]
     with pytest.raises(ValueError, match="1 numbers of crops for 2 images"):
         PatchPlan(0, ((64, 64), (64, 64)), 32, (1,))
+
+
+# --- images that are annotated in part ---
+
+SIZES = ((64, 70), (90, 64), (40, 41))
+
+
+def test_plans_of_whole_annotations_are_those_of_earlier_releases() -> None:
+    plan = PatchPlan(5, SIZES, 32, (1, 5, 2), fresh=True, turns=True, flips=True)
+    digest = hashlib.sha256(rows_of(plan, 0, 40, 16).tobytes()).hexdigest()
+    assert digest.startswith("d3590ebfb1568e76")
+    whole = tuple(packed_annotation(mask) for mask in (None, np.zeros((90, 64), bool), None))
+    assert whole == (None, None, None)
+    same = PatchPlan(5, SIZES, 32, (1, 5, 2), fresh=True, turns=True, flips=True, annotated=whole)
+    np.testing.assert_array_equal(rows_of(same, 0, 40, 16), rows_of(plan, 0, 40, 16))
+
+
+def rectangle(size: tuple[int, int], top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Unannotated but for a rectangle."""
+    mask = np.ones(size, bool)
+    mask[top : top + height, left : left + width] = False
+    return mask
+
+
+@given(
+    seed=st.integers(0, 2**63),
+    size=st.tuples(st.integers(16, 50), st.integers(16, 50)),
+    place=st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 20), st.integers(1, 20)),
+)
+def test_every_patch_has_an_annotated_pixel(
+    seed: int, size: tuple[int, int], place: tuple[int, int, int, int]
+) -> None:
+    top, left = min(place[0], size[0] - 1), min(place[1], size[1] - 1)
+    mask = rectangle(size, top, left, *place[2:])
+    annotated = (None, packed_annotation(mask))
+    plan = PatchPlan(seed, ((16, 20), size), 16, 7, fresh=True, annotated=annotated)
+    rows = plan.batch(0, 2 * len(plan))
+    for row in rows[rows[:, IMAGE] == 1]:
+        assert 0 <= row[TOP] <= size[0] - 16 and 0 <= row[LEFT] <= size[1] - 16
+        assert not mask[row[TOP] : row[TOP] + 16, row[LEFT] : row[LEFT] + 16].all()
+    assert (rows[:, IMAGE] == 0).sum() == 2 * (2 + 7), "two tiles and seven crops"
+
+
+def test_tiles_without_an_annotated_pixel_are_left_out_and_crops_reach_every_part() -> None:
+    mask = rectangle((64, 64), 20, 40, 9, 24)  # rows 20 to 28, columns 40 to 63
+    plan = PatchPlan(0, ((64, 64),), 32, 4000, annotated=(packed_annotation(mask),))
+    assert len(plan) == 4001, "one tile of four"
+    rows = plan.batch(0, len(plan))
+    tops, lefts = set(rows[:, TOP]), set(rows[:, LEFT])
+    assert tops == set(range(29)) and lefts == set(range(9, 33))
+    whole = (rows[:, TOP] <= 20) & (rows[:, LEFT] >= 16)
+    assert 0.5 < whole.mean(), "crops with much of it are the more frequent ones"
+    again = pickle.loads(pickle.dumps(plan))
+    assert again == plan and hash(again) == hash(plan)
+    assert len(packed_annotation(rectangle((1000, 1000), 200, 300, 500, 400)) or b"") < 2000, "few bytes"
+
+
+def test_the_annotated_pixel_is_one_that_training_shows() -> None:
+    """Not in the margin, but where it lies nearer to the image's side than that."""
+    for pixel, tops in (((30, 30), range(14, 25)), ((3, 60), range(0, 1)), ((63, 0), range(41, 42))):
+        mask = packed_annotation(rectangle((64, 64), *pixel, 1, 1))
+        plan = PatchPlan(0, ((64, 64),), 23, 500, annotated=(mask,), margin=6)
+        rows = plan.batch(0, len(plan))
+        assert set(rows[:, TOP]) == set(tops)
+
+
+def test_balance_counts_the_tiles_that_are_left() -> None:
+    mask = packed_annotation(rectangle((64, 64), 0, 0, 9, 9))
+    annotated = (None, mask)
+    crops = balanced_crops(["a", "b"], ((64, 64), (64, 64)), 32, 3, annotated)
+    assert crops == (3, 6)
+    plan = PatchPlan(0, ((64, 64), (64, 64)), 32, crops, annotated=annotated)
+    assert np.bincount(plan.batch(0, len(plan))[:, IMAGE]).tolist() == [7, 7]
+    with pytest.raises(ValueError, match="1 annotations for 2 images"):
+        PatchPlan(0, ((64, 64), (64, 64)), 32, 1, annotated=(mask,))

@@ -368,3 +368,42 @@ def test_a_network_is_only_scored_on_the_input_it_was_trained_with(
     config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=rf"{key}: .* → {value}"):
         evaluate.evaluate(config, workdir)
+
+
+def test_scores_are_of_the_pixels_that_are_annotated(
+    config: ConfigDict,
+    workdir: Path,
+    test_image: Example,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As `metrics.score` has them with the mask; it is said, written and drawn. None at all is refused."""
+    dataset = data.load(config.data)
+    given = finding(workdir, test_image.scored_image())
+    found = Segmenter.load(workdir, overrides=given)(test_image.scored_image(), mpp=0.25)
+    mask = np.broadcast_to(np.arange(96) >= 48, (96, 96))
+    truth = np.where(mask, 0, test_image.original_label_map).astype(np.int32)
+    partly = replace(test_image, original_label_map=truth, original_unannotated=mask)
+
+    def load(example: Example) -> None:
+        splits = {**dataset.splits, "test": [example]}
+        monkeypatch.setattr(evaluate.data, "load", lambda _: replace(dataset, splits=splits))
+
+    load(partly)
+    result = evaluated(config, workdir, given)
+    scores = metrics.score(truth, found, mask)
+    assert {key: result["network"][key] for key in scores} == pytest.approx(scores)
+    assert scores["count_pred"] < metrics.score(truth, found)["count_pred"]
+    assert result["network"]["dice_pooled"] == pytest.approx(scores["dice"])
+    assert result["annotated_share"] == 0.5
+    note = (
+        "note: folder/synthetic_none: 1 of 1 images are annotated in part. Only annotated pixels count, 50 %"
+    )
+    captured = capsys.readouterr()
+    assert (captured.out + captured.err).count(note) == 1
+    (panel,) = (workdir / "eval").rglob("panels/*.png")
+    hatched = np.asarray(Image.open(panel))[:96, -48:]
+    assert set(np.unique(hatched)) == {0, 60}
+    load(replace(partly, original_unannotated=np.ones((96, 96), bool)))
+    with pytest.raises(DataError, match=f"no pixel of {test_image.id} .images. is annotated"):
+        evaluated(config, workdir, given)

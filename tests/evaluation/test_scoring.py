@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,3 +48,20 @@ def test_summaries(example: Example) -> None:
     assert scoring.by_organ([good, bad]) == {"liver": [good, bad]}
     lines = scoring.table("title", {"good": [good], "bad": [bad]}, 4.375).splitlines()
     assert lines[0] == "title" and lines[2].split()[:4] == ["good", "1", "1.000", "1.000"]
+
+
+def test_scores_are_of_what_is_annotated(example: Example) -> None:
+    """Of the two nuclei the second one's image half was not looked at; a speck there is none too many."""
+    unannotated = np.zeros((40, 40), bool)
+    unannotated[20:] = True
+    truth = np.where(unannotated, 0, example.original_label_map)
+    partly = replace(example, original_label_map=truth, original_unannotated=unannotated)
+    found = scoring.score_image(partly, nuclei_of(example), 70 * 0.25**2, 0.25)
+    v = found.scores
+    assert (v["count_true"], v["count_pred"], v["count_min_area"]) == (1, 1, 1)
+    assert v["dice"] == v["aji"] == v["aji_min_area"] == v["f1_macro"] == 1
+    assert found.label_map.max() == 3, "what is written is all that was found"
+    nothing = scoring.score_image(example, np.zeros((40, 40), np.int32), 4.375, 0.25)
+    summed = scoring.summary([partly, example], [found, nothing])
+    # Of 100 and 200 true pixels 100 are found.
+    assert summed["dice_pooled"] == pytest.approx(2 * 100 / (2 * 100 + 200))

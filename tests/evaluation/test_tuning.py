@@ -140,3 +140,13 @@ def test_the_command_refuses_a_run_without_validation_images() -> None:
     assert result.returncode == 2
     assert re.search(r"^error: tuning needs validation images.*held out", result.stderr, re.M), result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_settings_are_chosen_by_what_is_annotated() -> None:
+    """The two false nuclei lie where nobody looked: no minimum area is better than another."""
+    unannotated = SPECKLED == 9
+    grid = {"components": {"threshold": (0.5,), "min_area_um2": (0, 30)}}
+    partly = scene(speckled(0.9))._replace(unannotated=unannotated)
+    first, second = search([partly], grid)
+    assert first.aji == second.aji == only(search([scene(speckled(0.9))], grid), min_area_um2=30).aji
+    assert ceiling([partly], first) == ceiling([scene(speckled(0.9))], first)

@@ -8,7 +8,16 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.models.targets import EDGE_PX, check_classes, class_map, class_probabilities, edge_map, spread
+from nucseg_jax.models.targets import (
+    EDGE_PX,
+    check_classes,
+    class_map,
+    class_probabilities,
+    edge_map,
+    spread,
+    unknown_classes,
+    within_reach,
+)
 
 
 def test_touching_nuclei_have_a_boundary_on_both_sides() -> None:
@@ -106,3 +115,27 @@ def test_class_probabilities_follow_the_depth() -> None:
         hard = class_probabilities(labels, classes)
         np.testing.assert_array_equal(hard.argmax(-1), class_map(labels, classes))
         np.testing.assert_array_equal(hard.max(-1), 1)
+
+
+@given(arrays(np.bool_, (1, 9, 11), elements=st.sampled_from([False] * 9 + [True])))
+@settings(max_examples=50)
+def test_a_pixel_is_within_reach_where_its_window_holds_an_unannotated_one(mask: np.ndarray) -> None:
+    expected = ndimage.maximum_filter(mask[0], 2 * EDGE_PX + 1, mode="constant", cval=0)
+    np.testing.assert_array_equal(within_reach(jnp.asarray(mask))[0], expected)
+
+
+def test_what_lies_outside_changes_no_known_class() -> None:
+    """Two nuclei that the border cuts off, and one that begins behind it: all that they change is unknown."""
+    inside = np.zeros((1, 8, 16), np.int32)
+    inside[0, 1:6, 4:9] = 3
+    outside = inside.copy()
+    outside[0, 1:6, 9:12], outside[0, 6:, 9:] = 3, 4
+    mask = np.zeros(inside.shape, bool)
+    mask[..., 9:] = True
+    for classes in (2, 3):
+        known = ~np.asarray(unknown_classes(jnp.asarray(mask), classes))
+        pair = [np.asarray(class_map(jnp.asarray(m), classes)) for m in (inside, outside)]
+        np.testing.assert_array_equal(pair[0][known], pair[1][known])
+        columns = 9 if classes == 2 else 7
+        assert known[..., :columns].all() and not known[..., columns:].any()
+    assert (pair[0] != pair[1])[~mask].any(), "the boundary within reach"

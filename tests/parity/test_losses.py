@@ -87,3 +87,24 @@ def test_values_and_gradients(
     # Of the whole: two errors that float32 does not tell apart may have float64's weights the other way.
     difference = np.linalg.norm(np.asarray(gradient, np.float64) - exact.grad.numpy())
     assert difference <= 1e-5 * np.linalg.norm(exact.grad.numpy())
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "balanced_cross_entropy"])
+def test_ignored_pixels_are_those_of_ignore_index(name: str) -> None:
+    classes = 2 if name == "balanced_cross_entropy" else 3
+    logits, labels = case(3, classes)
+    ignored = np.zeros(SHAPE, bool)
+    ignored[0, :, 70:], ignored[1, 20:] = True, True
+    value, gradient = jax.jit(jax.value_and_grad(getattr(losses, name)))(logits, labels, ignored=ignored)
+    exact = torch.from_numpy(logits).double().requires_grad_()
+    truth = torch.from_numpy(np.where(ignored, -100, labels)).long()
+    weight = None
+    if classes == 2:
+        positive = truth[truth >= 0].double().mean()
+        weight = torch.stack([positive, 1 - positive])
+    expected = torch.nn.functional.cross_entropy(
+        channels_first(exact), truth, weight=weight, ignore_index=-100
+    )
+    expected.backward()
+    np.testing.assert_allclose(value, expected.item(), rtol=1e-5, atol=0)
+    np.testing.assert_allclose(gradient, exact.grad.numpy(), rtol=1e-4, atol=1e-9)

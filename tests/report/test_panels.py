@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.color import rgb2lab
 
+from nucseg_jax import drawing
 from nucseg_jax.metrics.outcomes import Outcome
 from nucseg_jax.report import panels
 from tests.metrics.square_nuclei import FLAWED, SIZE, TRUTH, squares
@@ -104,3 +105,19 @@ def test_outcomes_are_told_apart_without_all_cones(kind):
     lab = rgb2lab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055)[None])[0]
     distance = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
     assert distance[np.triu_indices(len(lab), 1)].min() > 25
+
+
+def test_what_nobody_annotated_is_hatched_and_judged_by_nobody():
+    """Of the false nuclei one lies mostly outside; of the two that are split, one is there no longer."""
+    grey = np.full((SIZE, SIZE, 3), 200, np.uint8)
+    unannotated = np.zeros((SIZE, SIZE), bool)
+    unannotated[:, 60:] = True
+    prediction = FLAWED + squares((60, 56, 6, 12)) * 50
+    part = panels.window(TRUTH.shape)
+    drawn = panels.errors(grey, TRUTH, prediction, part, unannotated)
+    outside = {tuple(c) for c in drawn[:, 60:].reshape(-1, 3).tolist()}
+    assert outside == {(0, 0, 0), drawing.HATCH}
+    np.testing.assert_array_equal(drawn[:, :60], panels.errors(grey, TRUTH, FLAWED, part)[:, :60])
+    assert len(np.unique(drawn.reshape(-1, 3), axis=0)) <= 23
+    outlined = panels.outlined(grey, TRUTH, unannotated)
+    assert (outlined[:, 60:] == outlined[:, 60:, :1]).all() and (outlined[0, 70] == 100).all()

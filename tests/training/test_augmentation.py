@@ -22,8 +22,12 @@ def test_windows_are_larger_than_patches_by_the_smallest_scale() -> None:
     config.data.crop_size = 256
     assert augmentation.window_size(config) == 256
     assert augmentation.rescale_of(config) is None
+    assert augmentation.hidden_margin(config) == 0
     config.augment.smallest_scale = 0.8
     assert augmentation.window_size(config) == 320
+    assert augmentation.hidden_margin(config) == 32, "at scale 1"
+    config.augment.largest_scale = 1.25
+    assert augmentation.hidden_margin(config) == 57, "256 / 1.25 of 320 pixels are shown"
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
@@ -33,12 +37,14 @@ def test_rescaling_shows_the_windows_middle_at_the_scale(factor: float) -> None:
     batch = {
         "image": jnp.asarray(ramp(window)),
         "label_map": jnp.asarray(ramp(window)[..., 0].astype(np.int32)),
+        "unannotated": jnp.asarray(ramp(window)[..., 0] > 50),
     }
     found = augmentation.rescale(batch, KEY, size=size, smallest=factor, largest=factor)
     assert found["image"].shape == (1, size, size, 3) and found["image"].dtype == jnp.uint8
     assert found["label_map"].shape == (1, size, size) and found["label_map"].dtype == jnp.int32
     places = window / 2 + (np.arange(size) + 0.5 - size / 2) / factor
     np.testing.assert_array_equal(found["label_map"][0, :, 0], np.floor(places))
+    np.testing.assert_array_equal(found["unannotated"], found["label_map"] > 50)
     np.testing.assert_allclose(found["image"][0, :, 5, 0], places - 0.5, rtol=0, atol=0.51)
     np.testing.assert_allclose(found["image"][0, 5, :, 1], places - 0.5, rtol=0, atol=0.51)
 

@@ -97,3 +97,65 @@ def test_cross_entropy_and_dice_of_labels_of_depths_and_of_refined_labels(
     ):
         expected = losses.weighted_cross_entropy(y.classes, truth, (1, 1, 2)) + losses.dice(y.classes, truth)
         np.testing.assert_allclose(objective(y, given), expected, rtol=1e-6, atol=0)
+
+
+# --- images that are annotated in part ---
+
+MASK = np.zeros(SHAPE, bool)
+MASK[:, :, 9:] = True  # cuts nucleus 2 of the first image, which goes up to column 9
+REACHED = 7
+
+
+def partly(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return batch | {"unannotated": jnp.asarray(MASK), "label_map": jnp.where(MASK, 0, batch["label_map"])}
+
+
+def whole(y: Logits) -> jax.Array:
+    """All branches as one array."""
+    return jnp.concatenate(list(y), axis=-1)
+
+
+@pytest.mark.parametrize("refined", [False, True])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_unannotated_pixels_have_no_influence(name: str, refined: bool, batch: dict[str, jax.Array]) -> None:
+    """Nor have labels outside, and the logits there have no gradient."""
+    given = partly(batch if refined else hard(batch))
+    compiled = jax.jit(jax.value_and_grad(OBJECTIVES[name].loss))
+    y = logits(3)
+    value, gradient = compiled(y, given)
+    elsewhere = np.random.default_rng(7)
+    other = dict(given)
+    other["label_map"] = jnp.where(MASK, elsewhere.integers(0, 9, SHAPE), given["label_map"]).astype(
+        jnp.int32
+    )
+    for key in set(given) & {"soft_classes", "soft_edges"}:
+        other[key] = jnp.where(MASK[..., None], jnp.float16(0.5), given[key])
+    moved = Logits(*(jnp.where(MASK[..., None], -x, x) for x in y))
+    other_value, other_gradient = compiled(moved, other)
+    assert value == other_value > 0
+    np.testing.assert_array_equal(whole(gradient), whole(other_gradient))
+    assert (np.asarray(whole(gradient))[MASK] == 0).all() and (np.asarray(whole(gradient)) != 0).any()
+
+
+def test_boundaries_within_reach_of_the_border_are_ignored(batch: dict[str, jax.Array]) -> None:
+    """With three classes; with two each annotated pixel counts. Nuclei's depths are the raster's matter."""
+    given = partly(hard(batch))
+    labels = given["label_map"]
+    for classes, columns in ((3, REACHED), (2, 9)):
+        x = logits(classes).classes
+        found = OBJECTIVES["cross_entropy"](logits(classes), given)
+        expected = losses.cross_entropy(x[:, :, :columns], class_map(labels, classes)[:, :, :columns])
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)
+    depth = jnp.where(labels > 0, 100, 0).astype(jnp.uint8)
+    truth = class_probabilities(labels, 3, depth)
+    x = logits(3).classes[:, :, :9]
+    found = OBJECTIVES["cross_entropy_dice"](logits(3), given | {"depth": depth})
+    expected = losses.weighted_cross_entropy(x, truth[:, :, :9], (1, 1, 1)) + losses.dice(x, truth[:, :, :9])
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_patches_without_an_annotation_teach_nothing(name: str, batch: dict[str, jax.Array]) -> None:
+    given = hard(batch) | {"unannotated": jnp.ones(SHAPE, bool)}
+    value, gradient = jax.jit(jax.value_and_grad(OBJECTIVES[name].loss))(logits(3), given)
+    assert value == 0 and (whole(gradient) == 0).all()

@@ -1,6 +1,7 @@
 """Soft labels: of annotations, of a network, in files."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -108,3 +109,11 @@ def test_labels_are_read_as_written_or_refused(tmp_path: Path) -> None:
     (tmp_path / "labels/cycle_3.17.tmp").mkdir()
     refined_labels.delete_others(tmp_path / "labels", {kept})
     assert list((tmp_path / "labels").iterdir()) == [kept]
+
+
+def test_changed_counts_annotated_pixels_only() -> None:
+    partly = [replace(EXAMPLES[0], unannotated=np.arange(40)[:, None] >= np.full((1, 56), 20))]
+    labels = refined_labels.annotated(partly, 2, NAMES[:1])
+    turned = labels["a"]["soft_classes"].copy()
+    turned[10:] = turned[10:, :, ::-1]
+    assert refined_labels.changed({"a": {"soft_classes": turned}}, partly, 2) == pytest.approx(0.5)

@@ -13,7 +13,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
-from nucseg_jax.errors import UserError
+from nucseg_jax.data.dataset import Dataset
+from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.runs import compatibility
 from nucseg_jax.runs.loading import load_model, training_weights
 from nucseg_jax.runs.restoring import CheckpointError, parameter_digest
@@ -296,3 +297,64 @@ def test_splits_that_cannot_be_scored_are_refused_before_the_first_step(
         with pytest.raises(UserError, match=message):
             train.train(tiny_config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+def partly_annotated(dataset: Dataset, *, cut: bool) -> Dataset:
+    """Of the first training image the right part is unannotated; `cut`: its nuclei are not in the labels."""
+    first, *others = dataset.splits["train"]
+    mask = np.broadcast_to(np.arange(96) >= 50, (96, 96))
+    labels = np.where(mask, 0, first.label_map).astype(np.int32) if cut else first.label_map
+    partly = replace(
+        first,
+        label_map=labels,
+        original_label_map=np.where(mask, 0, first.original_label_map).astype(np.int32),
+        unannotated=mask,
+        original_unannotated=mask,
+    )
+    return replace(dataset, splits={**dataset.splits, "train": [partly, *others]})
+
+
+def test_what_nobody_annotated_has_no_influence(
+    tiny_config: ConfigDict,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Nuclei there, and those that the border cuts, teach nothing; as deep as they may be."""
+    tiny_config.update_from_flattened_dict(
+        {
+            "num_steps": 2,
+            "model.num_classes": 3,
+            "model.boundary": "distance",
+            "optim.loss": "cross_entropy_dice",
+            "optim.accumulate": 1,
+        }
+    )
+    dataset = data.load(tiny_config.data)
+    digests = []
+    for name, cut, pipeline in (("a", True, "tfdata"), ("b", False, "tfdata"), ("c", True, "resident")):
+        changed = partly_annotated(dataset, cut=cut)
+        monkeypatch.setattr(train.data, "load", lambda _, changed=changed: changed)
+        tiny_config.data.pipeline = pipeline
+        digests.append(parameter_digest(train.train(tiny_config, tmp_path / name).params))
+    assert digests[0] == digests[1] == digests[2]
+    said = "note: folder/synthetic_none: 1 of 3 training images are annotated in part. Only annotated pixels"
+    captured = capfd.readouterr()
+    assert (captured.out + captured.err).count(f"{said} count, 84 % of all") == 3
+
+
+def test_images_that_nobody_annotated_are_refused_before_the_first_step(
+    tiny_config: ConfigDict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = data.load(tiny_config.data)
+    first, *others = dataset.splits["train"]
+    for changed in (
+        replace(first, original_unannotated=np.ones(first.original_label_map.shape, bool)),
+        replace(first, unannotated=np.ones(first.label_map.shape, bool)),
+    ):
+        other = replace(dataset, splits={**dataset.splits, "train": [changed, *others]})
+        monkeypatch.setattr(train.data, "load", lambda _, other=other: other)
+        message = f"^folder/synthetic_none: no pixel of {first.id} .training images. is annotated"
+        with pytest.raises(DataError, match=message):
+            train.train(tiny_config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,7 @@
 """Scores of held-out images: nuclei as the config makes them, pixels as earlier releases scored them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,3 +51,20 @@ def test_the_log_says_both_scores(tmp_path, capsys) -> None:
     assert (tmp_path / "metrics.jsonl").read_text() == (
         '{"step": 3, "validation_aji": 0.5, "validation_dice": 0.75, "validation_pq": 0.25}\n'
     )
+
+
+def test_only_annotated_pixels_count() -> None:
+    """As above, of an image of which the lower half is not annotated: what is found there is not false."""
+    config = get_config()
+    config.data.crop_size, config.data.stain = 32, "none"
+    config.instances.components.threshold = 0.4
+    network, params, batch_stats = split_network(
+        filled_network("unet", lambda shape: np.zeros(shape, np.float32), width=1 / 16)
+    )
+    upper = np.ones((32, 32), np.int32)
+    upper[16:] = 0
+    dataset = dataset_of(upper)
+    (example,) = dataset.splits["train"]
+    partly = [replace(example, unannotated=upper == 0, original_unannotated=upper == 0)]
+    validate = validation.validator(config, network, devices.make_mesh(), dataset, partly, None)
+    assert validate(Weights(params, batch_stats)) == {"aji": 1.0, "dice": 1.0}

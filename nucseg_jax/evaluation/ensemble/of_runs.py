@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from nucseg_jax import instances
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example
+from nucseg_jax.data.dataset import TRAIN, Dataset, Example, same_annotation
 from nucseg_jax.devices import say
 from nucseg_jax.evaluation import ensemble
 from nucseg_jax.evaluation.ensemble import Expression, Model
@@ -131,7 +131,7 @@ class Ensemble:
             }
             frame = self._finest.scored.frame(example)
             said = ensemble.combined_map(self.expression, self._moved(frame, maps), self._scores)
-            scenes.append(Scene(said, frame, example.original_label_map))
+            scenes.append(Scene(said, frame, example.original_label_map, example.original_unannotated))
         setting = next(iter(best_of_methods(search(scenes, self._grids())).values()))
         return setting.config, f"{len(held_out)} held-out images"
 
@@ -155,14 +155,11 @@ class Ensemble:
     def _held_out(self) -> tuple[str, ...]:
         """Ids of the images that all members held out."""
         ids = set.intersection(*(set(m.run.config.data.validation) for m in self._members.values()))
-        truths = [
-            {e.id: e.original_label_map for e in member.dataset.splits[TRAIN]}
-            for member in self._members.values()
-        ]
+        examples = [{e.id: e for e in member.dataset.splits[TRAIN]} for member in self._members.values()]
         return tuple(
             i
             for i in sorted(ids)
-            if all(i in known and np.array_equal(known[i], truths[0][i]) for known in truths)
+            if all(i in known and same_annotation(known[i], examples[0][i]) for known in examples)
         )
 
     def _images(self, dataset: Dataset) -> list[Example]:
