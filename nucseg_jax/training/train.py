@@ -109,7 +109,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
             "device(s)"
         )
         for note in filter(None, bare):
-            say(f"note: {note}. All their pixels are background")
+            say(f"note: {note}. All their annotated pixels are background")
         for note in filter(None, partly):
             say(f"note: {note}")
         if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
