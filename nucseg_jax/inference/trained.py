@@ -16,7 +16,7 @@ from nucseg_jax.inference.scan import Network
 from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.instances import WITH_BOUNDARY
 from nucseg_jax.io.files import printable
-from nucseg_jax.runs import Run, open_run, run_of_model
+from nucseg_jax.runs import Run, open_run, run_of_model, started
 from nucseg_jax.runs.model import model_of_tensors, understood
 from nucseg_jax.runs.restoring import parameter_digest
 
@@ -123,6 +123,7 @@ def of_run(
         "model": config.model.name,
         "step": model.step,
         "params_sha256": parameter_digest(model.params),
+        "init": started.shown(model.info),
         "config": model.info["config"],
         "trained_with": model.info["version"],
         **run.settings(),

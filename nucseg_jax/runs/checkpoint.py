@@ -86,6 +86,11 @@ class Checkpoints:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
 
+    @property
+    def best(self) -> int | None:
+        """Step of the best checkpoint by its score; None where none has scores."""
+        return self._manager.best_step()
+
     def save(
         self,
         step: int,
@@ -182,6 +187,7 @@ def describe(
     dataset_metadata: dict[str, Any],
     stain: dict[str, Any] | None,
     resolution: dict[str, Any] | None,
+    init: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The `info` item of a checkpoint.
 
@@ -191,6 +197,7 @@ def describe(
       stain: that of `runs.stain_target.describe`.
       resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees
         them, and `source`, how that is known; None where nothing says so.
+      init: the network that training started from (`training.origin`); None: random weights.
     """
     return {
         "config": json.loads(config.to_json_best_effort()),
@@ -203,6 +210,7 @@ def describe(
         "dataset": dataset_metadata,
         "stain": stain,
         "resolution": resolution,
+        "init": init,
         "version": __version__,
         "devices": jax.device_count(),
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
@@ -45,6 +46,20 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
         args = {"model": ocp.args.StandardRestore(abstract(template._asdict(), mesh))}
         weights = restore(manager, step, args).model
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
+
+
+def newest_info(workdir: Path) -> dict[str, Any] | None:
+    """The `info` of a run's newest checkpoint; None where it has none.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    directory = directory_of(workdir)
+    if not directory.is_dir():
+        return None
+    with opened_to_read(directory) as manager:
+        latest = manager.latest_step()
+        return None if latest is None else read_info(manager, latest)
 
 
 def training_weights(workdir: Path, model: LoadedModel) -> Weights:
