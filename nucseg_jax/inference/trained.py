@@ -73,6 +73,7 @@ def _for_slides(
             raise TypeError("its version is no text")
         if run.config.data.crop_size < 1:
             raise ValueError(f"data.crop_size is {run.config.data.crop_size}")
+        started.shown(run.model.info)
     found = magnification.of_checkpoint(run.model.info, network_mpp, where)
     _check_overrides(overrides)
     return of_run(run, mesh, found)

@@ -38,7 +38,6 @@ from nucseg_jax.runs.restoring import (
     first_copy,
     info_digest,
     parameter_digest,
-    read_info,
     read_scores,
     restore,
 )
@@ -161,10 +160,6 @@ class Checkpoints:
         """Return when the checkpoints that were asked for are complete."""
         with named_when_full(self._workdir):
             self._manager.wait_until_finished()
-
-    def info(self) -> dict[str, Any]:
-        """The newest checkpoint's `info`."""
-        return read_info(self._manager, self.latest)
 
     def __enter__(self) -> Self:
         return self

@@ -10,9 +10,16 @@ def shown(info: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Args:
       info: of the run's checkpoint.
+
+    Raises:
+      TypeError: it is no such record.
     """
     record = info.get("init")
-    return record and {key: value for key, value in record.items() if not key.startswith("images")}
+    if record is None:
+        return None
+    if not isinstance(record, Mapping):
+        raise TypeError("init is no record")
+    return {key: value for key, value in record.items() if not key.startswith("images")}
 
 
 def portable(record: Mapping[str, Any] | None) -> dict[str, Any] | None:

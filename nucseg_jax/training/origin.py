@@ -20,7 +20,7 @@ from nucseg_jax.inference import magnification
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target, started
 from nucseg_jax.runs.compatibility import changed_input
-from nucseg_jax.runs.model import model_of_tensors
+from nucseg_jax.runs.model import model_of_tensors, understood
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.runs.tensors import filled, named
 from nucseg_jax.runs.unseen import Trained, trained_on
@@ -101,7 +101,10 @@ def read(source: str, mesh: Mesh) -> Origin:
             f"--init {source}: there is no such run's folder or model: {hint}Installed are "
             f"{', '.join(known) or 'none'}; a file of your own ends with {pretrained.SUFFIX}"
         )
-    return Origin(source, run, magnification.of_checkpoint(run.model.info, where=source), sha256)
+    found = Origin(source, run, magnification.of_checkpoint(run.model.info, where=source), sha256)
+    with understood(source):
+        found.record()
+    return found
 
 
 def check_resolution(origin: Origin, dataset: Dataset) -> str | None:
@@ -162,9 +165,9 @@ def notes(origin: Origin, info: dict[str, Any]) -> list[str]:
     """
     before = origin.run.model.info
     found = changed_input(before["config"], info["config"])
-    if before["dataset"].get("stain_style") and info["dataset"].get("stain_style"):
-        if before["dataset"]["stain_style"] != info["dataset"]["stain_style"]:
-            found.append("the stains that images are normalised to")
+    styles = [(x.get("dataset") or {}).get("stain_style") for x in (before, info)]
+    if None not in styles and styles[0] != styles[1]:
+        found.append("the stains that images are normalised to")
     return [f"{origin.source} was trained otherwise: {line}" for line in found]
 
 
