@@ -8,6 +8,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from nucseg_jax import devices
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened_to_read, score_of
@@ -51,11 +52,13 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
 def newest_info(workdir: Path) -> dict[str, Any] | None:
     """The `info` of a run's newest checkpoint; None where it has none.
 
+    All processes ask for it together: none makes the folder before the others have looked.
+
     Raises:
       CheckpointError: it is damaged.
     """
     directory = directory_of(workdir)
-    if not directory.is_dir():
+    if not devices.any_process(directory.is_dir()):
         return None
     with opened_to_read(directory) as manager:
         latest = manager.latest_step()

@@ -61,7 +61,7 @@ def choose(config: ConfigDict, dataset: Dataset, origin: Origin | None) -> tuple
 
 def with_chosen(
     config: ConfigDict, dataset: Dataset, saved: dict[str, Any] | None, origin: Origin | None
-) -> tuple[ConfigDict, list[str | None]]:
+) -> tuple[ConfigDict, str | None]:
     """The config with what a run that goes on keeps, or with the image that a new one holds out.
 
     Args:
@@ -71,7 +71,7 @@ def with_chosen(
       origin: what a new one starts from.
 
     Returns:
-      The config, and lines for the user.
+      The config, and a line for the user where an image is chosen here, or could not be.
 
     Raises:
       UserError: see `choose`.
@@ -79,11 +79,11 @@ def with_chosen(
     config = config.copy_and_resolve_references()
     if saved is None:
         config.data.validation, line = choose(config.data, dataset, origin)
-        return config, [line]
+        return config, line
     config.init.source = config.init.source or saved["config"].get("init", {}).get("source")
     if config.data.hold_out and not config.data.validation:
         config.data.validation = tuple(saved["config"]["data"]["validation"])
-    return config, []
+    return config, None
 
 
 def how_it_ended(

@@ -50,7 +50,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         at which nothing can be segmented, or a split without nuclei.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
-      UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits.
+      UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits;
+        training cannot start from what `init.source` names, or that has seen an image to be scored.
     """
     mesh = devices.make_mesh()
     check_values(config, mesh.devices.size)
@@ -62,10 +63,9 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     origin = None if saved or not config.init.source else origins.read(config.init.source, mesh)
     dataset = data.load(config.data)
     check_prepared(dataset.prepared_mpp, dataset.name)
+    other_mpp = origin and origins.check_resolution(origin, dataset)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
-    config, notes = held_out.with_chosen(config, dataset, saved, origin)
-    if origin is not None:
-        notes.append(origins.check_resolution(origin, dataset))
+    config, chosen_here = held_out.with_chosen(config, dataset, saved, origin)
     examples, unseen = dataset.training(config.data.validation)
     parts = {"training images": examples, "held-out images": unseen}
     bare = [check_nuclei(dataset.name, part, images) for part, images in parts.items() if images]
@@ -108,7 +108,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         )
         for note in filter(None, bare):
             say(f"note: {note}. All their pixels are background")
-        for note in filter(None, [*notes, *(origins.notes(origin, info) if origin else ())]):
+        for note in filter(None, [other_mpp, chosen_here, *(origins.notes(origin, info) if origin else ())]):
             say(f"note: {note}")
         is_random = first == 0 and init is None and not config.model.encoder_weights
         if is_random and config.model.name in IMAGENET_ENCODERS:
