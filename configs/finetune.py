@@ -3,7 +3,8 @@
 nucseg prepare folder --source CROPS --name mine --no-test
 python -m nucseg_jax.main --config configs/finetune.py --init he --workdir runs/mine
 
-300 steps. The network, how its nuclei are cut, and its loss are those of `--init`: an installed model, a
+300 steps; 60 of them, from he-fast, took 2 minutes of an Intel Xeon's CPU time, compilation and scores
+included. The network, how its nuclei are cut, and its loss are those of `--init`: an installed model, a
 model's file, or a run's folder. With three crops or more, one is held out: it chooses the best step, 0 among
 them, and ends the training when 5 scores in a row were no better.
 """
