@@ -198,7 +198,7 @@ def scores_with(
     """Scores by image, of nuclei made by a watershed with these parameters."""
     method = ConfigDict({"method": "watershed", "watershed": dict(parameters)})
     rows = []
-    for example, (nucleus_map, frame, _) in zip(images, scenes, strict=True):
+    for example, (nucleus_map, frame, *_) in zip(images, scenes, strict=True):
         nuclei = frame.label_map(instances.split(nucleus_map, method, frame.network_mpp))
         rows.append(scoring.score_image(example, nuclei, 0.0, frame.mpp))
     return {row.id: {key: row.scores[key] for key in SCORES} for row in rows}

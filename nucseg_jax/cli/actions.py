@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import config as settings
 from nucseg_jax.cli.session import begin
+from nucseg_jax.errors import UserError
 
 
 class Experiment(NamedTuple):
@@ -28,7 +29,13 @@ class Experiment(NamedTuple):
     option: str
 
 
-def read(experiment: str, changes: Sequence[str], workdir: Path | None, option: str = "--set ") -> Experiment:
+def read(
+    experiment: str,
+    changes: Sequence[str],
+    workdir: Path | None,
+    option: str = "--set ",
+    init: str | None = None,
+) -> Experiment:
     """Read a config and change it.
 
     Args:
@@ -36,12 +43,16 @@ def read(experiment: str, changes: Sequence[str], workdir: Path | None, option: 
       changes: KEY=VALUE.
       workdir: the run's folder; None: runs/NAME.
       option: what the changes follow on the command line, for messages.
+      init: what training starts from: the setting init.source.
 
     Raises:
       UserError: no such config, an unknown key, or a value of another type.
     """
     name, config = settings.load(experiment)
     given = settings.read_values(settings.read_pairs(changes, f"{option}KEY=VALUE"), option, config)
+    if init is not None:
+        if given.setdefault("init.source", init) != init:
+            raise UserError(f"--init {init} and {option}init.source={given['init.source']}: give one of them")
     settings.apply(config, given, option)
     return Experiment(name, config, workdir or Path("runs") / name, given, option)
 
@@ -53,6 +64,7 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
     end it after the step that runs, with a checkpoint; the exit code is that of the signal.
     """
     begin(distributed=distributed)
+    experiment = _with_inherited(experiment)
     from nucseg_jax import devices, runs
     from nucseg_jax.cli.interruption import Stopped, signals
     from nucseg_jax.errors import NothingToScoreError
@@ -80,15 +92,48 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
 def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:
     """Score a run's checkpoint; prints the scores."""
     begin(distributed=distributed)
-    _score(experiment)
+    _score(_with_inherited(experiment))
 
 
 def tune(experiment: Experiment) -> None:
     """Find how nuclei are best made of a run's probabilities; writes tuning.json."""
     begin()
+    experiment = _with_inherited(experiment)
     from nucseg_jax.evaluation.tuning import tune as tune_run
 
     tune_run(experiment.config, experiment.workdir)
+
+
+def _with_inherited(experiment: Experiment) -> Experiment:
+    """An experiment with the settings that it takes from its run, or from what a new run starts from.
+
+    Raises:
+      UserError: there is neither.
+    """
+    from nucseg_jax import devices
+    from nucseg_jax.runs import inherited
+    from nucseg_jax.runs.loading import newest_info
+
+    config = experiment.config
+    if not inherited.takes_any(config):
+        return experiment
+    info = newest_info(experiment.workdir)
+    if info is not None:
+        values = inherited.of_run(config, info)
+    elif config.init.source is not None:
+        from nucseg_jax.training import origin
+
+        source = origin.read(config.init.source, devices.make_mesh())
+        values = inherited.of_source(config, source.run.config, source.magnification.network_mpp)
+    elif config.init.settings:
+        raise UserError(
+            f"{experiment.name} takes {', '.join(config.init.settings)} from a trained network: give one "
+            "with --init, the name of an installed model, its file, or a run's folder"
+        )
+    else:
+        return experiment
+    settings.apply(config, {k: v for k, v in values.items() if k not in experiment.given}, "")
+    return experiment
 
 
 def _score(experiment: Experiment) -> None:

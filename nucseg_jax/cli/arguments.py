@@ -97,6 +97,14 @@ NoCrop = Annotated[
         "QuPath shows.",
     ),
 ]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODEL",
+        help="What training starts from: an installed model's name, a .safetensors file, or a run's folder. "
+        "Default: random weights.",
+    ),
+]
 Workdir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/NAME of the config.")
 ]

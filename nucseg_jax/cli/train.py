@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import Changes, Experiment, Workdir
+from nucseg_jax.cli.arguments import Changes, Experiment, Init, Workdir
 
 
 def train(
     config: Experiment,
     changes: Changes = None,
     workdir: Workdir = None,
+    init: Init = None,
     distributed: Annotated[
         bool, typer.Option(help="One of several processes: under SLURM, on a TPU pod, or see launch/.")
     ] = False,
@@ -21,7 +22,8 @@ def train(
     nucseg train unet_small
     nucseg train psp --set batch_size=8 model.dtype=bfloat16 --workdir runs/psp_bf16
     nucseg train my_experiment.py
+    nucseg train finetune --init he --set data.split=mine
     """
     from nucseg_jax.cli import actions
 
-    actions.train(actions.read(config, changes or (), workdir), distributed=distributed)
+    actions.train(actions.read(config, changes or (), workdir, init=init), distributed=distributed)

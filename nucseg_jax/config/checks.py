@@ -126,6 +126,8 @@ def _check_recipe(config: ConfigDict) -> None:
     optim, augment, cycles = config.optim, config.augment, config.self_correction.cycles
     allowed = {
         "data.random_crops": (config.data.random_crops >= 0, "0 or more"),
+        "checkpoint.patience": (config.checkpoint.patience >= 0, "0 or more"),
+        "init.crop_um": (config.init.crop_um is None or config.init.crop_um > 0, "None or positive"),
         "data.size": (config.data.size is None or config.data.size > 0, "None or at least 1"),
         "optim.learning_rate": (optim.learning_rate > 0, "positive"),
         "optim.encoder_learning_rate": (
@@ -153,6 +155,11 @@ def _check_recipe(config: ConfigDict) -> None:
         raise UserError(
             "optim.warmup_epochs is for trainings without cycles of self-correction, which have "
             "self_correction.warmup_epochs: set it to 0"
+        )
+    if cycles and config.checkpoint.patience:
+        raise UserError(
+            "checkpoint.patience is for trainings without cycles of self-correction, which end with the last "
+            "one: set it to 0"
         )
     weighs = optim.loss == "cross_entropy_dice"
     if optim.boundary_weight != 1 and not (weighs and config.model.num_classes == 3):

@@ -20,6 +20,16 @@ def get_config() -> ConfigDict:
     # CPUs gain nothing.
     config.steps_per_dispatch = 1
 
+    # What a training starts from, where that is not random weights (training/origin.py).
+    config.init = ConfigDict()
+    # An installed model's name, a .safetensors file, or a run's folder; `--init` sets it.
+    config.init.source = config_dict.placeholder(str)
+    # Settings, and groups of settings, that are the source's, unless the command line has them.
+    config.init.settings = ()
+    # Side of the patches in µm: data.crop_size is so many pixels of the source, a multiple of 32. None: as
+    # data.crop_size says.
+    config.init.crop_um = config_dict.placeholder(float)
+
     config.model = ConfigDict()
     config.model.name = "psp_segnet"
     config.model.num_classes = 2  # background, nucleus; 3: the nucleus's boundary is a class of its own
@@ -41,6 +51,9 @@ def get_config() -> ConfigDict:
     config.data.stain = "vahadane"  # how it was prepared; or macenko, reinhard, none
     config.data.size = config_dict.placeholder(int)  # --size it was prepared with; None: the default
     config.data.validation = ()  # ids of training images held out to choose a checkpoint
+    # Where data.validation names none and at least three training images are there, one of them is held out:
+    # the one of the median number of nuclei.
+    config.data.hold_out = False
     # The same patches either way: "tfdata" cuts them on the host; "resident" keeps all training images in
     # the memory of each device and cuts them there, and needs no TensorFlow: 7 bytes a pixel; in cycles of
     # self-correction 2 more a class, and with optim.loss = "ce2p" 4 more for edges.
@@ -95,6 +108,9 @@ def get_config() -> ConfigDict:
     # The weights that are scored and saved are a moving average of those that are trained: each step leaves
     # this share of the last average. 0: the trained ones.
     config.optim.average_decay = 0.0
+    # Batch norm keeps the statistics that training starts from, and normalises by them, as in inference: for
+    # training on few images, whose own statistics would be noise.
+    config.optim.freeze_statistics = False
 
     config.self_correction = ConfigDict()
     # Training ends in so many cycles, each with a warm restart of the learning rate and, at its end, an
@@ -113,6 +129,9 @@ def get_config() -> ConfigDict:
     # The score on validation that says which is best: "aji" of nuclei made as config.instances says, or
     # "dice" of the pixels above 0.5. None: "aji" where instances.method cuts nuclei, "dice" for components.
     config.checkpoint.best_by = config_dict.placeholder(str)
+
+    # Training ends when so many scores in a row have found no better checkpoint; 0: never.
+    config.checkpoint.patience = 0
 
     config.eval = ConfigDict()
     config.eval.batch_size = 4  # pixels worked on at once, counted in training patches; at least one tile

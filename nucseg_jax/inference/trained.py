@@ -16,7 +16,7 @@ from nucseg_jax.inference.scan import Network
 from nucseg_jax.inference.tile_network import TileNetwork
 from nucseg_jax.instances import WITH_BOUNDARY
 from nucseg_jax.io.files import printable
-from nucseg_jax.runs import Run, open_run, run_of_model
+from nucseg_jax.runs import Run, open_run, run_of_model, started
 from nucseg_jax.runs.model import model_of_tensors, understood
 from nucseg_jax.runs.restoring import parameter_digest
 
@@ -73,6 +73,7 @@ def _for_slides(
             raise TypeError("its version is no text")
         if run.config.data.crop_size < 1:
             raise ValueError(f"data.crop_size is {run.config.data.crop_size}")
+        started.shown(run.model.info)
     found = magnification.of_checkpoint(run.model.info, network_mpp, where)
     _check_overrides(overrides)
     return of_run(run, mesh, found)
@@ -123,6 +124,7 @@ def of_run(
         "model": config.model.name,
         "step": model.step,
         "params_sha256": parameter_digest(model.params),
+        "init": started.shown(model.info),
         "config": model.info["config"],
         "trained_with": model.info["version"],
         **run.settings(),

@@ -147,10 +147,18 @@ def split_network(
     model: nnx.Module,
     input_format: InputFormat = InputFormat(),  # noqa: B008 - immutable
     augmentation: Augmentation | None = None,
+    *,
+    freeze_statistics: bool = False,
 ) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:
     """A model → its forward passes, its parameters, its batch statistics.
 
     Both trees are what training updates, checkpoints store and self-correction averages.
+
+    Args:
+      model: of weights, or of their shapes and dtypes.
+      input_format: how it takes images.
+      augmentation: of its training images, after their stain normalisation.
+      freeze_statistics: training normalises by the running statistics, too, and leaves them as they are.
 
     Raises:
       ValueError: the model draws random numbers from another stream than `dropout`, which would repeat
@@ -163,6 +171,8 @@ def split_network(
     if streams - {"dropout"}:
         raise ValueError(f"build the model with nnx.Rngs(params=..., dropout=...): it holds {streams}")
     model.train()
+    if freeze_statistics:
+        model.set_attributes(BatchNorm, use_running_average=True, raise_if_not_found=False)
     # Any state will do, so that a model of shapes alone can be split, too: each training step sets the
     # streams, and inference draws nothing.
     rngs = jax.tree.map(_any_state, rngs)

@@ -38,7 +38,6 @@ from nucseg_jax.runs.restoring import (
     first_copy,
     info_digest,
     parameter_digest,
-    read_info,
     read_scores,
     restore,
 )
@@ -85,6 +84,11 @@ class Checkpoints:
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""
         return self._manager.latest_step()
+
+    @property
+    def best(self) -> int | None:
+        """Step of the best checkpoint by its score; None where none has scores."""
+        return self._manager.best_step()
 
     def save(
         self,
@@ -157,10 +161,6 @@ class Checkpoints:
         with named_when_full(self._workdir):
             self._manager.wait_until_finished()
 
-    def info(self) -> dict[str, Any]:
-        """The newest checkpoint's `info`."""
-        return read_info(self._manager, self.latest)
-
     def __enter__(self) -> Self:
         return self
 
@@ -182,6 +182,7 @@ def describe(
     dataset_metadata: dict[str, Any],
     stain: dict[str, Any] | None,
     resolution: dict[str, Any] | None,
+    init: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The `info` item of a checkpoint.
 
@@ -191,6 +192,7 @@ def describe(
       stain: that of `runs.stain_target.describe`.
       resolution: image_mpp and network_mpp, µm a pixel of the images as they came and as the network sees
         them, and `source`, how that is known; None where nothing says so.
+      init: the network that training started from (`training.origin`); None: random weights.
     """
     return {
         "config": json.loads(config.to_json_best_effort()),
@@ -203,6 +205,7 @@ def describe(
         "dataset": dataset_metadata,
         "stain": stain,
         "resolution": resolution,
+        "init": init,
         "version": __version__,
         "devices": jax.device_count(),
     }

@@ -20,6 +20,7 @@ FREE_KEYS = (
     "data.dir",
     "data.pipeline",
     "model.encoder_weights",
+    "init.source",
 )
 
 # What the weights were fitted to; nothing else may be put before them. (Channel order and scale of the
@@ -35,9 +36,18 @@ INPUT_KEYS = (
     "data.crop_size",
 )
 
+# What a network's weights can be trained to take, or to say, anew.
+MEANING_KEYS = (
+    "model.boundary",
+    "model.channel_order",
+    "model.input_scale",
+    "data.stain",
+    "stain.where",
+)
+
 
 # What releases did that did not have these keys in their configs.
-EARLIER = {
+EARLIER: dict[str, Any] = {
     "optim.loss": "cross_entropy",
     "optim.method": "sgd",
     "optim.encoder_learning_rate": None,
@@ -53,6 +63,12 @@ EARLIER = {
     "self_correction.cycles": 0,
     "checkpoint.best_by": "dice",
     "data.balance_sources": False,
+    "data.hold_out": False,
+    "init.source": None,
+    "init.settings": [],
+    "init.crop_um": None,
+    "optim.freeze_statistics": False,
+    "checkpoint.patience": 0,
 }
 
 # Metadata of the dataset that decides its pixels and labels.
@@ -87,6 +103,7 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
       saved, now: the `info` of the checkpoint and of the run (`checkpoint.describe`).
       workdir: for the message.
     """
+    _check_same_source(saved["config"], now["config"], workdir)
     different = [
         line
         for line in _differences(saved["config"], now["config"])
@@ -104,6 +121,26 @@ def check_same_run(saved: dict[str, Any], now: dict[str, Any], workdir: Path) ->
             *(f"  {line}" for line in different),
             "Use another --workdir, or the config it was started with.",
         )
+
+
+def _check_same_source(saved: dict[str, Any], now: dict[str, Any], workdir: Path) -> None:
+    """Raise UserError where a run that goes on is given another network to start from.
+
+    One that is given none has it in its checkpoint.
+    """
+    before, after = saved.get("init", {}).get("source"), now["init"]["source"]
+    if after is None or (before is not None and are_same_source(before, after)):
+        return
+    begun = "from random weights" if before is None else f"from {before}"
+    raise UserError(
+        f"{workdir} holds a run that started {begun}, not from {after}: use another --workdir, or leave "
+        "--init out to go on with it"
+    )
+
+
+def are_same_source(source: str, other: str) -> bool:
+    """Whether two texts that `--init` may have name one model or one folder."""
+    return source == other or Path(source).resolve() == Path(other).resolve()
 
 
 def notes_on_changes(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -159,6 +196,15 @@ def check_same_input(saved: dict[str, Any], now: dict[str, Any], workdir: Path) 
             *(f"  {line}" for line in different),
             "Give the config it was trained with.",
         )
+
+
+def changed_input(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`key: before → after` of what a network that starts from another one sees, or says, otherwise.
+
+    Args:
+      saved, now: configs of the two as plain dicts.
+    """
+    return [line for line in _differences(saved, now) if line.startswith(_prefixes(MEANING_KEYS))]
 
 
 def _prefixes(keys: Iterable[str]) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from nucseg_jax import devices
 from nucseg_jax.models.network import Weights
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened_to_read, score_of
@@ -45,6 +47,22 @@ def load_model(workdir: Path, mesh: Mesh, step: int | None = None) -> LoadedMode
         args = {"model": ocp.args.StandardRestore(abstract(template._asdict(), mesh))}
         weights = restore(manager, step, args).model
     return LoadedModel(network, weights["params"], weights["batch_stats"], step, info, before)
+
+
+def newest_info(workdir: Path) -> dict[str, Any] | None:
+    """The `info` of a run's newest checkpoint; None where it has none.
+
+    All processes ask for it together: none makes the folder before the others have looked.
+
+    Raises:
+      CheckpointError: it is damaged.
+    """
+    directory = directory_of(workdir)
+    if not devices.any_process(directory.is_dir()):
+        return None
+    with opened_to_read(directory) as manager:
+        latest = manager.latest_step()
+        return None if latest is None else read_info(manager, latest)
 
 
 def training_weights(workdir: Path, model: LoadedModel) -> Weights:

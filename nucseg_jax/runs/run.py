@@ -16,7 +16,7 @@ from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.models import count_parameters
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.nuclei import TYPICAL_MPP
-from nucseg_jax.runs import curves, earlier, tuned
+from nucseg_jax.runs import curves, earlier, started, tuned
 from nucseg_jax.runs.compatibility import check_same_input
 from nucseg_jax.runs.model import LoadedModel, understood
 from nucseg_jax.runs.restoring import SHA256, parameter_digest, readable
@@ -72,6 +72,7 @@ class Run:
             "parameters": count_parameters(self.model.params),
             "gflops": forward_flops(*weights, (1, 512, 512, 3)) / 1e9,
             "step": self.model.step,
+            "init": started.shown(self.model.info),
             "config": self.model.info["config"],
             "versions": {"nucseg_jax": self.model.info["version"], "jax": jax.__version__},
             **self.settings(),
@@ -254,8 +255,14 @@ def portable_info(run: Run) -> dict[str, Any]:
     weights = Path(config.model.encoder_weights or "")
     if weights.suffix or weights.parent != Path():  # a file of this machine, and not a name
         config.model.encoder_weights = None
+    if config.init.source is not None:
+        config.init.source = Path(config.init.source).name
     info = {key: value for key, value in run.model.info.items() if key != SHA256}  # of the checkpoint
-    return {**info, "config": json.loads(config.to_json_best_effort())}
+    return {
+        **info,
+        "init": started.portable(info.get("init")),
+        "config": json.loads(config.to_json_best_effort()),
+    }
 
 
 def _check_overridable(overrides: Mapping[str, Any]) -> None:

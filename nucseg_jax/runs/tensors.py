@@ -1,6 +1,7 @@
 """A network's weights as named arrays, for files of other formats than a run's checkpoints."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,21 +24,17 @@ def to_tensors(weights: Weights) -> Tensors:
       UserError: a value is not finite, or a kernel has one that float16 cannot hold.
     """
     found: Tensors = {}
-    for tree, state in weights._asdict().items():
-        for path, variable in nnx.to_flat_state(state):
-            values = np.asarray(variable[...])
-            name = _name(tree, path)
-            if not np.isfinite(values).all():
+    for name, variable in named(weights).items():
+        values = np.asarray(variable[...])
+        if not np.isfinite(values).all():
+            raise UserError(f"{name}: has values that are not finite. Take an earlier checkpoint (--step)")
+        if values.ndim > 1:
+            if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
                 raise UserError(
-                    f"{name}: has values that are not finite. Take an earlier checkpoint (--step)"
+                    f"{name}: has values of up to {np.abs(values).max():g}, too large for float16"
                 )
-            if values.ndim > 1:
-                if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-                    raise UserError(
-                        f"{name}: has values of up to {np.abs(values).max():g}, too large for float16"
-                    )
-                values = values.astype(np.float16)
-            found[name] = values
+            values = values.astype(np.float16)
+        found[name] = values
     return found
 
 
@@ -52,30 +49,42 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
     Raises:
       UserError: names or shapes are not the network's, or a value is not finite.
     """
-    missing = set(tensors)
-    trees = {}
-    for tree, state in template._asdict().items():
-        leaves = []
-        for path, variable in nnx.to_flat_state(state):
-            name = _name(tree, path)
-            if name not in tensors or tensors[name].shape != variable.shape:
-                found = tensors[name].shape if name in tensors else "nothing"
-                raise UserError(
-                    f"{where}: has {found} for {name}, whose shape is {variable.shape}: it is of another "
-                    "network or of another release of nucseg_jax"
-                )
-            if not np.isfinite(tensors[name]).all():
-                raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
-            missing.discard(name)
-            leaves.append(jax.numpy.asarray(tensors[name], variable.dtype))
-        trees[tree] = jax.tree.unflatten(jax.tree.structure(state), leaves)
-    if missing:
+    expected = named(template)
+    for name, variable in expected.items():
+        if name not in tensors or tensors[name].shape != variable.shape:
+            found = tensors[name].shape if name in tensors else "nothing"
+            raise UserError(
+                f"{where}: has {found} for {name}, whose shape is {variable.shape}: it is of another "
+                "network or of another release of nucseg_jax"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
+    if unknown := tensors.keys() - expected.keys():
         raise UserError(
-            f"{where}: has {', '.join(sorted(missing)[:3])}, which the network has not: it is of another "
+            f"{where}: has {', '.join(sorted(unknown)[:3])}, which the network has not: it is of another "
             "network or of another release of nucseg_jax"
         )
+    return filled(template, tensors)
+
+
+def named(weights: Weights) -> dict[str, nnx.Variable[Any]]:
+    """A network's variables by name, in the trees' order."""
+    return {
+        ".".join([tree, *map(str, path)]): variable
+        for tree, state in weights._asdict().items()
+        for path, variable in nnx.to_flat_state(state)
+    }
+
+
+def filled(template: Weights, values: Mapping[str, Any]) -> Weights:
+    """Weights of a template's structure and dtypes, with values by name: one for each variable."""
+    expected = named(template)
+    trees = {}
+    for tree, state in template._asdict().items():
+        leaves = [
+            jax.numpy.asarray(values[name], variable.dtype)
+            for name, variable in expected.items()
+            if name.startswith(f"{tree}.")
+        ]
+        trees[tree] = jax.tree.unflatten(jax.tree.structure(state), leaves)
     return Weights(**trees)
-
-
-def _name(tree: str, path: tuple[object, ...]) -> str:
-    return ".".join([tree, *map(str, path)])

@@ -82,8 +82,22 @@ class Loop:
     images_of: ImagesOf
     interruption: Interruption = field(default_factory=NeverAsked)
 
+    def begin(self, state: TrainState) -> None:
+        """Save and score what training starts from, as a checkpoint of step 0 that may be the best."""
+        with self.interruption.postponed():
+            self._save(state, new=True)
+
+    def is_over(self, step: int) -> bool:
+        """Whether the best checkpoint has become too old for training to go on (`checkpoint.patience`)."""
+        chosen, best = self.config.checkpoint, self.checkpoints.best
+        if not chosen.patience or best is None:
+            return False
+        return devices.any_process(step - best >= chosen.patience * chosen.every)
+
     def run(self, state: TrainState, advance: Advance, phase: range) -> TrainState:
         """Train the steps of a phase; logs and saves between, but for what is due at its end (`end`).
+
+        It ends before the phase does where training `is_over`: the last step is saved then.
 
         Raises:
           NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
@@ -111,6 +125,9 @@ class Loop:
                     check_finite((state.weights, state.opt_state), since, self.images_of)
                 if is_asked or (is_due and not is_last):
                     self._save(state, new=is_due and self.correction.weights is None)
+                    if is_due and self.is_over(step):
+                        self.checkpoints.wait()
+                        break
                     self._stop_if(is_asked or self._is_asked(True), step)
         return state
 

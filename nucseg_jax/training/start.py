@@ -20,6 +20,7 @@ from nucseg_jax.runs.checkpoint import Checkpoints
 from nucseg_jax.runs.compatibility import check_same_run, notes_on_changes
 from nucseg_jax.runs.manager import abstract
 from nucseg_jax.training import augmentation
+from nucseg_jax.training import origin as origins
 from nucseg_jax.training.step import TrainState, initial_state
 
 
@@ -43,8 +44,9 @@ def fresh(
     optimizer: optax.GradientTransformation,
     encoder_weights: str | None = None,
     stain: dict[str, Any] | None = None,
+    origin: origins.Origin | None = None,
 ) -> Start:
-    """The network with weights drawn from config.seed, and the state of step 0.
+    """The network with weights drawn from config.seed or taken from another one, and the state of step 0.
 
     Args:
       config: the experiment.
@@ -52,16 +54,26 @@ def fresh(
       optimizer: whose state it is.
       encoder_weights: file of ImageNet weights for the encoder.
       stain: how stains are normalised (`runs.stain_target.describe`).
+      origin: what training starts from, where that is a trained network.
 
     Raises:
-      UserError: encoder_weights is no file of the network's encoder.
+      UserError: encoder_weights is no file of the network's encoder, or is given beside an origin; the
+        origin's network is another one.
     """
+    if encoder_weights and origin is not None:
+        raise UserError(
+            f"model.encoder_weights = {encoder_weights!r} and --init {origin.source} both have an encoder: "
+            "set model.encoder_weights=None, or leave --init out"
+        )
     model = _model(config)
     if encoder_weights:
         from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # needs PyTorch
 
         say(load_encoder(model, encoder_file(encoder_weights), config.model.channel_order))
     network, weights = _split(config, model, stain)
+    if origin is not None:
+        weights, line = origins.taken(origin, weights)
+        say(line)
     return Start(network, initial_state(mesh, weights, optimizer, keeps_average=_keeps_average(config)))
 
 
@@ -123,7 +135,9 @@ def _split(
         config.model.channel_order, config.model.input_scale, stain_target.in_network(stain)
     )
     changes = augmentation.image_changes(config, stain_target.augmentation(config.stain, stain))
-    network, params, batch_stats = split_network(model, input_format, changes)
+    network, params, batch_stats = split_network(
+        model, input_format, changes, freeze_statistics=config.optim.freeze_statistics
+    )
     return network, Weights(params, batch_stats)
 
 

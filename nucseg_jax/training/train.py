@@ -28,12 +28,13 @@ from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.models import IMAGENET_ENCODERS, count_parameters
 from nucseg_jax.models.network import FunctionalNetwork, Weights
 from nucseg_jax.models.targets import check_classes
-from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints, describe
 from nucseg_jax.runs.compatibility import best_by
+from nucseg_jax.runs.loading import newest_info
 from nucseg_jax.runs.unseen import check_scored
 from nucseg_jax.slides.resolution import check_prepared
-from nucseg_jax.training import augmentation, feeds, objectives, optim, start, validation
+from nucseg_jax.training import augmentation, feeds, held_out, objectives, optim, start, validation
+from nucseg_jax.training import origin as origins
 from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
@@ -57,17 +58,24 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         at which nothing can be segmented, a split without nuclei, or an image without an annotated pixel.
       NonFiniteLossError: the loss, a parameter or a batch statistic became infinite or NaN.
       TrainingStopped: it was asked to stop, and has written a checkpoint of the step that it had come to.
-      UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits.
+      UserError: a bad config value, `workdir` holds a run of another config, or an image is in two splits;
+        training cannot start from what `init.source` names, or that has seen an image to be scored.
     """
     mesh = devices.make_mesh()
     check_values(config, mesh.devices.size)
     check_classes(config.model.num_classes)
     tilings_of(config)  # what evaluation cannot do is found now
+    saved = newest_info(workdir)
+    # A run that goes on has its weights, its encoder and its stain target in its checkpoint: the files may
+    # be gone.
+    origin = None if saved or not config.init.source else origins.read(config.init.source, mesh)
     dataset = data.load(config.data)
     check_prepared(dataset.prepared_mpp, dataset.name)
+    other_mpp = origin and origins.check_resolution(origin, dataset)
     dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
-    examples, held_out = dataset.training(config.data.validation)
-    parts = {"training images": examples, "held-out images": held_out}
+    config, chosen_here = held_out.with_chosen(config, dataset, saved, origin)
+    examples, unseen = dataset.training(config.data.validation)
+    parts = {"training images": examples, "held-out images": unseen}
     bare = [check_nuclei(dataset.name, part, images) for part, images in parts.items() if images]
     partly = [check_annotated(dataset.name, part, images) for part, images in parts.items() if images]
     plan = plan_patches(config, examples)
@@ -76,19 +84,18 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     schedule = learning_rates(config, cycles, steps_per_epoch)
     optimizer = make_optimizer(config, schedule)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
-        # A run that goes on has its encoder and its stain target in its checkpoint: the files may be gone.
-        saved = None if checkpoints.latest is None else checkpoints.info()
-        stain = stain_target.describe(config.stain, dataset) if saved is None else saved.get("stain")
+        stain = origins.stain_of(origin, config.stain, dataset) if saved is None else saved.get("stain")
         resolution = {
             "image_mpp": dataset.mpp,
             "network_mpp": dataset.prepared_mpp,
             "source": dataset.mpp_source,
         }
-        info = describe(config, dataset.metadata, stain, resolution)
+        init = origin.record() if origin else (saved or {}).get("init")
+        info = describe(config, dataset.metadata, stain, resolution, init)
         info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
         check_scored(workdir, info, dataset)
         if saved is None:
-            begun = start.fresh(config, mesh, optimizer, config.model.encoder_weights, stain)
+            begun = start.fresh(config, mesh, optimizer, config.model.encoder_weights, stain, origin)
         else:
             start.check_continues(saved, info, workdir)
             begun = start.resumed(config, mesh, optimizer, checkpoints, stain)
@@ -96,23 +103,25 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         if begun.averaged is not None:
             correction.resume(first, begun.averaged)
-        if held_out and chosen != (usual := best_by(config, None)):
+        if unseen and chosen != (usual := best_by(config, None)):
             say(
                 f"note: {workdir} goes on choosing its best checkpoint by {chosen}, as it was started: a new "
                 f"run would by {usual}"
             )
         say(
             f"{dataset.name}: {len(examples)} training images{shown_sources([e.source for e in examples])}, "
-            f"{len(held_out)} held out, {len(plan):,} patches an epoch; {config.model.name}, "
+            f"{len(unseen)} held out, {len(plan):,} patches an epoch; {config.model.name}, "
             f"{count_parameters(state.params):,} parameters; "
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
         for note in filter(None, bare):
             say(f"note: {note}. All their annotated pixels are background")
-        for note in filter(None, partly):
+        of_origin = origins.notes(origin, info) if origin else ()
+        for note in filter(None, [*partly, other_mpp, chosen_here, *of_origin]):
             say(f"note: {note}")
-        if first == 0 and config.model.name in IMAGENET_ENCODERS and not config.model.encoder_weights:
+        is_random = first == 0 and init is None and not config.model.encoder_weights
+        if is_random and config.model.name in IMAGENET_ENCODERS:
             say(
                 "note: the encoder starts from random weights, and is meant to start from ImageNet's: "
                 "model.encoder_weights=FILE (see the README)"
@@ -120,8 +129,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         cut = rasters_of(config, examples)
         feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan)
         validate = None
-        if held_out:
-            validate = validation.validator(config, network, mesh, dataset, held_out, stain)
+        if unseen:
+            validate = validation.validator(config, network, mesh, dataset, unseen, stain)
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
             loop = Loop(
                 config,
@@ -136,9 +145,17 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
                 ),
                 interruption=interruption or NeverAsked(),
             )
-            for phase in cycles.phases(first):
+            if origin is not None and validate is not None:
+                loop.begin(state)
+            for phase in () if loop.is_over(first) else cycles.phases(first):
                 state = loop.run(state, feed({**cut, **correction.rasters()}, phase), phase)
+                if int(state.step) < phase.stop:
+                    break
                 state = loop.end(state)
+        for line in held_out.how_it_ended(
+            workdir, info, (first, int(state.step), cycles.num_steps), checkpoints.best
+        ):
+            say(line)
     return correction.weights or state.result
 
 

@@ -29,7 +29,7 @@ VERBS = (
 OPTIONS = {
     "predict": ("--model", "--workdir", "--network-mpp", "--share", "--roi", "--simplify"),
     "report": ("--ensemble", "--predictions"),
-    "train": ("CONFIG", "--set"),
+    "train": ("CONFIG", "--set", "--init"),
     "convert": ("--channel-order",),
 }
 

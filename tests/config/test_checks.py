@@ -33,6 +33,12 @@ RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
         ({"data.crop_size": -256}, "= -256 × 1.0 is -256 pixels for the network, which needs a multiple of"),
         ({"data.crop_size": 8}, "= 8 × 1.0 is 8 pixels for the network, which needs a multiple of 32"),
         ({"data.random_crops": -1}, "data.random_crops must be 0 or more, got -1"),
+        ({"checkpoint.patience": -1}, "checkpoint.patience must be 0 or more, got -1"),
+        ({"init.crop_um": 0.0}, "init.crop_um must be None or positive, got 0"),
+        (
+            {"self_correction.cycles": 2, "checkpoint.patience": 1},
+            "checkpoint.patience is for trainings without cycles of self-correction",
+        ),
         ({"data.size": 0}, "data.size must be None or at least 1, got 0"),
         ({"stain.augment_residual": 2.0}, "stain.augment_residual must be in 0 … 1, got 2"),
         ({**RECIPE, "optim.boundary_weight": 0.0}, "optim.boundary_weight must be positive, got 0"),

@@ -10,6 +10,7 @@ from flax import nnx
 
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import NETWORKS, REACH_PX, count_parameters, create_model
+from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.network import InputFormat, network_input, split_network
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
 from tests.networks import QUICK, all_logits, by_weight, empty_network, filled_network
@@ -153,6 +154,29 @@ def test_dropout_is_a_function_of_the_key() -> None:
     assert np.array_equal(network.predict(params, statistics, images), images / 255.0)
     with pytest.raises(ValueError, match="dropout="):
         split_network(Dropped(nnx.Rngs(0)))
+
+
+class Normalised(nnx.Module):
+    """A network of batch norm alone."""
+
+    def __init__(self) -> None:
+        self.bn = BatchNorm(3, rngs=nnx.Rngs(0))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        return self.bn(images)
+
+
+def test_training_with_frozen_statistics_normalises_as_inference_does() -> None:
+    images, key = np.full((1, 8, 8, 3), 255, np.uint8), jax.random.key(0)
+    moving, params, statistics = split_network(Normalised())
+    frozen, *_ = split_network(Normalised(), freeze_statistics=True)
+    expected = moving.predict(params, statistics, images)
+    logits, after = frozen.train(params, statistics, images, key)
+    np.testing.assert_array_equal(logits.classes, expected)
+    jax.tree.map(np.testing.assert_array_equal, after, statistics)
+    logits, after = moving.train(params, statistics, images, key)
+    assert np.all(logits.classes == 0) and np.all(expected > 0.9)
+    np.testing.assert_allclose(jax.tree.leaves(after)[0], 0.1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", REACH_PX)

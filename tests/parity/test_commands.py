@@ -14,7 +14,7 @@ from nucseg_jax.config import get_config
 from nucseg_jax.errors import UserError
 from nucseg_jax.models import create_model, efficientnet
 from nucseg_jax.models.network import InputFormat
-from nucseg_jax.runs import checkpoint, loading
+from nucseg_jax.runs import loading
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
 from nucseg_jax.training import optim, start
 
@@ -80,9 +80,10 @@ def test_converted_weights_are_no_run_to_go_on_with(
     unet: tuple[torch.nn.Module, Path], tmp_path: Path
 ) -> None:
     from_torch.convert("unet", unet[1], tmp_path / "run", width=WIDTH, input_format=InputFormat())
-    with checkpoint.Checkpoints(tmp_path / "run", keep=1) as checkpoints:
-        with pytest.raises(UserError, match="holds converted weights"):
-            start.check_continues(checkpoints.info(), {}, tmp_path / "run")
+    saved = loading.newest_info(tmp_path / "run")
+    assert saved is not None
+    with pytest.raises(UserError, match="holds converted weights"):
+        start.check_continues(saved, {}, tmp_path / "run")
 
 
 def test_a_wrong_checkpoint_leaves_no_folder(
