@@ -192,7 +192,7 @@ def _with_a_number_for_source(index: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index | {"version": 2}, "is version 2 of the format, .* reads 1"),
+        (lambda index: index | {"version": 3}, "is version 3 of the format, .* reads 1 and 2"),
         (lambda index: {"version": 1}, "splits, ids, organs, sources, SHA-256 or metadata miss"),
         (lambda index: index | {"splits": {"train": [{"id": "a"}]}}, "metadata miss"),
         (lambda index: [], "damaged"),
