@@ -9,8 +9,15 @@ import pytest
 from data_prep.annotations import AnnotationError
 from data_prep.geojson_annotations import draw
 from nucseg_jax.errors import DataError
+from nucseg_jax.export import GeoJson
+from nucseg_jax.export.object_ids import ObjectIds
+from nucseg_jax.export.polygons import Shapes
+from nucseg_jax.nuclei import Frame
 from tests.data_prep.qupath_files import collection, detected, ignored, qupath, rectangle, region, write
+from tests.export.drawn_nuclei import SHAPES, label_map_of, mask_of, nuclei_of
 
+FRAME = Frame(size=(120, 400), mpp=0.25, network_mpp=0.25)
+IDS = ObjectIds.of("slide.svs", {})
 SHAPE = (60, 80)
 SQUARE = rectangle(10, 20, 16, 28)
 PARTS = rectangle(40, 5, 46, 10), rectangle(50, 12, 56, 18), rectangle(76, 40, 99, 44)
@@ -156,3 +163,28 @@ def test_coordinates_far_away_cost_nothing(tmp_path):
     }
     found = drawing(tmp_path, qupath(SQUARE), qupath(triangle, of_class="Region*"))
     assert found.unannotated is None and found.labels.max() == 1
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.geojson.gz"])
+def test_what_predict_writes_comes_back(tmp_path, name):
+    """The outlines are exact to the pixel, and the same objects come back in the same order."""
+    nuclei = nuclei_of([mask_of(shape) for shape in SHAPES])
+    packed = name.endswith(".gz")
+    with GeoJson(tmp_path / name, FRAME, ids=IDS, shapes=Shapes(None), compressed=packed) as sink:
+        for nucleus in nuclei:
+            sink.add(nucleus)
+    found = draw(tmp_path / name, FRAME.size, mpp=FRAME.mpp)
+    same(found.labels, label_map_of(nuclei, FRAME))
+    assert (found.skipped, found.told, found.unannotated) == ({}, {}, None)
+
+
+def test_simplified_outlines_of_predict_come_back_nearly(tmp_path):
+    y, x = np.mgrid[-9:10, -9:10]
+    nuclei = nuclei_of([y**2 + x**2 < 80, y**2 + 3 * x**2 < 81])
+    with GeoJson(tmp_path / "a.geojson", FRAME, ids=IDS, shapes=Shapes(0.125)) as sink:  # half a pixel
+        for nucleus in nuclei:
+            sink.add(nucleus)
+    found = draw(tmp_path / "a.geojson", FRAME.size, mpp=FRAME.mpp).labels
+    for number in (1, 2):
+        expected, drawn = label_map_of(nuclei, FRAME) == number, found == number
+        assert (expected & drawn).sum() > 0.9 * (expected | drawn).sum()

@@ -61,8 +61,8 @@ def test_further_classes_of_regions_are_named_without_case_or_asterisk(tmp_path)
         (
             [qupath(NUCLEUS), qupath(LARGE, name="box")],
             r"feature 2 \(box\): an annotation without a class, of 2,500 µm² with 1 other outlines in it, "
-            r"may be a nucleus or a region\. If it is a region in which all nuclei are annotated, give it the "
-            r"class Region\* in QuPath; else take it out of the file",
+            r"may be a nucleus or a region\. If it is a region in which all nuclei are annotated, give it "
+            r"the class Region\* in QuPath; else take it out of the file",
         ),
         ([qupath(LARGE, of_class="Tumor"), detected(NUCLEUS)],
          r"feature 1 \(Tumor\): an annotation of the class Tumor, .*, or give --region-class 'Tumor'; else"),
