@@ -86,6 +86,7 @@ class Drawing(NamedTuple):
       unannotated: bool [height, width], true where the file says that nobody has looked for nuclei; None
         where all of the image is annotated.
       told: what else a user should be told of the file's objects → of how many.
+      classes: names of the classes of the file's objects.
     """
 
     labels: np.ndarray
@@ -94,6 +95,7 @@ class Drawing(NamedTuple):
     mpp: float | None = None
     unannotated: np.ndarray | None = None
     told: Mapping[str, int] = MappingProxyType({})
+    classes: frozenset[str] = frozenset()
 
     def said_of_skipped(self) -> str:
         """How many outlines were skipped, and why."""

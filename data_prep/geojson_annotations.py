@@ -58,8 +58,14 @@ def draw(path: Path, shape: tuple[int, int], *, mpp: float, region_classes: Sequ
         labels, left_out = _without_unseen(labels, unannotated)
         if left_out:
             found.told["nuclei of which nothing is annotated, left out"] += left_out
-    outlines = count + found.skipped.total()
-    return Drawing(labels, outlines, dict(found.skipped), None, unannotated, dict(found.told))
+    return Drawing(
+        labels,
+        count + found.skipped.total(),
+        dict(found.skipped),
+        unannotated=unannotated,
+        told=dict(found.told),
+        classes=frozenset(feature.classification for feature in features) - {""},
+    )
 
 
 def _draw_nuclei(found: Objects, shape: tuple[int, int]) -> tuple[np.ndarray, int]:
@@ -99,9 +105,9 @@ def _ring_mask(ring: BaseGeometry, shape: tuple[int, int]) -> tuple[np.ndarray, 
 def _together(parts: Sequence[tuple[np.ndarray, int, int]]) -> tuple[np.ndarray, int, int]:
     """The pixels of several masks in one."""
     parts = [part for part in parts if part[0].size] or [parts[0]]
-    top, left = (min(part[side] for part in parts) for side in (1, 2))
-    bottom = max(part[1] + part[0].shape[0] for part in parts)
-    right = max(part[2] + part[0].shape[1] for part in parts)
+    top, left = min(y for _, y, _ in parts), min(x for _, _, x in parts)
+    bottom = max(y + mask.shape[0] for mask, y, _ in parts)
+    right = max(x + mask.shape[1] for mask, _, x in parts)
     whole = np.zeros((bottom - top, right - left), bool)
     for mask, y, x in parts:
         whole[y - top : y - top + mask.shape[0], x - left : x - left + mask.shape[1]] |= mask

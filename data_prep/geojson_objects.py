@@ -82,10 +82,10 @@ def sort(
       AnnotationError: an annotation may be a nucleus or a region; the outline of a region cannot be used.
     """
     found = Objects()
-    named = {_plain(name) for name in (_REGION, *region_classes)}
+    named = {plain_class(name) for name in (_REGION, *region_classes)}
     outlines: list[_Outline] = []
     for feature in features:
-        plain = _plain(feature.classification)
+        plain = plain_class(feature.classification)
         if feature.kind in _NEVER or not (feature.nucleus or is_area(feature.geometry)):
             found.told["tiles, cores, points or lines, left out"] += 1
         elif plain in named:
@@ -102,7 +102,7 @@ def sort(
     return found
 
 
-def _plain(name: str) -> str:
+def plain_class(name: str) -> str:
     """The name of a class without its asterisk and its case."""
     return name.strip().removesuffix("*").strip().casefold()
 

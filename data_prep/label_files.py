@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nucseg_jax.errors import UserError, in_short, listed
 from nucseg_jax.io.label_maps import check_areas, check_for_training, pieces_of, read_label_map
 
 from . import annotations, geojson_annotations
 from .annotations import Drawing, check_usable
+from .geojson_objects import plain_class
 from .sources import is_outlines
 
 
@@ -66,12 +68,17 @@ def verify_labels(
     Args:
       files: by the image's id the annotation's file, and the image's height and width.
       mpp, region_classes: as for `read_labels`.
+
+    Raises:
+      DataError: as `read_labels`; label maps that are masks or maps of classes.
+      UserError: no object has a class of `region_classes`.
     """
-    facts, pieces = LabelFacts({}, {}, {}, {}), {}
+    facts, pieces, classes = LabelFacts({}, {}, {}, {}), {}, set[str]()
     for image_id, (path, shape) in files.items():
         drawing = read_labels(path, shape, mpp=mpp, region_classes=region_classes)
         if drawing.skipped:
             facts.skipped[image_id] = {"outlines": drawing.outlines, "skipped": drawing.skipped}
+        classes |= drawing.classes
         if drawing.told:
             facts.told[image_id] = dict(drawing.told)
         if drawing.unannotated is not None:
@@ -81,4 +88,22 @@ def verify_labels(
         if not is_outlines(path):
             pieces[path] = pieces_of(drawing.labels)
     check_for_training(pieces)
+    _check_named(region_classes, classes)
     return facts
+
+
+def _check_named(region_classes: Sequence[str], classes: set[str]) -> None:
+    """Raise UserError where a class of regions that is named is that of no object of any file.
+
+    Args:
+      region_classes: as for `read_labels`.
+      classes: of the objects of all files.
+    """
+    known = {plain_class(name) for name in classes}
+    for name in region_classes:
+        if plain_class(name) not in known:
+            there = listed([in_short(found) for found in sorted(classes)]) if classes else "none"
+            raise UserError(
+                f"--region-class {name!r}: no object of the GeoJSON files has this class. Their classes are: "
+                f"{there}. Give one of them, or omit the option"
+            )

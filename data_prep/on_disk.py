@@ -94,7 +94,7 @@ def _replace(
 
 def _check_recipe(final: Path, metadata: Mapping[str, Any], asked: NucleiBuilder) -> None:
     wanted = asked.recipe()
-    before = {"region_classes": []}  # what earlier releases did not record
+    before: dict[str, Any] = {"region_classes": []}  # what earlier releases did not record
     different = [key for key in wanted if metadata.get(key, before.get(key)) != wanted[key]]
     mpp = asked.builder_config.mpp
     if mpp is not None and not math.isclose(mpp, metadata.get("mpp", 0), rel_tol=_ROUNDING):

@@ -117,7 +117,7 @@ def plan(
         no stain target; a label map that is none, or a mask; outlines of which most cannot be used, or that
         may be nuclei or regions; images of different resolutions, or, where a size is asked for, of different
         sides; a size at which nuclei cannot be seen.
-      UserError: `mpp` or `white` is out of range.
+      UserError: `mpp` or `white` is out of range; no object has a class of `region_classes`.
     """
     if stain not in normalize.METHODS:
         raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(normalize.METHODS)}")

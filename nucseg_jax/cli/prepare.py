@@ -137,9 +137,11 @@ def folder(
 ) -> None:
     """Prepare your own images, each with its annotation: QuPath GeoJSON, ImageScope XML or a label map.
 
-    In GeoJSON, detections, nuclei of cells and annotations are nuclei. Annotations of the class Region* are
-    regions: all nuclei in them are annotated, and nothing outside counts, nor under objects of the class
-    Ignore*. Without regions the whole image is annotated.
+    \b
+    In GeoJSON, detections, nuclei of cells and annotations are nuclei. Those
+    of the class Region* are regions: all nuclei in them are annotated, and
+    nothing outside of them, nor under objects of the class Ignore*. Without
+    regions the whole image is annotated.
 
     \b
     nucseg prepare folder --source DIR --name mine --test ID ID

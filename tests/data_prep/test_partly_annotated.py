@@ -116,6 +116,11 @@ def test_a_class_of_regions_is_part_of_what_was_asked_for(source, tmp_path, caps
     options = ["--source", lab, "--out", tmp_path / "out", "--name", "mine", "--test", "b"]
     message = failure(capsys, folder.main, *options)
     assert "a.geojson: feature 1 (Box): an annotation" in message and "--region-class 'Box'" in message
+    message = failure(capsys, folder.main, *options, "--region-class", "box", "--region-class", "Bix")
+    assert message.endswith(
+        "--region-class 'Bix': no object of the GeoJSON files has this class. Their classes are: Box, Nucleus"
+        ". Give one of them, or omit the option\n"
+    )
     folder.main([str(option) for option in [*options, "--region-class", "box"]])
     folder.main([str(option) for option in [*options, "--region-class", "box"]])
     assert "nothing to do" in capsys.readouterr().out
