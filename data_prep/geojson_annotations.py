@@ -23,8 +23,6 @@ from .annotations import AnnotationError, Drawing, nothing_drawn, paint
 from .geojson_objects import Objects, sort
 from .poly2mask import polygon_mask
 
-SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz")
-
 _HALF = 0.5  # pixels from QuPath's corner of a pixel to ImageScope's, which counts from pixels' middles at 1
 
 

@@ -25,10 +25,9 @@ from nucseg_jax.errors import DataError
 from nucseg_jax.io.label_maps import LABEL_SUFFIXES
 from nucseg_jax.slides import SUFFIXES
 
-from .geojson_annotations import SUFFIXES as GEOJSON_SUFFIXES
-
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"
+GEOJSON_SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz")
 MAX_DEPTH = 3  # source / download / download again, as some programs unpack / Tissue Images
 # `cache` holds this project's own normalised images when --out is --source.
 IGNORED_FOLDERS = ("__MACOSX", "cache")
