@@ -1,10 +1,7 @@
 """Aperio ImageScope annotations (XML polygons) to an integer label map.
 
 MoNuSeg's ground truth is what its MATLAB code makes of the polygons: every ``Region`` of the file, in
-order, through ``poly2mask``; where polygons overlap the first one wins. ``poly2mask`` decides on a grid
-five times finer than the pixels, with pixel centres at 1-based integers. COCO's rasteriser follows the
-same rule from 0-based pixel corners, so ``pycocotools`` on (x - 0.5, y - 0.5) gives the same pixels.
-Any other polygon filler costs AJI (about 0.885 against the official masks).
+order, through ``poly2mask``; where polygons overlap the first one wins.
 """
 
 import math
@@ -13,6 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from xml.etree.ElementTree import Element, ParseError
 
@@ -20,10 +18,11 @@ import numpy as np
 
 from nucseg_jax.errors import DataError, MissingExtraError
 
+from .poly2mask import polygon_mask
+
 try:
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import parse
-    from pycocotools import mask as coco_mask
 except ImportError as error:
     raise MissingExtraError("data", error) from error
 
@@ -33,19 +32,11 @@ __all__ = [
     "Drawing",
     "check_usable",
     "draw",
-    "polygon_mask",
+    "nothing_drawn",
+    "paint",
     "rasterize",
     "shown_counts",
 ]
-
-SUBPIXELS = 5
-# Polygons are cut to the image and this margin (pixels) before they are drawn: a vertex a billion pixels
-# away must not cost memory. Outside the margin the cut cannot be seen in the image.
-MARGIN = 4096
-# A polygon farther than this from the top left corner is drawn nearer to it, on a smaller canvas. Not
-# nearer than this: the rasteriser rounds `y0 + slope * t` in floating point, and only a number of about
-# the same size is rounded in the same way as at the polygon's own place.
-NEAR = 1024
 
 _CHECK = "Check that the annotation is of this image, and at its resolution"
 
@@ -55,7 +46,7 @@ class AnnotationError(DataError):
 
 
 class AnnotationWarning(UserWarning):
-    """Regions of an annotation file were skipped; the message counts them."""
+    """Outlines of an annotation file were skipped; the message counts them."""
 
 
 def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.ndarray:
@@ -70,7 +61,7 @@ def rasterize(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> np.nd
       polygons belongs to the first.
 
     Warns:
-      AnnotationWarning: once, counting the regions that were skipped: fewer than three vertices,
+      AnnotationWarning: once, counting the outlines that were skipped: fewer than three vertices,
         coordinates that are no finite numbers, no pixel in the image, wholly covered by earlier ones.
 
     Raises:
@@ -89,23 +80,32 @@ class Drawing(NamedTuple):
 
     Attributes:
       labels: int32 [height, width], as `rasterize` returns them.
-      regions: of the file.
-      skipped: why regions were skipped → how many.
+      outlines: of nuclei, in the file.
+      skipped: why outlines were skipped → how many.
       mpp: µm a pixel that the file states; None where it states none.
+      unannotated: bool [height, width], true where the file says that nobody has looked for nuclei; None
+        where all of the image is annotated.
+      told: what else a user should be told of the file's objects → of how many.
+      classes: names of the classes of the file's objects.
     """
 
     labels: np.ndarray
-    regions: int
+    outlines: int
     skipped: dict[str, int]
     mpp: float | None = None
+    unannotated: np.ndarray | None = None
+    told: Mapping[str, int] = MappingProxyType({})
+    classes: frozenset[str] = frozenset()
 
     def said_of_skipped(self) -> str:
-        """How many regions were skipped, and why."""
-        return f"skipped {sum(self.skipped.values())} of {self.regions} regions: {shown_counts(self.skipped)}"
+        """How many outlines were skipped, and why."""
+        return (
+            f"skipped {sum(self.skipped.values())} of {self.outlines} outlines: {shown_counts(self.skipped)}"
+        )
 
 
 def shown_counts(skipped: Mapping[str, int]) -> str:
-    """Why regions were skipped, for messages."""
+    """Why outlines were skipped, for messages."""
     return "; ".join(f"{number} {problem}" for problem, number in skipped.items())
 
 
@@ -127,57 +127,35 @@ def draw(xml_path: str | os.PathLike[str], shape: tuple[int, int]) -> Drawing:
         else:
             count += 1
     if not count:
-        raise AnnotationError(
-            f"{xml_path}: none of its {skipped.total()} regions can be drawn on an image of {height} × "
-            f"{width} pixels: {shown_counts(skipped)}. {_CHECK}"
-        )
+        raise nothing_drawn(xml_path, labels, skipped)
     return Drawing(labels, count + skipped.total(), dict(skipped), _microns_a_pixel(root))
 
 
-def check_usable(xml_path: Path, drawing: Drawing) -> None:
-    """Raise AnnotationError where more than half of a file's regions were skipped."""
-    if 2 * sum(drawing.skipped.values()) > drawing.regions:
-        height, width = drawing.labels.shape
-        raise AnnotationError(
-            f"{xml_path}: {drawing.said_of_skipped()}, on an image of {height} × {width} pixels. {_CHECK}. "
-            "If it is, delete these regions"
-        )
-
-
-def polygon_mask(polygon: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, int, int]:
-    """The pixels of one polygon by MATLAB's ``poly2mask`` rule, in its bounding box.
+def nothing_drawn(
+    path: str | os.PathLike[str], labels: np.ndarray, skipped: Mapping[str, int]
+) -> AnnotationError:
+    """The error where all outlines of a file were skipped.
 
     Args:
-      polygon: float64 [vertices, 2], (x, y) in pixels as ImageScope stores them; finite, any range.
-      shape: (height, width) of the image.
-
-    Returns:
-      (mask, top, left): bool [h, w], and where its first pixel lies in the image. h or w is 0 if no
-      part of the bounding box lies in the image.
+      path: of the file.
+      labels: int32 [height, width], of the image.
+      skipped: why → how many.
     """
-    height, width = shape
-    polygon = _clip(polygon, (-MARGIN, -MARGIN), (width + MARGIN, height + MARGIN))
-    if len(polygon) < 3:
-        return np.zeros((0, 0), bool), 0, 0
-    # The nearest sub-pixel corner, found at the polygon's true place: moving the polygon by whole
-    # pixels afterwards then cannot change its pixels.
-    corners = np.floor(SUBPIXELS * (polygon - 0.5) + 0.5)
-    low = np.floor(corners.min(axis=0) / SUBPIXELS).astype(int)
-    high = np.ceil(corners.max(axis=0) / SUBPIXELS).astype(int) + 1
-    (left, top), (right, bottom) = np.maximum(low, 0), np.minimum(high, (width, height))
-    if right <= left or bottom <= top:
-        return np.zeros((0, 0), bool), 0, 0
-    # pycocotools truncates towards zero, which rounds negative numbers the wrong way: a polygon with
-    # negative corners is moved to where it has none.
-    origin = np.where(low < 0, low, np.maximum(low - NEAR, 0))
-    local = (corners - SUBPIXELS * origin) / SUBPIXELS
-    canvas_width, canvas_height = (int(size) for size in (right, bottom) - origin)
-    runs = coco_mask.frPyObjects([local.ravel().tolist()], canvas_height, canvas_width)
-    with warnings.catch_warnings():
-        # pycocotools 2.0.11 is behind NumPy 2's copy keyword, a warning a nucleus.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        canvas = coco_mask.decode(runs)[:, :, 0].astype(bool, copy=False)
-    return canvas[top - origin[1] :, left - origin[0] :], int(top), int(left)
+    height, width = labels.shape
+    return AnnotationError(
+        f"{path}: none of its {sum(skipped.values())} outlines can be drawn on an image of {height} × "
+        f"{width} pixels: {shown_counts(skipped)}. {_CHECK}"
+    )
+
+
+def check_usable(path: Path, drawing: Drawing) -> None:
+    """Raise AnnotationError where more than half of a file's outlines were skipped."""
+    if 2 * sum(drawing.skipped.values()) > drawing.outlines:
+        height, width = drawing.labels.shape
+        raise AnnotationError(
+            f"{path}: {drawing.said_of_skipped()}, on an image of {height} × {width} pixels. {_CHECK}. "
+            "If it is, delete these outlines"
+        )
 
 
 def _draw_region(labels: np.ndarray, region: Element, label: int) -> str | None:
@@ -188,15 +166,30 @@ def _draw_region(labels: np.ndarray, region: Element, label: int) -> str | None:
     polygon = _coordinates(vertices)
     if polygon is None:
         return "with coordinates that are no finite numbers"
-    mask, top, left = polygon_mask(polygon, (labels.shape[0], labels.shape[1]))
+    problem, _ = paint(labels, *polygon_mask(polygon, (labels.shape[0], labels.shape[1])), label)
+    return problem
+
+
+def paint(labels: np.ndarray, mask: np.ndarray, top: int, left: int, label: int) -> tuple[str | None, int]:
+    """Write `label` on the free pixels of an outline: a pixel of two belongs to the first.
+
+    Args:
+      labels: int32 [height, width], changed.
+      mask, top, left: as `polygon_mask` returns them.
+      label: of the nucleus.
+
+    Returns:
+      Why it was skipped, or None; and how many of its pixels belong to others.
+    """
     if not mask.any():
-        return "without a pixel in the image"
+        return "without a pixel in the image", 0
     window = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
     free = mask & (window == 0)
+    taken = int(mask.sum() - free.sum())
     if not free.any():
-        return "covered by earlier regions"
+        return "covered by earlier outlines", taken
     window[free] = label
-    return None
+    return None, taken
 
 
 def _coordinates(vertices: Sequence[Element]) -> np.ndarray | None:
@@ -206,35 +199,6 @@ def _coordinates(vertices: Sequence[Element]) -> np.ndarray | None:
     except (KeyError, ValueError):
         return None
     return polygon if np.isfinite(polygon).all() else None
-
-
-def _clip(polygon: np.ndarray, low: tuple[float, float], high: tuple[float, float]) -> np.ndarray:
-    """Sutherland and Hodgman's clipping of a polygon [vertices, 2] to a box; most need none.
-
-    A concave polygon may gain edges that run along the box's border twice. They enclose nothing, and
-    the border lies outside the image.
-    """
-    for axis in (0, 1):
-        for sign, limit in ((1, low[axis]), (-1, -high[axis])):
-            inside = sign * polygon[:, axis] >= limit
-            if inside.all():
-                continue
-            following = np.roll(polygon, -1, axis=0)
-            kept: list[np.ndarray] = []
-            for i, (start, end) in enumerate(zip(polygon, following, strict=True)):
-                if inside[i]:
-                    kept.append(start)
-                if inside[i] != inside[(i + 1) % len(polygon)]:
-                    # Halved first, since the difference of two huge numbers could overflow.
-                    span = end[axis] / 2 - start[axis] / 2
-                    part = (sign * limit / 2 - start[axis] / 2) / span
-                    cut = start * (1 - part) + end * part
-                    cut[axis] = sign * limit
-                    kept.append(cut)
-            polygon = np.array(kept).reshape(-1, 2)
-            if not len(polygon):
-                break
-    return polygon
 
 
 def _microns_a_pixel(root: Element) -> float | None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nucseg_jax.data.dataset import default_source
+from nucseg_jax.data.dataset import MASKS, Example, default_source
 from nucseg_jax.data.metadata import sealed
 from nucseg_jax.data.tensorflow import import_tensorflow
 from nucseg_jax.errors import MissingExtraError
@@ -42,6 +42,7 @@ class NucleiConfig(tfds.core.BuilderConfig):
       size: side of the prepared images in pixels, or None to keep each image's own.
       mpp: µm a pixel of all images as they came, or None to look in their files.
       white: the value that is white in images of 16 bits, or None to look for it.
+      region_classes: names of classes of regions in GeoJSON, besides Region*.
     """
 
     manifest: Manifest | None = None
@@ -50,6 +51,7 @@ class NucleiConfig(tfds.core.BuilderConfig):
     size: int | None = None
     mpp: float | None = None
     white: int | None = None
+    region_classes: tuple[str, ...] = ()
 
 
 def make_config(
@@ -61,6 +63,7 @@ def make_config(
     stain_backend: str = "jax",
     mpp: float | None = None,
     white: int | None = None,
+    region_classes: Sequence[str] = (),
 ) -> NucleiConfig:
     """A config named NAME_STAIN, or NAME_STAIN_SIZE where the size is not the dataset's default.
 
@@ -81,6 +84,7 @@ def make_config(
         size=size,
         mpp=mpp,
         white=white,
+        region_classes=tuple(sorted(set(region_classes))),
     )
 
 
@@ -127,6 +131,8 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
                     "id": tfds.features.Text(),
                     "organ": tfds.features.Text(),
                     "source": tfds.features.Text(),
+                    "unannotated": _mask(),
+                    "original_unannotated": _mask(),
                 }
             ),
             metadata=_SealedMetadata(self.recipe()),
@@ -140,6 +146,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             "stain": config.stain,
             "stain_backend": None if config.stain == "none" else config.stain_backend,
             "size": config.size,
+            "region_classes": list(config.region_classes),
         }
 
     def prepare_from(self, folders: Sequence[Path]) -> None:
@@ -174,6 +181,7 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             cache=(self.cache or Path(self.data_dir_root) / "cache") / "stain",
             mpp=config.mpp,
             white=config.white,
+            region_classes=config.region_classes,
         )
         self.info.metadata.update(_facts(preparation))
         # What falls back is known when all images are done; TFDS writes the metadata after that.
@@ -193,13 +201,28 @@ class NucleiBuilder(  # type: ignore[call-arg]  # TFDS has no types
             if vanished := nuclei - np.unique(example.label_map[example.label_map > 0]).size:
                 self.info.metadata["vanished_nuclei"][example.id] = vanished
             progress.update()
-            yield example.id, {key: value for key, value in vars(example).items() if value is not None}
+            yield example.id, _row(example)
         if progress.n == progress.total:
             progress.close()
 
 
 def _label_map(side: int | None) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=(side, side), dtype=np.int32, encoding=tfds.features.Encoding.ZLIB)
+
+
+def _mask() -> tfds.features.Tensor:
+    """Of pixels, 0 or 1; of an image without one it has the shape (0, 0), since TFDS has no None."""
+    return tfds.features.Tensor(shape=(None, None), dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB)
+
+
+def _row(example: Example) -> dict[str, Any]:
+    """An example as TFDS stores it."""
+    masks = {
+        key: np.zeros((0, 0), np.uint8) if mask is None else mask.astype(np.uint8)
+        for key, mask in vars(example).items()
+        if key in MASKS
+    }
+    return {**vars(example), **masks}
 
 
 def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
@@ -214,7 +237,10 @@ def _facts(preparation: prepare.Preparation) -> dict[str, Any]:
         "white": preparation.white,
         "white_notes": list(preparation.white_notes),
         "image_notes": {image_id: list(notes) for image_id, notes in preparation.notes.items()},
-        "skipped_regions": preparation.skipped,
+        "skipped_outlines": preparation.skipped,
+        "object_notes": preparation.told,
+        "annotated": preparation.annotated,
+        "annotated_share": preparation.annotated_share,
         "stain_target": None,
         "stain_style": None,
         "versions": {"tensorflow-datasets": importlib.metadata.version("tensorflow-datasets")},

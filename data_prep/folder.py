@@ -43,6 +43,7 @@ def prepare(
     stain_target: str | None,
     stain_backend: str,
     overwrite: bool,
+    region_classes: Sequence[str] = (),
 ) -> None:
     """Prepare folders of images as one dataset, unless it is prepared; prints what was made.
 
@@ -60,6 +61,7 @@ def prepare(
       stain_target: training image whose stains the others get; None: the manifest's.
       stain_backend: one of `normalize.BACKENDS`.
       overwrite: do it again.
+      region_classes: names of classes of regions in GeoJSON, besides Region*.
 
     Raises:
       UserError: a name that is none; files are missing or damaged; see `images_of`.
@@ -74,6 +76,7 @@ def prepare(
         default_size=None,
         mpp=mpp,
         white=white,
+        region_classes=region_classes,
     )
     with plain_warnings():
         build(lambda root: Folder(config=config, data_dir=root), out, folders, overwrite=overwrite)

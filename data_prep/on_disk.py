@@ -94,7 +94,8 @@ def _replace(
 
 def _check_recipe(final: Path, metadata: Mapping[str, Any], asked: NucleiBuilder) -> None:
     wanted = asked.recipe()
-    different = [key for key in wanted if metadata.get(key) != wanted[key]]
+    before: dict[str, Any] = {"region_classes": []}  # what earlier releases did not record
+    different = [key for key in wanted if metadata.get(key, before.get(key)) != wanted[key]]
     mpp = asked.builder_config.mpp
     if mpp is not None and not math.isclose(mpp, metadata.get("mpp", 0), rel_tol=_ROUNDING):
         different.append("mpp")
@@ -116,7 +117,9 @@ def _summary(final: Path, asked: NucleiBuilder) -> Iterator[str]:
     for key in ("resolution_notes", "white_notes"):
         yield from (f"  {note}" for note in metadata.get(key, ()))
     yield from _image_notes(metadata["image_notes"])
-    yield from _skipped(metadata["skipped_regions"])
+    yield from _skipped(metadata["skipped_outlines"])
+    yield from _told(metadata["object_notes"])
+    yield from _annotated(metadata["annotated"], metadata["annotated_share"])
     yield from _vanished(metadata["vanished_nuclei"], metadata["nuclei"])
     default = default_source(f"{asked.name}/", metadata)
     for split in manifest.splits:
@@ -160,7 +163,30 @@ def _skipped(by_image: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     total: Counter[str] = Counter()
     for of_image in by_image.values():
         total.update(of_image["skipped"])
-    yield f"  skipped {total.total()} regions of {len(by_image)} images: {shown_counts(total)}"
+    yield f"  skipped {total.total()} outlines of {len(by_image)} images: {shown_counts(total)}"
     worst = sorted(by_image, key=lambda i: -sum(by_image[i]["skipped"].values()))
-    counts = (f"{i} {sum(by_image[i]['skipped'].values())} of {by_image[i]['regions']}" for i in worst)
-    yield f"    {listed(list(counts), _SHOWN_NOTES)} (skipped_regions in metadata.json)"
+    counts = (f"{i} {sum(by_image[i]['skipped'].values())} of {by_image[i]['outlines']}" for i in worst)
+    yield f"    {listed(list(counts), _SHOWN_NOTES)} (skipped_outlines in metadata.json)"
+
+
+def _told(by_image: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """What was done with objects of GeoJSON, in all."""
+    total: Counter[str] = Counter()
+    for of_image in by_image.values():
+        total.update(of_image)
+    yield from (f"  {count} {what}" for what, count in total.items())
+    if total:
+        yield "    (by image: object_notes in metadata.json)"
+
+
+def _annotated(by_image: Mapping[str, float], share: float) -> Iterator[str]:
+    """How much is annotated, where that is not all: of the whole dataset, and by image."""
+    if by_image:
+        least = sorted(by_image, key=by_image.__getitem__)
+        shares = listed([f"{i} {_percent(by_image[i])}" for i in least], _SHOWN_NOTES)
+        yield f"  {_percent(share)} of the pixels are annotated; of {len(by_image)} images a part: {shares}"
+
+
+def _percent(share: float) -> str:
+    """Such as "12 %", with a digit after the point below 1 %."""
+    return f"{share:.1%}" if share < 0.01 else f"{share:.0%}"

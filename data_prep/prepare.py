@@ -1,6 +1,6 @@
 """From the files of a dataset to its examples: read, check, normalise the stain, resize."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,16 +8,15 @@ from typing import Any, NamedTuple
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.images import pixel_sha256
-from nucseg_jax.io.label_maps import check_areas, check_for_training, pieces_of, read_label_map
 from nucseg_jax.slides import read_image, shared_white
 from nucseg_jax.slides.reader import Resolution
 from nucseg_jax.slides.resolution import check_prepared
 
 from . import microns, normalize, sources
-from .annotations import Drawing, check_usable, draw
+from .label_files import read_labels, verify_labels
 from .manifest import ImageEntry, Manifest
 from .normalize import Normalizer
-from .resizing import resize_image, resize_labels
+from .resizing import resize_image, resize_labels, resize_mask
 from .sources import Pair
 
 
@@ -34,8 +33,12 @@ class Preparation:
       white_notes: what a user should be told of that.
       sha256: of every image, computed.
       notes: by id what was done about an image's pixels, or left undone, of those with something to tell.
-      skipped: by id the `regions` of an annotation file, and by reason those of them that were `skipped`, of
+      skipped: by id the `outlines` of an annotation file, and by reason those of them that were `skipped`, of
         images with some.
+      told: by id what else is to be told of its objects → of how many, of images with something to tell.
+      annotated: by id the share of the pixels that are annotated, of images of which some are not.
+      annotated_share: of the pixels of all images, in 0 … 1.
+      region_classes: names of classes of regions, besides Region*.
     """
 
     manifest: Manifest
@@ -50,6 +53,10 @@ class Preparation:
     sha256: dict[str, str] = field(default_factory=dict)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     skipped: dict[str, dict[str, Any]] = field(default_factory=dict)
+    told: dict[str, dict[str, int]] = field(default_factory=dict)
+    annotated: dict[str, float] = field(default_factory=dict)
+    annotated_share: float = 1.0
+    region_classes: tuple[str, ...] = ()
 
     def examples(self, split: str) -> Iterator[Example]:
         """The examples of one split, in the order of the manifest."""
@@ -59,7 +66,10 @@ class Preparation:
     def _example(self, entry: ImageEntry) -> Example:
         pair = self.pairs[entry.id]
         original = read_image(pair.image, white=self.white).pixels
-        labels = read_labels(pair.label, (original.shape[0], original.shape[1])).labels
+        shape = original.shape[0], original.shape[1]
+        assert self.resolution.mpp is not None
+        drawing = read_labels(pair.label, shape, mpp=self.resolution.mpp, region_classes=self.region_classes)
+        labels, unannotated = drawing.labels, drawing.unannotated
         image = self.normalizer(original, entry.id) if self.normalizer else original
         return Example(
             id=entry.id,
@@ -69,6 +79,8 @@ class Preparation:
             original_image=original,
             original_label_map=labels,
             source=entry.source or self.source,
+            unannotated=resize_mask(unannotated, self.size) if self.size else unannotated,
+            original_unannotated=unannotated,
         )
 
 
@@ -83,6 +95,7 @@ def plan(
     cache: Path,
     mpp: float | None = None,
     white: int | None = None,
+    region_classes: Sequence[str] = (),
 ) -> Preparation:
     """Find and check every file of a dataset, before any slow step.
 
@@ -96,14 +109,15 @@ def plan(
       cache: the folder that keeps staintools' images between runs.
       mpp: µm a pixel of all images as they came; None to look in the files (`microns`).
       white: the value that is white in images of 16 bits; None to look for it (`slides.shared_white`).
+      region_classes: names of classes of regions in GeoJSON, besides Region*.
 
     Raises:
       DataError: one error that lists all missing files, or all images that are unreadable, have other
         pixels than the manifest says, or are not square where a size is asked for; an id in several folders;
-        no stain target; a label map that is none, or a mask; outlines of which most cannot be used; images
-        of different resolutions, or, where a size is asked for, of different sides; a size at which nuclei
-        cannot be seen.
-      UserError: `mpp` or `white` is out of range.
+        no stain target; a label map that is none, or a mask; outlines of which most cannot be used, or that
+        may be nuclei or regions; images of different resolutions, or, where a size is asked for, of different
+        sides; a size at which nuclei cannot be seen.
+      UserError: `mpp` or `white` is out of range; no object has a class of `region_classes`.
     """
     if stain not in normalize.METHODS:
         raise DataError(f"stain {stain!r} is unknown. Choose one of {', '.join(normalize.METHODS)}")
@@ -116,9 +130,11 @@ def plan(
     pairs = found.pairs(entry.id for entry in manifest.images)
     shared, said = (white, ()) if white else shared_white.find(pair.image for pair in pairs.values())
     facts = _verify(manifest, pairs, size, shared)
-    labels = _verify_labels({i: (pairs[i].label, image.shape) for i, image in facts.items()})
     resolution = microns.of_images({pairs[i].image: image.resolution for i, image in facts.items()}, mpp)
     assert resolution.mpp is not None  # it is assumed, where nothing states it
+    labels = verify_labels(
+        {i: (pairs[i].label, image.shape) for i, image in facts.items()}, resolution.mpp, region_classes
+    )
     if size:
         side = next(iter(facts.values())).shape[0]
         check_prepared(resolution.mpp * side / size, manifest.name)
@@ -140,58 +156,11 @@ def plan(
         sha256={i: image.sha256 for i, image in facts.items()},
         notes={i: image.notes for i, image in facts.items() if image.notes},
         skipped=labels.skipped,
+        told=labels.told,
+        annotated=labels.annotated,
+        annotated_share=labels.annotated_share({i: image.shape for i, image in facts.items()}),
+        region_classes=tuple(region_classes),
     )
-
-
-def read_labels(path: Path, shape: tuple[int, int]) -> Drawing:
-    """The nuclei of polygons (.xml) or of a label map, of which nothing is skipped.
-
-    Raises:
-      DataError: as `rasterize` and `read_label_map`; the areas are not those of nuclei; or most of the
-        polygons cannot be used.
-    """
-    if _is_outlines(path):
-        drawing = draw(path, shape)
-        check_usable(path, drawing)
-    else:
-        drawing = Drawing(read_label_map(path, shape), 0, {})
-    check_areas(path, drawing.labels)
-    return drawing
-
-
-class _LabelFacts(NamedTuple):
-    """What is kept of the annotations that were read, by the image's id.
-
-    Attributes:
-      skipped: as `Preparation` has it.
-      mpp: µm a pixel, of annotations that state it.
-    """
-
-    skipped: dict[str, dict[str, Any]]
-    mpp: dict[str, float]
-
-
-def _verify_labels(files: Mapping[str, tuple[Path, tuple[int, int]]]) -> _LabelFacts:
-    """Read every annotation once.
-
-    Args:
-      files: by the image's id the annotation's file, and the image's height and width.
-    """
-    facts, pieces = _LabelFacts({}, {}), {}
-    for image_id, (path, shape) in files.items():
-        drawing = read_labels(path, shape)
-        if drawing.skipped:
-            facts.skipped[image_id] = {"regions": drawing.regions, "skipped": drawing.skipped}
-        if drawing.mpp is not None:
-            facts.mpp[image_id] = drawing.mpp
-        if not _is_outlines(path):
-            pieces[path] = pieces_of(drawing.labels)
-    check_for_training(pieces)
-    return facts
-
-
-def _is_outlines(path: Path) -> bool:
-    return path.suffix.lower() == ".xml"
 
 
 class _ImageFacts(NamedTuple):

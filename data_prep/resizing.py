@@ -30,6 +30,11 @@ def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
     return np.take_along_axis(votes, chosen[None], axis=0)[0]
 
 
+def resize_mask(mask: np.ndarray | None, size: int) -> np.ndarray | None:
+    """Scale bool [height, width] to [size, size] as `resize_labels` does; None stays None."""
+    return None if mask is None else resize_labels(mask.astype(np.int32), size).astype(bool)
+
+
 def _samples(side: int, size: int) -> list[np.ndarray]:
     """Rows (or columns) that the pixels of a scaled map see: as many a pixel as it covers, evenly spread."""
     count = max(1, -(-side // size))

@@ -2,11 +2,14 @@
 
 In each source folder, or up to two folders below it (an unpacked download):
   * ``Tissue Images/`` or ``images/`` with ``ID.tif`` (or .png, .jpg, .svs, …: `slides.SUFFIXES`);
-  * ``Annotations/`` with ``ID.xml``; ``Labels/``, ``Label Maps/`` or ``masks/`` with ``ID.png`` (.tif,
-    .npy) label maps;
+  * ``Annotations/`` with ``ID.xml`` or ``ID.geojson`` (.geojson.gz, .json); ``Labels/``,
+    ``Label Maps/`` or ``masks/`` with ``ID.png`` (.tif, .npy) label maps;
   * or images and annotations side by side, as in the challenge's test download: ``ID.tif`` with
-    ``ID.xml``, or with the label map ``ID_label.png`` (.tif, .npy).
-An XML file wins over a label map: it is what the others were made from. Links to folders are followed.
+    ``ID.xml`` or ``ID.geojson``, or with the label map ``ID_label.png`` (.tif, .npy).
+GeoJSON may also have the image's whole name before its ending, or that without ``.ome``, as QuPath names it:
+``ID.tif.geojson`` of ``ID.tif``, ``a.geojson`` of ``a.ome.tif``, whose ID is ``a.ome``. A ``.json`` that is
+of no image is another program's, and is not looked at.
+Outlines win over a label map: they are what the others were made from. Links to folders are followed.
 """
 
 import contextlib
@@ -24,6 +27,7 @@ from nucseg_jax.slides import SUFFIXES
 
 LABEL_FOLDERS = ("annotations", "labels", "label maps", "label_maps", "masks")
 LABEL_ENDING = "_label"
+GEOJSON_SUFFIXES = (".geojson", ".geojson.gz", ".json", ".json.gz")
 MAX_DEPTH = 3  # source / download / download again, as some programs unpack / Tissue Images
 # `cache` holds this project's own normalised images when --out is --source.
 IGNORED_FOLDERS = ("__MACOSX", "cache")
@@ -50,6 +54,16 @@ class Source:
     folders: list[Path] = field(default_factory=list)
     images: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
     labels: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+
+    def place_geojson(self, files: Iterable[Path]) -> None:
+        """Add GeoJSON files to the labels, each under the id of its image, once all images are known."""
+        names = {path.name: image_id for image_id, paths in self.images.items() for path in paths}
+        of_ome = {i.removesuffix(".ome"): i for i in self.images if i.endswith(".ome")}
+        for path in files:
+            name, suffix = _split_geojson(path)
+            image_id = name if name in self.images else names.get(name, of_ome.get(name))
+            if image_id is not None or suffix.startswith(".geojson"):
+                _append(self.labels[image_id or name], path)
 
     def ids(self) -> list[str]:
         """Every id that has an image or a label, sorted."""
@@ -104,8 +118,9 @@ class Source:
                 f"{self._shown_roots()}: {len(problems)} of {len(ids)} images lack a file, or have several:",
                 *(f"  {problem}" for problem in problems),
                 f"Looked in: {self._looked_in()}",
-                "Images are expected as 'Tissue Images/ID.tif', annotations as 'Annotations/ID.xml' or "
-                "'Labels/ID.png', or ID.tif, ID.xml and ID_label.png side by side",
+                "Images are expected as 'Tissue Images/ID.tif', annotations as 'Annotations/ID.xml', "
+                "'Annotations/ID.geojson' or 'Labels/ID.png', or ID.tif, ID.xml, ID.geojson and ID_label.png "
+                "side by side",
             )
         return pairs
 
@@ -134,8 +149,8 @@ def scan(*folders: str | os.PathLike[str]) -> Source:
     roots = tuple(Path(folder) for folder in folders)
     check_folders(roots)
     source = Source(roots)
-    for root in roots:
-        _scan_root(source, root)
+    geojson = [path for root in roots for path in _scan_root(source, root)]
+    source.place_geojson(geojson)
     return source
 
 
@@ -150,15 +165,19 @@ def check_folders(folders: Iterable[Path]) -> None:
             raise DataError(f"{inner}: is {outer}, or inside of it. Give each --source folder once")
 
 
-def _scan_root(source: Source, root: Path) -> None:
-    """Add what a source folder holds."""
+def _scan_root(source: Source, root: Path) -> list[Path]:
+    """Add what a source folder holds but for its GeoJSON files, which are returned."""
     above = {_identity(folder) for folder in (root, *root.resolve().parents)}
+    geojson: list[Path] = []
     for folder, names in _walk(root, MAX_DEPTH, above):
         before = len(source.images) + len(source.labels)
+        found = [folder / name for name in names if _split_geojson(folder / name)[1]]
         for name in names:
             _add(source, folder / name)
-        if len(source.images) + len(source.labels) > before:
+        if len(source.images) + len(source.labels) > before or found:
             source.folders.append(folder)
+        geojson += found
+    return geojson
 
 
 def _walk(folder: Path, deeper: int, above: set[tuple[int, int]]) -> Iterator[tuple[Path, list[str]]]:
@@ -250,5 +269,16 @@ def _count(paths: list[Path], kind: str) -> str:
 
 
 def _preferred(labels: list[Path]) -> list[Path]:
-    """The XML files if there are any, else the label maps."""
-    return [path for path in labels if path.suffix.lower() == ".xml"] or labels
+    """The files of outlines if there are any, else the label maps."""
+    return [path for path in labels if is_outlines(path)] or labels
+
+
+def is_outlines(path: Path) -> bool:
+    """Whether an annotation is outlines, and not a label map, by its name."""
+    return path.suffix.lower() == ".xml" or bool(_split_geojson(path)[1])
+
+
+def _split_geojson(path: Path) -> tuple[str, str]:
+    """The name of a file without its ending and this ending, in small letters; "" where it is no GeoJSON."""
+    suffix = next((s for s in GEOJSON_SUFFIXES if path.name.lower().endswith(s)), "")
+    return path.name.removesuffix(path.name[len(path.name) - len(suffix) :]), suffix

@@ -127,8 +127,21 @@ def folder(
     stain_target: StainTarget = None,
     stain_backend: StainBackend = "jax",
     overwrite: Overwrite = False,
+    region_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
+        ),
+    ] = None,
 ) -> None:
-    """Prepare your own images, each with its annotation: ImageScope XML or a label map.
+    """Prepare your own images, each with its annotation: QuPath GeoJSON, ImageScope XML or a label map.
+
+    \b
+    In GeoJSON, detections, nuclei of cells and annotations are nuclei. Those
+    of the class Region* are regions: all nuclei in them are annotated, and
+    nothing outside of them, nor under objects of the class Ignore*. Without
+    regions the whole image is annotated.
 
     \b
     nucseg prepare folder --source DIR --name mine --test ID ID
@@ -148,6 +161,7 @@ def folder(
         stain_target=stain_target,
         stain_backend=stain_backend,
         overwrite=overwrite,
+        region_classes=region_class or (),
     )
 
 

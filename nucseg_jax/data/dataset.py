@@ -24,6 +24,10 @@ TRAIN = "train"
 """The split that is trained on; every other one is scored."""
 
 
+MASKS = ("unannotated", "original_unannotated")
+"""The fields of an `Example` that say which pixels are not annotated."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One prepared image.
@@ -38,7 +42,8 @@ class Example:
       original_label_map: int32[H0,W0]: what scores are computed against.
       source: where the image is from, such as "monuseg"; a dataset may have images of several sources.
       unannotated: bool[H,W], true where nobody has looked for nuclei: neither nucleus nor background;
-        None: all of the image is annotated.
+        None: all of the image is annotated. `label_map` is 0 there, but for what lies beyond the border of
+        a region of a nucleus that is partly annotated.
       original_unannotated: bool[H0,W0], the same at the size of `original_label_map`.
     """
 

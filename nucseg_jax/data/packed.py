@@ -6,6 +6,8 @@
       label_map/ID.png            its nuclei, 16 bits
       original_image/ID.webp      only of images that are scored
       original_label_map/ID.png
+      unannotated/ID.png          only of images that are annotated in part, 1 bit
+      original_unannotated/ID.png
 
 A machine without TensorFlow trains and scores from it. Images are lossless WebP: a quarter smaller than
 PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_prep.pack`.
@@ -25,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from nucseg_jax.cores import usable_cores
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example, default_source
+from nucseg_jax.data.dataset import MASKS, TRAIN, Dataset, Example, default_source
 from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.data.metadata import check as check_metadata
 from nucseg_jax.errors import DataError, in_short
@@ -37,6 +39,8 @@ from nucseg_jax.io.names import MOST_BYTES, is_plain
 
 INDEX = "packed.json"
 VERSION = 1
+VERSION_WITH_MASKS = 2
+"""Of folders with images that are annotated in part: a release that knows no masks must not read them."""
 
 DIGEST = "sha256"
 """In the index: the digest of what else it holds."""
@@ -46,6 +50,7 @@ SUFFIXES = {
     "label_map": ".png",
     "original_image": ".webp",
     "original_label_map": ".png",
+    **dict.fromkeys(MASKS, ".png"),
 }
 """Of the files in each folder."""
 
@@ -103,14 +108,17 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool) -> None:
         for example in examples:
             _check_limits(example)
     with replacing_folder(folder) as temporary:
+        masked = any(e.unannotated is not None for examples in dataset.splits.values() for e in examples)
         for kind in SUFFIXES:
-            (temporary / kind).mkdir(parents=True)
+            if masked or kind not in MASKS:
+                (temporary / kind).mkdir(parents=True)
         with ThreadPoolExecutor(usable_cores()) as threads:
             splits = {
                 split: list(threads.map(partial(_write_example, temporary, split != TRAIN), examples))
                 for split, examples in dataset.splits.items()
             }
-        index = {"version": VERSION, "splits": splits, "metadata": dataset.metadata}
+        version = VERSION_WITH_MASKS if masked else VERSION
+        index = {"version": version, "splits": splits, "metadata": dataset.metadata}
         index[DIGEST] = sha256_of(index, DIGEST)
         write_text(temporary / INDEX, json.dumps(index, indent=1) + "\n")
 
@@ -143,6 +151,9 @@ def _write_example(folder: Path, scored: bool, example: Example) -> dict[str, An
         "label_map": _encode_labels(example.label_map),
         "original_label_map": _encode_labels(example.original_label_map),
     }
+    for kind in MASKS:
+        if (mask := getattr(example, kind)) is not None:
+            encoded[kind] = _encode(mask, "PNG")
     if scored:
         encoded["original_image"] = _encode_image(example.scored_image())
     for kind, content in encoded.items():
@@ -179,21 +190,31 @@ def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example
         original_image=pixels.get("original_image"),
         original_label_map=pixels["original_label_map"].astype(np.int32),
         source=entry.get("source", fallback),
+        **{kind: pixels.get(kind) for kind in MASKS},
     )
 
 
 def _check_pixels(name: str, pixels: Mapping[str, np.ndarray]) -> None:
-    """Raise DataError unless images are uint8 RGB, label maps are 2-D, and each two have one size."""
+    """Raise DataError unless images are uint8 RGB, the others are 2-D, masks bool, and all have one size."""
     for kind, values in pixels.items():
         depth = 3 if kind.endswith("image") else 2
-        if values.ndim != depth or (depth == 3 and (values.shape[2] != 3 or values.dtype != np.uint8)):
+        odd = values.ndim != depth or (depth == 3 and (values.shape[2] != 3 or values.dtype != np.uint8))
+        if odd or (kind in MASKS and values.dtype != bool):
             raise DataError(f"{name}: its {kind} is {values.dtype} {values.shape}. {_REMEDY}")
-    for image, labels in (("image", "label_map"), ("original_image", "original_label_map")):
-        if image in pixels and pixels[image].shape[:2] != pixels[labels].shape:
+    for other, labels in _OF_ONE_SIZE:
+        if other in pixels and pixels[other].shape[:2] != pixels[labels].shape:
             raise DataError(
-                f"{name}: its {image} is {pixels[image].shape[:2]}, its {labels} {pixels[labels].shape}. "
+                f"{name}: its {other} is {pixels[other].shape[:2]}, its {labels} {pixels[labels].shape}. "
                 f"{_REMEDY}"
             )
+
+
+_OF_ONE_SIZE = (
+    ("image", "label_map"),
+    ("original_image", "original_label_map"),
+    ("unannotated", "label_map"),
+    ("original_unannotated", "original_label_map"),
+)
 
 
 def _read_file(path: Path, sha256: str) -> np.ndarray:
@@ -221,11 +242,11 @@ def _read_index(path: Path) -> dict[str, Any]:
     index = read_json(path, _REMEDY)
     if not isinstance(index, dict) or "version" not in index:
         raise DataError(f"{path}: damaged (it has no version). {_REMEDY}")
-    if index["version"] != VERSION:
+    if index["version"] not in (VERSION, VERSION_WITH_MASKS):
         raise DataError(
             f"{path}: is version {in_short(repr(index['version']))} of the format, and this release of "
-            f"nucseg_jax reads {VERSION}. Pack the dataset again with this release, or use the one that "
-            "packed it"
+            f"nucseg_jax reads {VERSION} and {VERSION_WITH_MASKS}. Pack the dataset again with this release, "
+            "or use the one that packed it"
         )
     if index.get(DIGEST, digest := sha256_of(index, DIGEST)) != digest:  # earlier releases wrote none
         raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")
@@ -240,6 +261,7 @@ def _read_index(path: Path) -> dict[str, Any]:
         whole = whole and all(isinstance(text, str) for e in entries for text in e["sha256"].values())
         whole = whole and all(is_plain(e["id"]) for e in entries)
         whole = whole and all(set(e["sha256"]) <= set(SUFFIXES) for e in entries) and bool(entries)
+        whole = whole and all(len(e["sha256"].keys() & set(MASKS)) in (0, len(MASKS)) for e in entries)
     except (KeyError, TypeError, AttributeError):
         whole = False
     except ValueError as error:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nucseg_jax.data import metadata as dataset_metadata
-from nucseg_jax.data.dataset import Dataset, Example, default_source
+from nucseg_jax.data.dataset import MASKS, Dataset, Example, default_source
 from nucseg_jax.data.tensorflow import import_tfds
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.io.names import is_plain
@@ -101,9 +104,15 @@ def _read_split(builder: Any, split: str, fallback: str) -> list[Example]:
             original_image=row["original_image"],
             original_label_map=row["original_label_map"],
             source=row["source"].decode() if "source" in row else fallback,
+            **{key: _mask(row.get(key)) for key in MASKS},
         )
         for row in rows
     ]
     if odd := [example.id for example in examples if not is_plain(example.id)]:
         raise ValueError(f"ids that are no names of files: {odd}")
     return sorted(examples, key=lambda e: e.id)
+
+
+def _mask(stored: NDArray[np.uint8] | None) -> NDArray[np.bool_] | None:
+    """A mask of an example; None where all is annotated, as it is in datasets of earlier releases."""
+    return stored.astype(bool) if stored is not None and stored.size else None

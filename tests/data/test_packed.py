@@ -192,7 +192,7 @@ def _with_a_number_for_source(index: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda index: index | {"version": 2}, "is version 2 of the format, .* reads 1"),
+        (lambda index: index | {"version": 3}, "is version 3 of the format, .* reads 1 and 2"),
         (lambda index: {"version": 1}, "splits, ids, organs, sources, SHA-256 or metadata miss"),
         (lambda index: index | {"splits": {"train": [{"id": "a"}]}}, "metadata miss"),
         (lambda index: [], "damaged"),
@@ -241,6 +241,36 @@ def test_pixels_of_another_kind_are_refused(
     path.write_text(json.dumps(index))
     with pytest.raises(DataError, match=message):
         packed.read(folder)
+
+
+def test_masks_of_another_kind_or_size_are_refused(tmp_path: Path) -> None:
+    """What both masks hold is in test_partly_annotated; one alone is none that was written."""
+    labels, image = np.zeros((8, 9), np.int32), np.zeros((8, 9, 3), np.uint8)
+    mask = np.arange(72).reshape(8, 9) % 7 == 0
+    example = Example("a", "breast", image, labels, image, labels, "", mask, ~mask)
+    root = tmp_path / "folder/x_none"
+    packed.write(Dataset("folder/x_none", {"train": [example]}, {}), root, overwrite=False)
+    (found,) = packed.read(root).splits["train"]
+    np.testing.assert_array_equal(found.unannotated, mask)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found.original_unannotated, ~mask)  # type: ignore[arg-type]
+
+    index = json.loads((root / packed.INDEX).read_text())
+    del index[packed.DIGEST]
+    digests = index["splits"]["train"][0]["sha256"]
+    file = root / "unannotated" / "a.png"
+    for pixels, message in (
+        (mask.astype(np.uint8), r"a: its unannotated is uint8 \(8, 9\)\. Pack"),
+        (mask[:4], r"a: its unannotated is \(4, 9\), its label_map \(8, 9\)"),
+    ):
+        Image.fromarray(pixels).save(file)
+        digests["unannotated"] = hashlib.sha256(file.read_bytes()).hexdigest()
+        (root / packed.INDEX).write_text(json.dumps(index))
+        with pytest.raises(DataError, match=message):
+            packed.read(root)
+    del digests["unannotated"]
+    (root / packed.INDEX).write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"packed\.json: damaged"):
+        packed.read(root)
 
 
 def test_an_older_dataset_comes_back_after_a_kill_between_two_renames(folder: Path) -> None:

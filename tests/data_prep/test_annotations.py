@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.annotations import AnnotationError, AnnotationWarning, polygon_mask, rasterize
+from data_prep.annotations import AnnotationError, AnnotationWarning, rasterize
+from data_prep.poly2mask import polygon_mask
 
 SQUARE = [(4, 4), (10, 4), (10, 10), (4, 10)]
 
@@ -162,7 +163,7 @@ def test_defects_are_skipped_with_one_warning_that_counts_them(write):
         labels = rasterize(path, (12, 12))
     assert len(caught) == 1
     message = str(caught[0].message)
-    assert str(path) in message and "skipped 8 of 10 regions" in message
+    assert str(path) in message and "skipped 8 of 10 outlines" in message
     for part in ("2 with fewer", "4 with coordinates", "1 without a pixel", "1 covered"):
         assert part in message
     assert set(np.unique(labels)) == {0, 1, 2}
@@ -173,7 +174,7 @@ def test_regions_that_are_all_useless_are_an_error(write):
     """As where the coordinates are of another image: no image becomes one without nuclei."""
     far = [region([(x + 1e5, y + 1e5) for x, y in SQUARE]) for _ in range(3)]
     path = write(*far, region([(1, 1), (5, 5)]))
-    with pytest.raises(AnnotationError, match="none of its 4 regions .* 12 × 12 pixels: 3 without"):
+    with pytest.raises(AnnotationError, match="none of its 4 outlines .* 12 × 12 pixels: 3 without"):
         rasterize(path, (12, 12))
 
 

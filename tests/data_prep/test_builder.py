@@ -85,12 +85,12 @@ def test_skipped_regions_are_told_and_recorded(source, tmp_path, capsys):
     prepare(tmp_path, tmp_path / "out", "--test", "b")
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
-    at = lines.index("  skipped 1 regions of 1 images: 1 with fewer than three vertices")
-    assert lines[at + 1] == "    a 1 of 2 (skipped_regions in metadata.json)"
+    at = lines.index("  skipped 1 outlines of 1 images: 1 with fewer than three vertices")
+    assert lines[at + 1] == "    a 1 of 2 (skipped_outlines in metadata.json)"
     assert "skipped" not in printed.err
     builder, _ = read(tmp_path / "out", "mine_none", "train")
     reasons = {"with fewer than three vertices": 1}
-    assert builder.info.metadata["skipped_regions"] == {"a": {"regions": 2, "skipped": reasons}}
+    assert builder.info.metadata["skipped_outlines"] == {"a": {"outlines": 2, "skipped": reasons}}
 
 
 def test_nuclei_that_vanish_by_scaling_are_told_and_recorded(tmp_path, capsys):

@@ -112,7 +112,7 @@ def test_a_failed_overwrite_leaves_the_dataset_as_it_was(source, tmp_path, capsy
     prepare(source, tmp_path, "--test", "a")
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
 
-    def dies(*_):
+    def dies(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("data_prep.prepare.read_labels", dies)

@@ -227,7 +227,7 @@ def test_skipped_regions_are_counted_by_image_and_reason(source):
     outlines(source, 2, good=4, bad=3)
     preparation = planned(source)
     reasons = {"without a pixel in the image": 3}
-    assert preparation.skipped == {"TCGA-2": {"regions": 7, "skipped": reasons}}
+    assert preparation.skipped == {"TCGA-2": {"outlines": 7, "skipped": reasons}}
     train = {example.id: example for example in preparation.examples("train")}
     assert set(np.unique(train["TCGA-2"].original_label_map)) == {0, 1, 2, 3, 4}
 
@@ -240,6 +240,6 @@ def test_outlines_of_which_most_cannot_be_used_are_refused_before_any_slow_step(
     with pytest.raises(DataError) as caught:
         planned(source, WITH_TARGET, stain="macenko")
     assert str(caught.value) == (
-        f"{path}: skipped 4 of 7 regions: 4 without a pixel in the image, on an image of 64 × 64 pixels. "
-        "Check that the annotation is of this image, and at its resolution. If it is, delete these regions"
+        f"{path}: skipped 4 of 7 outlines: 4 without a pixel in the image, on an image of 64 × 64 pixels. "
+        "Check that the annotation is of this image, and at its resolution. If it is, delete these outlines"
     )

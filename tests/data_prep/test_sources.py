@@ -33,6 +33,40 @@ def test_label_maps_and_xml_wins(source, folder):
     assert pairs["TCGA-3"].label == source / folder / "TCGA-3.png"
 
 
+@pytest.mark.parametrize(
+    ("image", "annotation", "image_id"),
+    [
+        ("a.tif", "a.geojson", "a"),
+        ("a.tif", "a.tif.geojson", "a"),
+        ("a.tif", "Annotations/a.GeoJSON.gz", "a"),
+        ("a.tif", "a.json", "a"),
+        ("a.ome.tif", "a.geojson", "a.ome"),
+        ("a.ome.tif", "a.ome.tif.geojson.gz", "a.ome"),
+        ("a.ome.tif", "a.ome.json", "a.ome"),
+    ],
+)
+def test_geojson_by_the_names_that_qupath_gives(tmp_path, image, annotation, image_id):
+    for name in (image, annotation, "settings.json", "manifest.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    source = sources.scan(tmp_path)
+    assert source.ids() == [image_id]
+    assert source.pairs([image_id])[image_id].label == tmp_path / annotation
+
+
+def test_outlines_win_over_label_maps_and_two_files_of_outlines_are_an_error(tmp_path):
+    for name in ("a.tif", "a_label.png", "a.geojson", "b.tif", "b.xml", "b.tif.geojson", "c.geojson"):
+        (tmp_path / name).touch()
+    source = sources.scan(tmp_path)
+    assert source.pairs(["a"])["a"].label.name == "a.geojson"
+    with pytest.raises(DataError) as caught:
+        source.pairs(["b", "c"])
+    message = str(caught.value)
+    both = f"{tmp_path / 'b.xml'}, {tmp_path / 'b.tif.geojson'}"
+    assert f"b: 1 image, 2 annotations, keep one of {both}" in message
+    assert "c: no image, 1 annotation" in message
+
+
 def test_everything_missing_is_listed_with_files_of_similar_names(source):
     (source / "Tissue Images" / "TCGA-1.tif").rename(source / "Tissue Images" / "TCGA-1 (1).tif")
     (source / "Annotations" / "TCGA-3.xml").unlink()

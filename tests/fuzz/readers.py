@@ -95,15 +95,21 @@ def _check_labels(result: Any, _: Sequence[Any]) -> None:
 
 
 def _read_annotations(path: Path) -> Any:
-    from data_prep.annotations import rasterize
+    from data_prep.label_files import read_labels
 
-    return rasterize(path, (seeds.SIDE, seeds.SIDE))
+    return read_labels(path, (seeds.SIDE, seeds.SIDE), mpp=0.25)
 
 
 def _check_annotations(result: Any, originals: Sequence[Any]) -> None:
-    _check_labels(result, originals)
-    found = np.unique(result)
-    assert found[-1] > 0 and len(found) <= found[-1] + 1, found
+    _check_labels(result.labels, originals)
+    found = np.unique(result.labels)
+    assert len(found) <= found[-1] + 1, found
+    assert all(count > 0 for counts in (result.skipped, result.told) for count in counts.values())
+    if result.unannotated is None:
+        assert found[-1] > 0, "neither a nucleus nor a region"
+    else:
+        assert result.unannotated.dtype == bool and result.unannotated.shape == result.labels.shape
+        assert result.unannotated.any() and not result.unannotated.all()
 
 
 def _read_manifest(path: Path) -> Any:

@@ -1,6 +1,7 @@
 """Small whole files, to be damaged: each function writes those of some readers to a folder."""
 
 import functools
+import gzip
 import io
 import json
 from pathlib import Path
@@ -181,7 +182,31 @@ def annotations(folder: Path) -> list[Path]:
     annotation([circle * 8 + centre for centre in ((20, 20), (30, 24), (70, 60), (94, 50))]).write(
         folder / "a.xml"
     )
-    return [folder / "a.xml"]
+    return [folder / "a.xml", *_geojson(folder, circle)]
+
+
+def _geojson(folder: Path, circle: NDArray[np.float64]) -> list[Path]:
+    """As QuPath exports it: nuclei alone, and in a region beside an ignored area; gzipped."""
+
+    def feature(points: NDArray[np.float64], kind: str, name: str | None = None) -> dict[str, Any]:
+        ring = {"type": "Polygon", "coordinates": [[*points.tolist(), points[0].tolist()]]}
+        properties: dict[str, Any] = {"objectType": kind, "measurements": {"Area µm^2": 12.5}}
+        if name:
+            properties["classification"] = {"name": name, "color": [0, 229, 255]}
+        whole = {"type": "Feature", "id": f"{kind} {name}", "geometry": ring, "properties": properties}
+        return whole | ({"nucleusGeometry": ring} if kind == "cell" else {})
+
+    square = np.array([(0.0, 0.0), (1, 0), (1, 1), (0, 1)])
+    centres = ((20, 20), (30, 24), (70, 60))
+    nuclei = [feature(circle * 8 + centre, "detection", "Nucleus") for centre in centres]
+    nuclei.append(feature(circle * 6 + (50, 80), "cell"))
+    regions = [feature(square * 60 + 5, "annotation", "Region*")]
+    regions.append(feature(square * 9 + 40, "annotation", "Ignore*"))
+    for name, features in (("b", nuclei), ("c", [*regions, *nuclei])):
+        text = json.dumps({"type": "FeatureCollection", "features": features})
+        (folder / f"{name}.geojson").write_text(text)
+    (folder / "d.geojson.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    return [folder / name for name in ("b.geojson", "c.geojson", "d.geojson.gz")]
 
 
 def manifest(folder: Path) -> list[Path]:

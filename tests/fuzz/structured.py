@@ -1,5 +1,6 @@
 """Damage that keeps a file's outer form, so that it reaches the code behind the first check."""
 
+import gzip
 import io
 import json
 import re
@@ -45,6 +46,15 @@ def json_value(content: bytes, random: Random) -> bytes:
     else:
         holder.append(random.choice(_VALUES))
     return json.dumps(tree).encode()
+
+
+def gzipped_json(content: bytes, random: Random) -> bytes:
+    """A value of the JSON text that is gzipped, or any damage to this text."""
+    try:
+        text = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error):  # by an earlier change
+        return content
+    return gzip.compress(random.choice((json_value, json_value, *TEXT))(text, random), mtime=0)
 
 
 def png_header(content: bytes, random: Random) -> bytes:
@@ -341,8 +351,9 @@ _KINDS: dict[str, tuple[Callable[[bytes, Random], bytes], ...]] = {
     ".npy": (npy_header,),
     ".mat": (mat_field,),
     ".xml": (xml_element, *TEXT),
-    **dict.fromkeys((".json", ""), (json_value, json_value, json_value, *TEXT)),
+    **dict.fromkeys((".json", ".geojson", ""), (json_value, json_value, json_value, *TEXT)),
     **dict.fromkeys((".py", ".txt"), TEXT),
+    ".gz": (gzipped_json,),
     ".jsonl": (json_line, *TEXT),
     ".npz": (zip_member,),
     ".pt": (*[zip_member] * 4, odd_tensor),
