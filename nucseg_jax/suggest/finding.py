@@ -128,19 +128,22 @@ def find(
     again = min(len(places), max(len(places) // _LOOKED_AT_TWICE, 4 * request.count))
     work = len(places) + again * len(SYMMETRIES)
     once = look.scores(places, (AS_IT_IS,), lambda done: on_progress(done / work))
-    # Those that overlap by half are looked at again both, so that the better one can be chosen.
-    doubtful = look.best(places, [of.of_boundaries for of in once], again, side / 2)
+    # Those that overlap may both be looked at again, so that the better one can be chosen.
+    doubtful = look.best(places, [of.of_boundaries for of in once], again, least=1.0)
     scores = look.scores(
         doubtful, SYMMETRIES, lambda done: on_progress((len(places) + done * len(SYMMETRIES)) / work)
     )
     by_place = dict(zip(doubtful, scores, strict=True))
     looks = looks_of(_colours(slide, ground, doubtful))
-    best = look.best(doubtful, [of.uncertainty for of in scores], request.count, side, looks)
+    best = look.best(doubtful, [of.uncertainty for of in scores], request.count, float(side), looks)
     regions = [Suggestion(place, ground.box(place), by_place[place]) for place in best]
     nuclei = _nuclei(slide, segmenter, regions, side) if request.with_nuclei else []
     notes = []
     if len(regions) < request.count:
-        notes.append(f"has room for {len(regions)} regions of {side * mpp:g} µm, and not for {request.count}")
+        notes.append(
+            f"{len(regions)} regions in place of {request.count}: no other of {side * mpp:g} µm lies apart from "
+            "them. A smaller --size-um has room for more"
+        )
     looked_at, seconds = (len(places), len(doubtful)), time.perf_counter() - start
     return Suggestions(frame, side, regions, nuclei, looked_at, ground.covered(places), seconds, notes)
 
