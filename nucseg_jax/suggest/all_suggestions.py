@@ -155,8 +155,9 @@ def _suggest(
         f"{once:,} places looked at, {found.covered:.0%} of {where}, and {again:,} of them in 8 "
         f"orientations: {found.seconds:.1f} s"
     )
-    with_nuclei = f" and {len(found.nuclei):,} nuclei to correct" if request.with_nuclei else ""
-    print(f"{shown(job.file)}: {len(found.regions)} regions{with_nuclei}. Drag it onto the slide in QuPath")
+    regions = f"{len(found.regions)} region{'s' if len(found.regions) > 1 else ''}"
+    nuclei = f" and {len(found.nuclei):,} nuclei to correct" if request.with_nuclei else ""
+    print(f"{shown(job.file)}: {regions}{nuclei}. Drag it onto the slide in QuPath")
 
 
 _BAR = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}<{remaining}"

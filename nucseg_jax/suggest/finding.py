@@ -141,8 +141,8 @@ def find(
     notes = []
     if len(regions) < request.count:
         notes.append(
-            f"{len(regions)} regions in place of {request.count}: no other of {side * mpp:g} µm lies apart from "
-            "them. A smaller --size-um has room for more"
+            f"only {len(regions)} of {request.count} regions: no other of {side * mpp:g} µm lies apart from "
+            "these. A smaller --size-um has room for more"
         )
     looked_at, seconds = (len(places), len(doubtful)), time.perf_counter() - start
     return Suggestions(frame, side, regions, nuclei, looked_at, ground.covered(places), seconds, notes)

@@ -90,7 +90,7 @@ def test_roi_and_slides_with_too_little_room() -> None:
         count = len(result.regions)
         assert 4 <= count <= 9
         (note,) = result.notes
-        assert note.startswith(f"{count} regions in place of 30: no other of 16 µm lies apart from them.")
+        assert note.startswith(f"only {count} of 30 regions: no other of 16 µm lies apart from these.")
         with pytest.raises(DataError, match="no square of 16 µm in the regions given is at least 50% tissue"):
             found(slide, 1, Regions({"a": shapely.box(0, 0, 60, 300)}))
         with pytest.raises(DataError, match="shows no tissue in the regions given"):
