@@ -43,11 +43,11 @@ class Ground:
           most: places.
           seed: of the sample.
         """
-        for step in (max(1, self.side // 2), self.side):
-            places = self._grid(step)
-            if len(places) <= most:
-                return places
-        return sorted(_sample(places, self.side, most, seed))
+        apart = self._grid(self.side)
+        if len(apart) > most:
+            return sorted(_sample(apart, self.side, most, seed))
+        overlapping = self._grid(max(1, self.side // 2))
+        return overlapping if len(overlapping) <= most else apart
 
     def box(self, window: Window) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of a region in whole pixels of the slide's base level."""
