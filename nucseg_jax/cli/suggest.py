@@ -93,7 +93,7 @@ def suggest(
     nucseg suggest slide.svs --out regions.geojson
     nucseg suggest SLIDES/ --out regions --workdir runs/mine --regions 4
     """
-    from nucseg_jax.errors import UserError
+    from nucseg_jax.errors import UserError, shown
     from nucseg_jax.suggest.all_suggestions import check, plan, suggest_all
     from nucseg_jax.suggest.finding import SuggestionRequest
 
@@ -130,5 +130,5 @@ def suggest(
     )
     with Segmenter(*found) as segmenter:
         for note in segmenter.notes:
-            print(note)
+            print(shown(note))
         suggest_all(jobs, segmenter, request, roi=areas, mpp=mpp, white=white, crop=not no_crop)
