@@ -14,6 +14,7 @@ from nucseg_jax.cli.predict import predict
 from nucseg_jax.cli.prepare import prepare
 from nucseg_jax.cli.report import report
 from nucseg_jax.cli.stain import stain
+from nucseg_jax.cli.suggest import suggest
 from nucseg_jax.cli.train import train
 from nucseg_jax.cli.tune import tune
 
@@ -50,6 +51,7 @@ app.command(cls=Command, rich_help_panel=_USE)(predict)
 app.command(cls=Command, rich_help_panel=_USE)(merge)
 app.add_typer(models, name="models", rich_help_panel=_USE)
 app.command(cls=Command, rich_help_panel=_USE)(stain)
+app.command(cls=Command, rich_help_panel=_TRAIN)(suggest)
 app.add_typer(prepare, name="prepare", rich_help_panel=_TRAIN)
 app.command(cls=Command, rich_help_panel=_TRAIN)(train)
 app.command(cls=Command, rich_help_panel=_TRAIN)(evaluate)

@@ -136,11 +136,7 @@ class Scan:
           tiles: at most `batch_size`; `estimate` comes first.
         """
         assert self.stain is not None
-        tile = self.grid.tiling.tile
-        batch = np.zeros((self.batch_size, tile, tile, 3), np.uint8)
-        batch[: len(tiles)] = tiles
-        normalized, dyes = self.network.normalize(batch, self.stain)
-        return normalized, self.network.kept(normalized, dyes, self.grid.tiling)
+        return started(self.network, self.grid.tiling, self.stain, tiles)
 
     def lanes(self) -> Lanes:
         """Where the batches are worked on."""
@@ -199,6 +195,23 @@ class Scan:
     def _sample(self, square: tuple[int, int]) -> NDArray[np.uint8]:
         with self.times.measure("reading"):
             return self.grid.square(self.slide, *square)
+
+
+def started(
+    network: Network, tiling: Tiling, stain: SlideStain, tiles: Sequence[NDArray[np.uint8]]
+) -> tuple[jax.Array, jax.Array]:
+    """A batch that a network has started on: what it gets, and what is kept of what it says.
+
+    Args:
+      network: on the device.
+      tiling: of the tiles.
+      stain: of the slide that they are of.
+      tiles: uint8 [tile, tile, 3] each, at most as many as the network's batch of them has.
+    """
+    batch = np.zeros((network.batch_size(tiling), tiling.tile, tiling.tile, 3), np.uint8)
+    batch[: len(tiles)] = tiles
+    normalized, dyes = network.normalize(batch, stain)
+    return normalized, network.kept(normalized, dyes, tiling)
 
 
 def _in_mask(pixels: NDArray[np.int64], side: int, of_mask: int) -> NDArray[np.int64]:

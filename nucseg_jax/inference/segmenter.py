@@ -22,6 +22,7 @@ from nucseg_jax.inference.planes import map_of_planes
 from nucseg_jax.inference.scan import Network, Scan
 from nucseg_jax.inference.segmentation import SMALL_PX, Segmentation, Setup
 from nucseg_jax.inference.trained import Trained
+from nucseg_jax.inference.windows import Windows
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.instances import NucleusMap
 from nucseg_jax.nuclei import Frame
@@ -189,6 +190,18 @@ class Segmenter:
         """
         planes = Scan(slide, self.frame(slide), self._network, self._instances.masked).at_once()
         return map_of_planes(planes, self._network.has_boundary)
+
+    def windows(self, slide: Slide, side: int) -> Windows:
+        """What looks at squares of a slide alone, in any of the eight ways that a square can lie.
+
+        Args:
+          slide: open, with a resolution; it stays the caller's.
+          side: of the squares, in pixels of the network's level.
+
+        Raises:
+          UserError: the slide has no resolution.
+        """
+        return Windows(Scan(slide, self.frame(slide), self._network, self._instances.masked), side)
 
     def cut(self, nucleus_map: NucleusMap) -> NDArray[np.int32]:
         """The nuclei of a map at the network's level: int32 [h, w]."""

@@ -119,20 +119,8 @@ class TileGrid:
 
     def read(self, slide: Slide, place: TilePlace) -> NDArray[np.uint8]:
         """uint8 [tile, tile, 3]: a tile, its margins included."""
-        tile = self.tiling.tile
-        starts = [self.tiling.first_kept(index) - self.tiling.margin for index in place]
-        firsts = [max(0, start) for start in starts]
-        lasts = [min(side, start + tile) for side, start in zip(self.frame.network_size, starts, strict=True)]
-        (top, left), (rows, columns) = firsts, (b - a for a, b in zip(firsts, lasts, strict=True))
-        pixels = slide.region(top, left, rows, columns, self.frame.network_mpp)
-        if pixels.shape[:2] == (tile, tile):
-            return pixels
-        # Reflection needs no more than the slide's part itself, however far the tile reaches past it.
-        around = [
-            (first - start, start + tile - last)
-            for start, first, last in zip(starts, firsts, lasts, strict=True)
-        ]
-        return np.pad(pixels, (*around, (0, 0)), mode="symmetric")
+        top, left = (self.tiling.first_kept(index) - self.tiling.margin for index in place)
+        return reflected(slide, self.frame, top, left, self.tiling.tile)
 
     def square(self, slide: Slide, row: int, column: int) -> NDArray[np.uint8]:
         """uint8 [h, w, 3]: what of a square of TISSUE_PX pixels is on the slide."""
@@ -146,6 +134,29 @@ class TileGrid:
         first = self.tiling.first_kept(np.arange(count))
         last = np.minimum(side, first + self.tiling.kept)
         return np.maximum(first, 0) // TISSUE_PX, -(-last // TISSUE_PX)
+
+
+def reflected(slide: Slide, frame: Frame, top: int, left: int, side: int) -> NDArray[np.uint8]:
+    """uint8 [side, side, 3]: a square of a slide, which goes on as its reflection where the square leaves it.
+
+    Args:
+      slide: open.
+      frame: its frame.
+      top, left: of the square, in pixels of the network's level; part of it lies on the slide.
+      side: in the same.
+    """
+    starts = top, left
+    firsts = [max(0, start) for start in starts]
+    lasts = [min(length, start + side) for length, start in zip(frame.network_size, starts, strict=True)]
+    rows, columns = (last - first for first, last in zip(firsts, lasts, strict=True))
+    pixels = slide.region(firsts[0], firsts[1], rows, columns, frame.network_mpp)
+    if pixels.shape[:2] == (side, side):
+        return pixels
+    # Reflection needs no more than the slide's part itself, however far the square reaches past it.
+    around = [
+        (first - start, start + side - last) for start, first, last in zip(starts, firsts, lasts, strict=True)
+    ]
+    return np.pad(pixels, (*around, (0, 0)), mode="symmetric")
 
 
 def squares_with_tissue(tissue: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ VERBS = (
     "prepare",
     "report",
     "stain",
+    "suggest",
     "to-torch",
     "train",
     "tune",
