@@ -35,16 +35,17 @@ def relative_depth(label_map: NDArray[np.int32]) -> NDArray[np.uint8]:
 def unknown_depth(label_map: NDArray[np.int32], unannotated: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where nobody knows how deep a pixel lies in its nucleus.
 
-    That is what nobody annotated, and each nucleus that touches it: the nucleus may go on there, so that both
-    its pixels' distances to the outside and the largest of them are unknown.
+    That is what nobody annotated, and each nucleus that ends just there: it was cut off, or drawn no further,
+    so that both its pixels' distances to the outside and the largest of them are unknown. A nucleus that was
+    drawn on beyond the border is known.
 
     Args:
-      label_map: int32 [H, W], 0 = background.
+      label_map: int32 [H, W], 0 = background; nuclei may go on where nobody annotated.
       unannotated: bool [H, W].
 
     Returns:
       bool [H, W].
     """
     touched = ndimage.binary_dilation(unannotated, np.ones((3, 3), bool))
-    cut_off = np.unique(label_map[touched])
+    cut_off = np.setdiff1d(label_map[touched & ~unannotated], label_map[unannotated])
     return unannotated | np.isin(label_map, cut_off[cut_off > 0])

@@ -39,3 +39,12 @@ def test_of_a_nucleus_that_touches_what_nobody_annotated_no_depth_is_known() -> 
     np.testing.assert_array_equal(unknown_depth(label_map, unannotated), expected)
     nothing = np.zeros(label_map.shape, bool)
     np.testing.assert_array_equal(unknown_depth(label_map, nothing), nothing)
+
+
+def test_a_nucleus_that_was_drawn_on_is_known() -> None:
+    label_map = np.zeros((6, 12), np.int32)
+    label_map[1:4, 1:9], label_map[4:6, 1:6] = 1, 2
+    unannotated = np.zeros(label_map.shape, bool)
+    unannotated[:, 6:] = True
+    expected = unannotated | (label_map == 2)
+    np.testing.assert_array_equal(unknown_depth(label_map, unannotated), expected)
