@@ -134,7 +134,7 @@ class Study:
         file = self._work / "suggested" / f"{job.organ}_{job.seed}.geojson"
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
-            image = self._sources.monuseg / "Tissue Images" / f"{image_id}.tif"
+            image = self._sources.files(image_id).image
             command = [sys.executable, "-m", "nucseg_jax.suggest", str(image), "--mpp", str(prepared.MPP)]
             command += ["--workdir", str(self.base(job.organ)), "--regions", str(max(REGIONS))]
             command += ["--size-um", str(prepared.REGION_PX * prepared.MPP), "--out", str(file)]

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.etree import ElementTree
 
 import numpy as np
 import shapely
+from skimage.measure import find_contours, regionprops
 
+from data_prep.label_files import read_labels
 from data_prep.manifest import ImageEntry, Manifest, load
+from data_prep.sources import Pair, scan
 
 MPP, IMAGE_PX, REGION_PX, WORKING_PX = 0.25, 1000, 256, 500
 """µm a pixel of the images; sides of an image and of a region there; of an image as the network sees it."""
@@ -41,7 +43,7 @@ class Sources:
     """Where images come from.
 
     Attributes:
-      monuseg: folder of MoNuSeg, with `Tissue Images` and `Annotations`.
+      monuseg: folder of MoNuSeg.
       others: folders of more images to train the base on.
       manifest: of all of them.
     """
@@ -55,14 +57,21 @@ class Sources:
         found = [e for e in load(self.manifest).images if e.organ == organ and e.source == MONUSEG]
         return sorted(found, key=lambda entry: entry.id)
 
+    def files(self, image_id: str) -> Pair:
+        """The image and its annotation."""
+        return scan(self.monuseg).pairs([image_id])[image_id]
+
     def outlines(self, image_id: str) -> list[shapely.Polygon]:
-        """The nuclei of an image; outlines that are no area are left out."""
-        root = ElementTree.parse(self.monuseg / "Annotations" / f"{image_id}.xml").getroot()
+        """The nuclei of an image, as polygons in pixels; of one in several parts the largest."""
+        path = self.files(image_id).label
+        drawing = read_labels(path, (IMAGE_PX, IMAGE_PX), mpp=MPP)
         polygons = []
-        for region in root.iter("Region"):
-            points = [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in region.iter("Vertex")]
-            if len(points) >= 3 and (polygon := shapely.Polygon(points)).area > 0:
-                polygons.append(polygon)
+        for nucleus in regionprops(drawing.labels):
+            top, left = nucleus.bbox[:2]
+            contours = find_contours(np.pad(nucleus.image, 1).astype(float), 0.5)
+            # From centres of pixels, of which the first is padding, to their corners.
+            parts = [shapely.Polygon(c[:, ::-1] + (left - 0.5, top - 0.5)) for c in contours if len(c) > 3]
+            polygons.append(max(parts, key=lambda part: part.area))
         return polygons
 
     def random_corners(self, image_id: str, count: int, seed: int) -> tuple[tuple[int, int], ...]:
@@ -97,11 +106,11 @@ def prepare_annotated(
 ) -> str:
     """Prepare an image that is annotated in its regions only, and images to score; returns the name."""
     folder = out / "sources" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    for entry in (image.entry, *scored):
-        _link(folder / f"{entry.id}.tif", sources.monuseg / "Tissue Images" / f"{entry.id}.tif")
+    _link(folder / "images", sources.files(image.entry.id).image)
     for entry in scored:
-        _link(folder / f"{entry.id}.xml", sources.monuseg / "Annotations" / f"{entry.id}.xml")
+        files = sources.files(entry.id)
+        _link(folder / "images", files.image)
+        _link(folder / "labels", files.label)
     outlines = sources.outlines(image.entry.id)
     inside = [o for o in outlines if any(region(c).intersects(o) for c in image.corners)]
     features = [_feature(region(corner), "annotation", "Region*") for corner in image.corners]
@@ -122,9 +131,10 @@ def _feature(outline: shapely.Polygon, kind: str, name: str) -> dict[str, Any]:
     return {"type": "Feature", "geometry": shapely.geometry.mapping(outline), "properties": properties}
 
 
-def _link(link: Path, target: Path) -> None:
-    if not link.exists():
-        link.symlink_to(target)
+def _link(folder: Path, file: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / file.name).exists():
+        (folder / file.name).symlink_to(file)
 
 
 def _prepare(manifest: Manifest, folders: Sequence[Path], out: Path, *options: str) -> str:
