@@ -80,7 +80,8 @@ def _side(case: Case, config: ConfigDict) -> Ours:
     """Our step as training makes it, on images of the case."""
     use_precision(case.dtype)
     optimizer = train.make_optimizer(config, schedule_of(config))
-    network, state, _ = start.fresh(config, ours.one_device(), optimizer)
+    begun = start.fresh(config, ours.one_device(), optimizer)
+    network, state = begun.network, begun.state()
     crop = config.data.crop_size  # windows are larger, and of any size
     flops = forward_flops(network, *state.weights, (case.batch, crop, crop, 3))
     step = compile_step(ours.one_device(), train.make_step(config, network, optimizer))
@@ -104,7 +105,7 @@ def torch_step(case: Case, name: str, platform: str) -> Side:
     config = from_patches(recipe(case))
     device, order = peers.device_of(platform), peers.memory_order(name)
     fresh = start.fresh(config, ours.one_device(), train.make_optimizer(config, schedule_of(config)))
-    network = shipped.torch_twin(config.model, fresh.state.weights).to(device, memory_format=order)
+    network = shipped.torch_twin(config.model, fresh.state().weights).to(device, memory_format=order)
     optimizer = adamw(network, config)
     rates = np.asarray(jax.vmap(schedule_of(config))(jnp.arange(_SCHEDULED))).tolist()
     values = [tensor.detach() for tensor in network.state_dict().values() if tensor.is_floating_point()]

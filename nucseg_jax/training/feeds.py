@@ -6,6 +6,7 @@ them there (`data.feed_device`). Both cut the same pixels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,13 @@ Advance = Callable[[TrainState, range], tuple[TrainState, jax.Array]]
 work is queued, not when it is done. losses: float32[] or [K], those of `steps` first."""
 
 Feed = Callable[[Rasters, range], Advance]
-"""(rasters, steps) → advance, which will be asked for all of `steps`, one after the other. May be called
-again with other rasters of the same images, as every cycle of self-correction does: the step is compiled
-again only where there are other kinds of them.
+"""(rasters, steps) → advance, which will be asked for all of `steps`, one after the other. It compiles the
+step. May be called again with other rasters of the same images, as every cycle of self-correction does: the
+step is compiled again only where there are other kinds of them.
 MissingExtraError: `tfdata`, and TensorFlow is not installed."""
 
 
-def build(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+def build(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
     """The pipeline that config.data.pipeline names.
 
     Args:
@@ -43,8 +44,9 @@ def build(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
       mesh: where the state is.
       step: one training step.
       plan: which patch each row of each step is.
+      shapes: of the state: the step is compiled when rasters come, before there need be a state.
     """
-    return FEEDS[config.data.pipeline](config, mesh, step, plan)
+    return FEEDS[config.data.pipeline](config, mesh, step, plan, shapes)
 
 
 def dispatches(steps: range, *, at_most: int, boundaries: Sequence[int]) -> Iterator[range]:
@@ -61,7 +63,7 @@ def dispatches(steps: range, *, at_most: int, boundaries: Sequence[int]) -> Iter
 
 def compile_steps(
     mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1
-) -> Callable[[Any, Store, jax.Array, np.int32], tuple[Any, jax.Array]]:
+) -> jax.stages.Wrapped:
     """Training steps that cut their own batches, several in one call to the device.
 
     One compiled program serves every number of steps, so that a step's result does not depend on which
@@ -106,7 +108,7 @@ def compile_steps(
     )
 
 
-def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
     compiled = compile_step(mesh, step)
     local = devices.local_rows(config.batch_size)
 
@@ -114,6 +116,9 @@ def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed
         batches = feed_host.batches(
             rasters, plan, batch_size=config.batch_size, rows=local, first=steps.start, last=steps.stop
         )
+        first = next(batches)
+        compiled.lower(shapes, devices.gather_shares(mesh, first)).compile()
+        batches = itertools.chain([first], batches)
 
         def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
             # Neither the copy to the device nor the step is waited for: while a step runs, the next batch
@@ -125,14 +130,14 @@ def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed
     return feed
 
 
-def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Feed:
+def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
     several = compile_steps(mesh, step, crop=plan.crop, steps_per_dispatch=config.steps_per_dispatch)
     local = devices.local_rows(config.batch_size)
 
     def feed(rasters: Rasters, steps: range) -> Advance:
         store = feed_device.place(mesh, rasters)
 
-        def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
+        def rows_of(steps: range) -> jax.Array:
             rows = feed_device.rows_of(
                 plan,
                 steps,
@@ -140,14 +145,19 @@ def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan) -> Fe
                 rows=local,
                 steps_per_dispatch=config.steps_per_dispatch,
             )
-            return several(state, store, devices.gather_shares(mesh, rows), np.int32(len(steps)))
+            return devices.gather_shares(mesh, rows)
+
+        several.lower(shapes, store, rows_of(steps[:1]), np.int32(1)).compile()
+
+        def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
+            return several(state, store, rows_of(steps), np.int32(len(steps)))
 
         return advance
 
     return feed
 
 
-FEEDS: dict[str, Callable[[ConfigDict, Mesh, Step, PatchPlan], Feed]] = {
+FEEDS: dict[str, Callable[[ConfigDict, Mesh, Step, PatchPlan, TrainState], Feed]] = {
     "tfdata": _tfdata,
     "resident": _resident,
 }

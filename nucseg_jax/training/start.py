@@ -1,5 +1,7 @@
 """How a training starts: with weights that are drawn, or from its last checkpoint."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from ml_collections import ConfigDict
 from nucseg_jax import devices
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
-from nucseg_jax.models import create_model
+from nucseg_jax.models import create_model, design_model
 from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, split_network
 from nucseg_jax.runs import stain_target
 from nucseg_jax.runs.checkpoint import Checkpoints
@@ -29,13 +31,22 @@ class Start(NamedTuple):
 
     Attributes:
       network: its forward passes.
-      state: on the mesh.
+      first: the step that comes next.
+      shapes: shapes, dtypes and placement of the state: what compiling the step needs.
+      state: gives the state on the mesh. It waits for weights that another thread still draws.
       averaged: the average over self-correction's cycles; None where there is none yet.
     """
 
     network: FunctionalNetwork
-    state: TrainState
+    first: int
+    shapes: TrainState
+    state: Callable[[], TrainState]
     averaged: Weights | None = None
+
+    @classmethod
+    def at(cls, network: FunctionalNetwork, state: TrainState, averaged: Weights | None = None) -> "Start":
+        """A start from a state that is there."""
+        return cls(network, int(state.step), abstract(state), lambda: state, averaged)
 
 
 def fresh(
@@ -65,7 +76,17 @@ def fresh(
             f"model.encoder_weights = {encoder_weights!r} and --init {origin.source} both have an encoder: "
             "set model.encoder_weights=None, or leave --init out"
         )
-    model = _model(config)
+    keeps_average = _keeps_average(config)
+    if origin is None and not encoder_weights:
+        model, draws = design_model(**_network(config))
+        network, weights = _split(config, model, stain)
+        shapes = _shapes(weights, mesh, optimizer, keeps_average)
+
+        def state() -> TrainState:
+            return initial_state(mesh, draws.drawn(weights), optimizer, keeps_average=keeps_average)
+
+        return Start(network, 0, shapes, _begun(state))
+    model = create_model(**_network(config))
     if encoder_weights:
         from nucseg_jax.torch_bridge.imagenet import encoder_file, load_encoder  # needs PyTorch
 
@@ -74,7 +95,7 @@ def fresh(
     if origin is not None:
         weights, line = origins.taken(origin, weights)
         say(line)
-    return Start(network, initial_state(mesh, weights, optimizer, keeps_average=_keeps_average(config)))
+    return Start.at(network, initial_state(mesh, weights, optimizer, keeps_average=keeps_average))
 
 
 def resumed(
@@ -93,14 +114,14 @@ def resumed(
     Raises:
       CheckpointError: the last checkpoint is damaged.
     """
-    network, shapes = _split(config, nnx.eval_shape(lambda: _model(config)), stain)
-    opt_state = abstract(jax.eval_shape(optimizer.init, shapes.params), mesh)
-    model, training, opt_state = checkpoints.restore(Weights(*abstract(tuple(shapes), mesh)), opt_state)
+    network, shapes = _split(config, nnx.eval_shape(lambda: create_model(**_network(config))), stain)
+    wanted = _shapes(shapes, mesh, optimizer, keeps_average=False)
+    model, training, opt_state = checkpoints.restore(wanted.weights, wanted.opt_state)
     average = averaged = None
     if training is not None:
         average, averaged = (model, None) if _keeps_average(config) else (None, model)
     step = devices.replicate(mesh, np.asarray(checkpoints.latest, np.int32))
-    return Start(network, TrainState(step, *(training or model), opt_state, average), averaged)
+    return Start.at(network, TrainState(step, *(training or model), opt_state, average), averaged)
 
 
 def check_continues(saved: dict[str, Any], info: dict[str, Any], workdir: Path) -> None:
@@ -118,14 +139,37 @@ def check_continues(saved: dict[str, Any], info: dict[str, Any], workdir: Path) 
         say(f"note: {workdir} {note}")
 
 
-def _model(config: ConfigDict) -> nnx.Module:
-    return create_model(
-        config.model.name,
-        num_classes=config.model.num_classes,
-        width=config.model.width,
-        dtype=config.model.dtype,
-        rngs=nnx.Rngs(params=config.seed, dropout=config.seed),
-    )
+def _network(config: ConfigDict) -> dict[str, Any]:
+    """The arguments of `create_model`."""
+    chosen = config.model
+    return {
+        "name": chosen.name,
+        "num_classes": chosen.num_classes,
+        "width": chosen.width,
+        "dtype": chosen.dtype,
+        "rngs": nnx.Rngs(params=config.seed, dropout=config.seed),
+    }
+
+
+def _shapes(
+    weights: Weights, mesh: Mesh, optimizer: optax.GradientTransformation, keeps_average: bool
+) -> TrainState:
+    """What `initial_state` makes of weights, as shapes; of the weights only shapes are looked at."""
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
+    opt_state = jax.eval_shape(optimizer.init, shapes.params)
+    average = shapes if keeps_average else None
+    step: Any = jax.ShapeDtypeStruct((), np.int32)
+    state = TrainState(step, shapes.params, shapes.batch_stats, opt_state, average)
+    found: TrainState = abstract(state, mesh)
+    return found
+
+
+def _begun(make: Callable[[], TrainState]) -> Callable[[], TrainState]:
+    """Begin to make something in another thread; what is returned waits for it."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="weights")
+    made = thread.submit(make)
+    thread.shutdown(wait=False)
+    return made.result
 
 
 def _split(

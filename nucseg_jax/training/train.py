@@ -39,7 +39,7 @@ from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
-from nucseg_jax.training.step import Step, train_step
+from nucseg_jax.training.step import Step, TrainState, train_step
 
 
 def train(config: ConfigDict, workdir: Path, interruption: Interruption | None = None) -> Weights:
@@ -99,7 +99,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         else:
             start.check_continues(saved, info, workdir)
             begun = start.resumed(config, mesh, optimizer, checkpoints, stain)
-        network, state, first = begun.network, begun.state, int(begun.state.step)
+        network, first = begun.network, begun.first
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         if begun.averaged is not None:
             correction.resume(first, begun.averaged)
@@ -111,7 +111,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         say(
             f"{dataset.name}: {len(examples)} training images{shown_sources([e.source for e in examples])}, "
             f"{len(unseen)} held out, {len(plan):,} patches an epoch; {config.model.name}, "
-            f"{count_parameters(state.params):,} parameters; "
+            f"{count_parameters(begun.shapes.params):,} parameters; "
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
@@ -127,7 +127,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
                 "model.encoder_weights=FILE (see the README)"
             )
         cut = rasters_of(config, examples)
-        feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan)
+        feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan, begun.shapes)
         validate = None
         if unseen:
             validate = validation.validator(config, network, mesh, dataset, unseen, stain)
@@ -146,12 +146,15 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
                 interruption=interruption or NeverAsked(),
             )
             if origin is not None and validate is not None:
-                loop.begin(state)
+                loop.begin(begun.state())
+            state: TrainState | None = None
             for phase in () if loop.is_over(first) else cycles.phases(first):
-                state = loop.run(state, feed({**cut, **correction.rasters()}, phase), phase)
+                advance = feed({**cut, **correction.rasters()}, phase)  # compiles while weights are drawn
+                state = loop.run(state or begun.state(), advance, phase)
                 if int(state.step) < phase.stop:
                     break
                 state = loop.end(state)
+            state = state or begun.state()
         for line in held_out.how_it_ended(
             workdir, info, (first, int(state.step), cycles.num_steps), checkpoints.best
         ):

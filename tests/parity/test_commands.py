@@ -163,7 +163,7 @@ def test_training_says_how_it_loads_the_bgr_encoder(
     config = get_config()
     config.model.name, config.model.width = "self_correction", WIDTH
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    state = start.fresh(config, devices.make_mesh(), optimizer, str(file)).state
+    state = start.fresh(config, devices.make_mesh(), optimizer, str(file)).state()
     found = np.asarray(state.params["encoder"]["stem"]["conv1"]["kernel"][...])
     rgb = np.random.default_rng(0).random((3, 3, 3), np.float32)
     np.testing.assert_allclose(
