@@ -5,7 +5,7 @@ python -m nucseg_jax.main --config configs/finetune.py --init he --workdir runs/
 
 300 steps at most; from he-fast 5 images a second on 2 busy cores of an Intel Xeon. The network, how its
 nuclei are cut, and its loss are those of `--init`: an installed model, a model's file, or a run's folder.
-With three crops or more, one is held out: it chooses the best step, 0 among them, and ends the training when 5
+With three crops or more, one is held out: it chooses the best step, 0 among them, and ends training when 5
 scores in a row were no better.
 """
 
