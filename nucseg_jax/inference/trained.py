@@ -124,7 +124,7 @@ def of_run(
         "model": config.model.name,
         "step": model.step,
         "params_sha256": parameter_digest(model.params),
-        "init": started.shown(model.info),
+        **started.facts(model.info),
         "config": model.info["config"],
         "trained_with": model.info["version"],
         **run.settings(),

@@ -72,7 +72,7 @@ class Run:
             "parameters": count_parameters(self.model.params),
             "gflops": forward_flops(*weights, (1, 512, 512, 3)) / 1e9,
             "step": self.model.step,
-            "init": started.shown(self.model.info),
+            **started.facts(self.model.info),
             "config": self.model.info["config"],
             "versions": {"nucseg_jax": self.model.info["version"], "jax": jax.__version__},
             **self.settings(),

@@ -5,8 +5,21 @@ from pathlib import Path
 from typing import Any
 
 
+def facts(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What summaries say of it, under `init`; nothing of a run that started from random weights.
+
+    Args:
+      info: of the run's checkpoint.
+
+    Raises:
+      TypeError: it is no such record.
+    """
+    record = shown(info)
+    return {} if record is None else {"init": record}
+
+
 def shown(info: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record for summaries, without the images; None of a run that started from random weights.
+    """The record without the images; None of a run that started from random weights.
 
     Args:
       info: of the run's checkpoint.
