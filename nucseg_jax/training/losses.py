@@ -52,10 +52,8 @@ def weighted_cross_entropy(
       float32[], nats per pixel.
     """
     weighted = _without(truth * jnp.asarray(weights, jnp.float32).reshape(1, 1, 1, -1), ignored)
-    total = weighted.sum()
-    if ignored is not None:
-        total = jnp.where(total > 0, total, 1.0)
-    return -(weighted * jax.nn.log_softmax(logits)).sum() / total
+    loss, total = -(weighted * jax.nn.log_softmax(logits)).sum(), weighted.sum()
+    return loss / (total if ignored is None else jnp.where(total > 0, total, 1.0))
 
 
 def dice(logits: jax.Array, truth: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
@@ -127,8 +125,8 @@ def balanced_cross_entropy(
     losses = -truth * jax.nn.log_softmax(logits)
     pixels = truth.sum((0, 1, 2))
     means = losses.sum((0, 1, 2)) / jnp.maximum(pixels, 1)
-    classes = (pixels > 0).sum()
-    return means.sum() / (classes if ignored is None else jnp.maximum(classes, 1))
+    total, classes = means.sum(), (pixels > 0).sum()
+    return total / (classes if ignored is None else jnp.maximum(classes, 1))
 
 
 def lovasz_softmax(logits: jax.Array, labels: jax.Array, ignored: jax.Array | None = None) -> jax.Array:
@@ -162,11 +160,10 @@ def lovasz_softmax(logits: jax.Array, labels: jax.Array, ignored: jax.Array | No
     weights = _jaccard_weights(jax.lax.stop_gradient(errors), truth)
     # A class without pixels has no intersection, so its weights and its loss are 0.
     class_losses = (errors * weights).sum(-1)
-    present = truth.any(-1).sum(-1)
+    image_losses, present = class_losses.sum(-1), truth.any(-1).sum(-1)
     if ignored is None:
-        return (class_losses.sum(-1) / present).mean()
-    image_losses = class_losses.sum(-1) / jnp.maximum(present, 1)
-    return image_losses.sum() / jnp.maximum((present > 0).sum(), 1)
+        return (image_losses / present).mean()
+    return (image_losses / jnp.maximum(present, 1)).sum() / jnp.maximum((present > 0).sum(), 1)
 
 
 def edge_consistency(

@@ -98,8 +98,8 @@ def ce2p(logits: Logits, batch: dict[str, jax.Array]) -> jax.Array:
     labels, ignored = class_map(batch["label_map"], num_classes), _unknown(batch, num_classes)
     total = _edges(logits.edge, batch)
     for branch in (logits.parsing, logits.classes):
-        total += 0.5 * losses.lovasz_softmax(branch, labels, ignored)
-        total += 0.5 * _classes(branch, labels, batch, ignored)
+        areas = 0.5 * losses.lovasz_softmax(branch, labels, ignored)
+        total += areas + 0.5 * _classes(branch, labels, batch, ignored)
         total += CONSISTENCY * losses.edge_consistency(branch, logits.edge, labels, ignored)
     return total
 
