@@ -129,7 +129,6 @@ def get_config() -> ConfigDict:
     # The score on validation that says which is best: "aji" of nuclei made as config.instances says, or
     # "dice" of the pixels above 0.5. None: "aji" where instances.method cuts nuclei, "dice" for components.
     config.checkpoint.best_by = config_dict.placeholder(str)
-
     # Training ends when so many scores in a row have found no better checkpoint; 0: never.
     config.checkpoint.patience = 0
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 from ml_collections import ConfigDict
 
+from nucseg_jax.config.overrides import check_types
 from nucseg_jax.errors import UserError, in_short
 
 
@@ -66,6 +67,7 @@ def _read(path: Path) -> ConfigDict:
         raise UserError(f"{path}{where}: cannot be read: {_what_went_wrong(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path}: get_config() gives a {type(config).__name__}. It must give a ConfigDict")
+    check_types(config, f"{path}: ")
     return config
 
 

@@ -73,6 +73,19 @@ def apply(config: ConfigDict, values: Mapping[str, Any], where: str) -> None:
     config.update_from_flattened_dict(checked)
 
 
+def check_types(config: ConfigDict, where: str) -> None:
+    """Raise UserError where a setting has a value of another type, such as None, than those it takes.
+
+    Args:
+      config: an experiment; settings of its own are not looked at.
+      where: what the keys follow, for messages, such as a file and ": ".
+    """
+    usual = flatten(get_config().to_dict())
+    for key, value in flatten(config.to_dict()).items():
+        if key in usual:
+            _checked(config, key, value, where)
+
+
 def _read(config: ConfigDict | None, key: str, text: str, option: str) -> Any:
     kind, may_be_none = _setting(config, key, option)
     if may_be_none and text == "None":

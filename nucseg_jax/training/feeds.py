@@ -61,9 +61,7 @@ def dispatches(steps: range, *, at_most: int, boundaries: Sequence[int]) -> Iter
         first = stop
 
 
-def compile_steps(
-    mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1
-) -> jax.stages.Wrapped:
+def compile_steps(mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1) -> jax.stages.Wrapped:
     """Training steps that cut their own batches, several in one call to the device.
 
     One compiled program serves every number of steps, so that a step's result does not depend on which
