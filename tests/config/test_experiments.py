@@ -49,7 +49,7 @@ def test_the_fast_recipe_sees_the_same_tissue_in_a_quarter_of_the_pixels() -> No
             "line 5: cannot be read: batch_size takes a value of type int$",
         ),
         (
-            f"{BASE}def get_config():\n    config = base()\n    config.data.crop_size = None\n    return config\n",
+            f"{BASE}def get_config():\n    it = base()\n    it.data.crop_size = None\n    return it\n",
             r"mine\.py: data\.crop_size=None: takes a whole number$",
         ),
         ("def get_config():\n    return 3\n", "get_config.. gives a int. It must give a ConfigDict"),
