@@ -2,14 +2,12 @@
 
 import logging
 import operator
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import tifffile
 
 _MOST_IMAGES = 100_000
-_MOST_TILE_PX = 2**26
 
 # It tells of each tag that it does not understand; what matters is raised, and said once.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
@@ -57,36 +55,6 @@ def check_pieces(page: Any, file_size: int, plane: Any = None) -> None:
     end = max(map(operator.add, starts, lengths), default=0)
     if end > file_size:
         raise tifffile.TiffFileError(f"it ends at byte {file_size:,}, but its pixels at byte {end:,}")
-
-
-def check_memory(path: Path) -> None:
-    """Raise TiffFileError for sizes that no intact TIFF has: libraries of C take memory for them, and abort.
-
-    What tifffile cannot read passes, and so does what is no TIFF.
-
-    Args:
-      path: of a file that is to be read by such a library.
-    """
-    try:
-        file = open_tiff(path)
-    except Exception:
-        return
-    with file:
-        pages: Iterable[Any] = file.pages
-        for page in pages:
-            try:
-                tile_px = page.tilewidth * page.tilelength if page.is_tiled else 0
-                largest = max(page.databytecounts, default=0)
-            except Exception:  # tifffile raises errors of many types on damaged files
-                continue
-            if tile_px > _MOST_TILE_PX:
-                raise tifffile.TiffFileError(
-                    f"its tiles have {page.tilelength:,} × {page.tilewidth:,} pixels"
-                )
-            if largest > file.filehandle.size:
-                raise tifffile.TiffFileError(
-                    f"a tile has {largest:,} bytes, the file {file.filehandle.size:,}"
-                )
 
 
 def _check_directories(file: tifffile.TiffFile) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tifffile import TiffFileError
 
 from nucseg_jax.errors import DataError, in_short
-from nucseg_jax.io.tiff_files import check_memory
+from nucseg_jax.io.tiff_sizes import check_memory
 from nucseg_jax.slides import bounds, colourless, colours, resolution, white
 from nucseg_jax.slides.levels import level_of
 from nucseg_jax.slides.reader import Level, Resolution
