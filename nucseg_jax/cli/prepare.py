@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from nucseg_jax.cli.arguments import Command, White
+from nucseg_jax.cli.arguments import Command, NoCrop, White
 
 _STAINS, _SIZES, _ERRORS = "Stains", "Resolution and size", "Errors"
 
@@ -30,6 +30,13 @@ Mpp = Annotated[
         help="µm a pixel of the images in --source. Default: as their files state it, else 0.25, which is "
         "40×.",
         rich_help_panel=_SIZES,
+    ),
+]
+RegionClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
     ),
 ]
 Stain = Literal["vahadane", "macenko", "reinhard", "none"]
@@ -127,13 +134,7 @@ def folder(
     stain_target: StainTarget = None,
     stain_backend: StainBackend = "jax",
     overwrite: Overwrite = False,
-    region_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
-        ),
-    ] = None,
+    region_class: RegionClass = None,
 ) -> None:
     """Prepare your own images, each with its annotation: QuPath GeoJSON, ImageScope XML or a label map.
 
@@ -162,6 +163,65 @@ def folder(
         stain_backend=stain_backend,
         overwrite=overwrite,
         region_classes=region_class or (),
+    )
+
+
+@prepare.command(cls=Command)
+def cut(
+    slides: Annotated[
+        list[Path], typer.Argument(metavar="SLIDE", help="Slides, images, or folders of them.")
+    ],
+    annotations: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE|FOLDER",
+            help="GeoJSON of the slide, as QuPath exports it; or a folder that has SLIDE.geojson of each.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder to make: the --source of nucseg prepare folder.")
+    ],
+    margin_um: Annotated[
+        float,
+        typer.Option(
+            metavar="UM",
+            help="Tissue around a region that is cut out with it; training patches reach into it.",
+        ),
+    ] = 32.0,
+    region_class: RegionClass = None,
+    mpp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            help="µm a pixel of all the slides, whatever their files say.",
+            rich_help_panel=_SIZES,
+        ),
+    ] = None,
+    white: White = None,
+    no_crop: NoCrop = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Cut the annotated regions out of whole slides, for `prepare folder`.
+
+    \b
+    Regions are what `prepare folder` takes for regions: annotations of the
+    class Region*. Each becomes SLIDE_1.tif, SLIDE_2.tif, … with its objects
+    beside it as GeoJSON. Regions that lie close together share an image.
+
+    \b
+    nucseg prepare cut slide.svs --annotations regions.geojson --out CROPS
+    nucseg prepare folder --source CROPS --name mine --no-test
+    """
+    _module("cut").cut(
+        slides,
+        annotations,
+        out,
+        margin_um=margin_um,
+        region_classes=region_class or (),
+        mpp=mpp,
+        white=white,
+        crop=not no_crop,
+        overwrite=overwrite,
     )
 
 
