@@ -169,7 +169,7 @@ def _cut_slide(
         kept |= within
         name = f"{slide.path.stem}_{i}"
         _write_image(folder / f"{name}.tif", slide, piece)
-        chosen = [feature for feature in features if feature.number in within | piece.regions]
+        chosen = [features[number - 1] for number in sorted(within | piece.regions)]
         text = text_of(chosen, piece.regions, left=piece.left, top=piece.top)
         write_text(folder / f"{name}.geojson", text)
         index.append(_entry(name, slide, piece))
