@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import shapely
@@ -34,6 +35,10 @@ LARGEST_UM2 = 2000.0
 _SPARSE = 0.5  # other outlines cover less of what they lie in, if that is no nucleus
 _REGION, _IGNORE = "region", "ignore"
 _NEVER = ("tile", "tmaCore", "root")
+NEVER = "tiles, cores, points or lines, left out"
+"""Of `Objects.told`."""
+
+Kind = Literal["nucleus", "region", "ignored"]
 
 
 @dataclass
@@ -46,6 +51,8 @@ class Objects:
       ignored: areas that are not annotated.
       skipped: why outlines of nuclei cannot be used → how many.
       told: what else a user should be told → of how many objects.
+      kinds: what a feature is, by its number. The nuclei among them are in the order of `nuclei`, the regions
+        in that of `regions`, those that are ignored in that of `ignored`.
     """
 
     nuclei: list[BaseGeometry] = field(default_factory=list)
@@ -53,6 +60,20 @@ class Objects:
     ignored: list[BaseGeometry] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
+    kinds: dict[int, Kind] = field(default_factory=dict)
+
+    def add(self, feature: Feature, kind: Kind, area: BaseGeometry) -> None:
+        """Sort in a feature."""
+        self._of(kind).append(area)
+        self.kinds[feature.number] = kind
+
+    def areas(self, kind: Kind) -> dict[int, BaseGeometry]:
+        """The areas of one kind, by the numbers of their features."""
+        numbers = [number for number, other in self.kinds.items() if other == kind]
+        return dict(zip(numbers, self._of(kind), strict=True))
+
+    def _of(self, kind: Kind) -> list[BaseGeometry]:
+        return {"nucleus": self.nuclei, "region": self.regions, "ignored": self.ignored}[kind]
 
 
 @dataclass(frozen=True)
@@ -87,11 +108,11 @@ def sort(
     for feature in features:
         plain = plain_class(feature.classification)
         if feature.kind in _NEVER or not (feature.nucleus or is_area(feature.geometry)):
-            found.told["tiles, cores, points or lines, left out"] += 1
+            found.told[NEVER] += 1
         elif plain in named:
-            found.regions.append(_needed(feature, path, found))
+            found.add(feature, "region", _needed(feature, path, found))
         elif plain == _IGNORE or feature.classification.endswith("*"):
-            found.ignored.append(_needed(feature, path, found))
+            found.add(feature, "ignored", _needed(feature, path, found))
         else:
             outlines += _nucleus(feature, found)
     _decide(outlines, found, path, mpp)
@@ -157,10 +178,10 @@ def _decide(outlines: Sequence[_Outline], found: Objects, path: Path, mpp: float
         inside = held.get(i, [])
         detected = sum(outlines[other].detected for other in inside)
         if outline.detected or not _looks_like_region(sizes_um2[i], sizes_um2[inside], detected):
-            found.nuclei.append(outline.area)
+            found.add(outline.feature, "nucleus", outline.area)
         elif not outline.feature.classification and detected > (sizes_um2[i] <= LARGEST_UM2):
             # In a small area two must be detected: one may be a nucleus that was drawn again, larger.
-            found.regions.append(outline.area)
+            found.add(outline.feature, "region", outline.area)
         else:
             doubtful.append(_doubt(outline.feature, sizes_um2[i], len(inside)))
     if doubtful:

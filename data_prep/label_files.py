@@ -88,11 +88,11 @@ def verify_labels(
         if not is_outlines(path):
             pieces[path] = pieces_of(drawing.labels)
     check_for_training(pieces)
-    _check_named(region_classes, classes)
+    check_named(region_classes, classes)
     return facts
 
 
-def _check_named(region_classes: Sequence[str], classes: set[str]) -> None:
+def check_named(region_classes: Sequence[str], classes: set[str]) -> None:
     """Raise UserError where a class of regions that is named is that of no object of any file.
 
     Args:

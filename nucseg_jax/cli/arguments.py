@@ -79,6 +79,7 @@ Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Settings that differ from the config's."),
 ]
+SIZES = "Resolution and size"
 DEEP_PIXELS = "Images of 16 bits"
 White = Annotated[
     int | None,
@@ -107,4 +108,12 @@ Init = Annotated[
 ]
 Workdir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="The run's folder. Default: runs/NAME of the config.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do it again even if it is there.")]
+RegionClass = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
+    ),
 ]

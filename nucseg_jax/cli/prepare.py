@@ -1,16 +1,15 @@
 """`nucseg prepare`: raw images → datasets. What does the work is in `data_prep`."""
 
-import importlib
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from nucseg_jax.cli.arguments import Command, White
+from nucseg_jax.cli.arguments import SIZES, Command, Overwrite, RegionClass, White
+from nucseg_jax.cli.cut import cut
+from nucseg_jax.cli.preparing import module_of
 
-_STAINS, _SIZES, _ERRORS = "Stains", "Resolution and size", "Errors"
+_STAINS, _ERRORS = "Stains", "Errors"
 
 prepare = typer.Typer(no_args_is_help=True, help="Prepare datasets for training and scoring.")
 
@@ -22,14 +21,13 @@ Out = Annotated[
         help="Folder for prepared datasets. Default: $TFDS_DATA_DIR, or TFDS's ~/tensorflow_datasets.",
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Do it again even if it is there.")]
 Mpp = Annotated[
     float | None,
     typer.Option(
         metavar="UM",
         help="µm a pixel of the images in --source. Default: as their files state it, else 0.25, which is "
         "40×.",
-        rich_help_panel=_SIZES,
+        rich_help_panel=SIZES,
     ),
 ]
 Stain = Literal["vahadane", "macenko", "reinhard", "none"]
@@ -60,7 +58,7 @@ def monuseg(
         Stain, typer.Option(help="How stains are normalised.", rich_help_panel=_STAINS)
     ] = "vahadane",
     size: Annotated[
-        int, typer.Option(min=1, metavar="PX", help="Side of the prepared images.", rich_help_panel=_SIZES)
+        int, typer.Option(min=1, metavar="PX", help="Side of the prepared images.", rich_help_panel=SIZES)
     ] = 1024,
     mpp: Mpp = None,
     white: White = None,
@@ -73,7 +71,7 @@ def monuseg(
     \b
     nucseg prepare monuseg --source MONUSEG --out DATA
     """
-    _module("monuseg").prepare(
+    module_of("monuseg").prepare(
         source,
         out,
         split=split,
@@ -119,7 +117,7 @@ def folder(
             min=1,
             metavar="PX",
             help="Side of the prepared images. Default: each image keeps its own.",
-            rich_help_panel=_SIZES,
+            rich_help_panel=SIZES,
         ),
     ] = None,
     mpp: Mpp = None,
@@ -127,13 +125,7 @@ def folder(
     stain_target: StainTarget = None,
     stain_backend: StainBackend = "jax",
     overwrite: Overwrite = False,
-    region_class: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
-        ),
-    ] = None,
+    region_class: RegionClass = None,
 ) -> None:
     """Prepare your own images, each with its annotation: QuPath GeoJSON, ImageScope XML or a label map.
 
@@ -147,7 +139,7 @@ def folder(
     nucseg prepare folder --source DIR --name mine --test ID ID
     nucseg prepare folder --source DIR DIR2 --name all --no-test
     """
-    _module("folder").prepare(
+    module_of("folder").prepare(
         source,
         out,
         name=name,
@@ -163,6 +155,9 @@ def folder(
         overwrite=overwrite,
         region_classes=region_class or (),
     )
+
+
+prepare.command(cls=Command)(cut)
 
 
 @prepare.command(cls=Command)
@@ -188,7 +183,7 @@ def pack(
     \b
     nucseg prepare pack --dataset monuseg --split paper --out PACKED
     """
-    _module("pack").pack(
+    module_of("pack").pack(
         data_dir, dataset=dataset, split=split, stain=stain, size=size, out=out, overwrite=overwrite
     )
 
@@ -207,7 +202,7 @@ def synthetic(
     nucseg prepare synthetic --out SOURCE --images 14 --test 4 --size 512
     nucseg prepare folder --source SOURCE --out DATA --name synthetic
     """
-    _module("synthetic").draw(out, images=images, test=test, size=size, seed=seed)
+    module_of("synthetic").draw(out, images=images, test=test, size=size, seed=seed)
 
 
 @prepare.command(cls=Command)
@@ -243,7 +238,7 @@ def label_noise(
     \b
     nucseg prepare label-noise --source PACKED --out NOISY --rate 0.2
     """
-    _module("label_noise").copy_with_errors(
+    module_of("label_noise").copy_with_errors(
         source,
         out,
         dataset=dataset,
@@ -257,17 +252,3 @@ def label_noise(
         clean=clean or (),
         overwrite=overwrite,
     )
-
-
-def _module(name: str) -> Any:
-    """A module of `data_prep`: the one that is imported already, the wheel's, or the checkout's.
-
-    Never a second copy: TFDS knows each dataset's class by its name, once.
-    """
-    loaded = "data_prep" in sys.modules
-    package = "data_prep" if loaded or not _is_in_wheel() else "nucseg_jax.data_prep"
-    return importlib.import_module(f"{package}.{name}")
-
-
-def _is_in_wheel() -> bool:
-    return importlib.util.find_spec("nucseg_jax.data_prep") is not None

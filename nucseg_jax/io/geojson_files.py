@@ -12,7 +12,7 @@ import io
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,12 @@ from shapely.geometry.base import BaseGeometry
 from nucseg_jax.errors import DataError, in_short
 
 REMEDY = "Export the objects in QuPath: File ▸ Export objects as GeoJSON"
+
+REGION = {"name": "Region*", "color": [0, 0, 180]}
+"""QuPath's class of regions that mean nothing but where something was done, and its colour there."""
+
+CHILDREN = ("childObjects", "children")
+"""Properties of a feature that hold the objects below it."""
 
 FARTHEST = 1e15
 """Pixels from the corner: beyond, numbers are no longer exact to the pixel."""
@@ -73,6 +79,7 @@ class Feature:
       classification: the name of its class, such as "Region*" or "Tumor: Positive"; "" without.
       geometry: a geometry of GeoJSON that nobody has checked, or None.
       nucleus: the same of a cell's nucleus.
+      document: the feature as the file has it, with the objects below it.
     """
 
     number: int
@@ -81,6 +88,7 @@ class Feature:
     classification: str
     geometry: Any
     nucleus: Any = None
+    document: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def label(self) -> str:
@@ -196,7 +204,7 @@ def _objects(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
         yield from _objects(document["features"], path)
     elif kind == "Feature" and isinstance(document.get("geometry"), dict | None):
         yield document
-        if children := _property(document, "childObjects", "children"):
+        if children := _property(document, *CHILDREN):
             yield from _objects(children if isinstance(children, list) else [], path)
     elif isinstance(kind, str) and kind in _GEOMETRIES:
         yield {"geometry": document}
@@ -223,6 +231,7 @@ def _feature(number: int, found: Mapping[str, Any]) -> Feature:
         _text(classification),
         found.get("geometry"),
         found.get("nucleusGeometry"),
+        found,
     )
 
 

@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nucseg_jax.errors import UserError, listed_lines
+from nucseg_jax.errors import UserError
 from nucseg_jax.predict.jobs import SlideJob
-from nucseg_jax.regions import read_regions
-
-_ENDINGS = (".geojson", ".geojson.gz")
+from nucseg_jax.regions import files_in, read_regions
 
 
 def with_regions(jobs: Sequence[SlideJob], roi: Path) -> list[SlideJob]:
@@ -25,7 +23,7 @@ def with_regions(jobs: Sequence[SlideJob], roi: Path) -> list[SlideJob]:
       DataError: as `read_regions`.
     """
     if roi.is_dir():
-        files = _files(jobs, roi)
+        files = files_in(roi, [job.source for job in jobs], _names(jobs), "--roi")
     elif len(jobs) > 1:
         raise UserError(
             f"--roi {roi}: is for one slide, and there are {len(jobs)}. Give a folder that has a file of "
@@ -36,23 +34,8 @@ def with_regions(jobs: Sequence[SlideJob], roi: Path) -> list[SlideJob]:
     return [job._replace(regions=read_regions(path)) for job, path in zip(jobs, files, strict=True)]
 
 
-def _files(jobs: Sequence[SlideJob], folder: Path) -> list[Path]:
-    """The file of each slide in a folder."""
+def _names(jobs: Sequence[SlideJob]) -> list[str]:
+    """What each slide's file is called, but for its ending."""
     stems = Counter(job.source.stem.casefold() for job in jobs)
-    files, missing = [], []
-    for job in jobs:
-        is_alone = stems[job.source.stem.casefold()] == 1
-        name = job.source.stem if is_alone else job.folder.name
-        found = [path for ending in _ENDINGS if (path := folder / f"{name}{ending}").exists()]
-        if len(found) > 1:
-            raise UserError(f"{found[0]} and {found[1].name}: both are there; remove one")
-        files += found
-        if not found:
-            missing.append(f"{job.source}: {name}.geojson")
-    if missing:
-        raise UserError(
-            f"--roi {folder}: has no file of these slides:",
-            *listed_lines(missing),
-            "Export their annotations there, or leave these slides out",
-        )
-    return files
+    is_alone = [stems[job.source.stem.casefold()] == 1 for job in jobs]
+    return [job.source.stem if alone else job.folder.name for job, alone in zip(jobs, is_alone, strict=True)]

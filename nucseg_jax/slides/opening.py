@@ -100,7 +100,7 @@ def read_image(
         if height * width > most_pixels:
             raise DataError(
                 f"{path}: {height}×{width} pixels are more than can be read whole ({most_pixels:,}). Cut the "
-                "regions that are meant into files of their own"
+                "regions that are meant into files of their own; nucseg prepare cut does it for annotations"
             )
         return WholeImage(reader.read(0, 0, 0, height, width), reader.resolution, reader.notes)
 

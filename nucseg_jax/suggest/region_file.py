@@ -18,11 +18,9 @@ from nucseg_jax.export.batches import Batch
 from nucseg_jax.export.geojson import CLASSIFICATION
 from nucseg_jax.export.polygons import polygons
 from nucseg_jax.io.files import write_text
+from nucseg_jax.io.geojson_files import REGION
 from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.suggest.finding import Suggestion, Suggestions
-
-REGION = {"name": "Region*", "color": [0, 0, 180]}
-"""QuPath's class of regions that mean nothing but where something was done, and its colour there."""
 
 
 def write(path: Path, found: Suggestions) -> None:
