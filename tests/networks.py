@@ -17,7 +17,7 @@ from nucseg_jax.models import create_model
 QUICK = {"xla_backend_optimization_level": 0}
 """Compiler options for what runs once: half the compilation time, slower code."""
 
-HEAVY = {"fc_densenet", "psp_segnet", "self_correction"}
+HEAVY = {"fc_densenet", "psp_segnet", "self_correction", "efficient_unet", "efficient_unet_half"}
 """They compile for long: tests that do so are slow ones."""
 
 ONE_BY_ONE = "all-reduce-combiner"

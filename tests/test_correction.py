@@ -47,6 +47,7 @@ def as_qupath_writes(found: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     return {"type": "FeatureCollection", "features": [*kept, redrawn, region(*REGION)]}, gone
 
 
+@pytest.mark.slow
 def test_nuclei_come_back_corrected_and_are_trained_on(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

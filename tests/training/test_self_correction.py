@@ -133,7 +133,8 @@ def cycling(tiny_config: ConfigDict) -> ConfigDict:
 
 def tree_of(config: ConfigDict, mesh: Mesh) -> tuple[Any, Weights]:
     optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    network, state, _ = fresh(config, mesh, optimizer)
+    begun = fresh(config, mesh, optimizer)
+    network, state = begun.network, begun.state()
     return network, state.weights
 
 

@@ -32,7 +32,8 @@ def start(config: ConfigDict, mesh: Mesh) -> tuple[FunctionalNetwork, TrainState
     """
     schedule = optim.warm_restarts(config.optim.learning_rate, 10)
     optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
-    network, state, _ = fresh(config, mesh, optimizer)
+    begun = fresh(config, mesh, optimizer)
+    network, state = begun.network, begun.state()
     generator = np.random.default_rng(1)
     noisy = jax.tree.map(
         lambda x: np.asarray(x) + 0.1 * generator.standard_normal(x.shape, np.float32), state.params
