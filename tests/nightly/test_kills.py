@@ -21,9 +21,9 @@ from tests.drawn_tissue import tissue
 from tests.nightly.processes import Moment, at_once, finished, killed_again_and_again, marked_by, python
 from tests.untrained import write_run
 
-STEPS, EVERY = 480, 12
-CYCLES_FROM = 240
-"""Three cycles of 80 steps end the training."""
+STEPS, EVERY = 960, 12
+CYCLES_FROM = 480
+"""Three cycles of 160 steps end the training."""
 
 IMAGES = 160
 """Of the dataset that is prepared: so many that writing them takes some seconds."""
