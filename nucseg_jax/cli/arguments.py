@@ -81,6 +81,18 @@ Changes = Annotated[
 ]
 SIZES = "Resolution and size"
 DEEP_PIXELS = "Images of 16 bits"
+RESOLUTION = "Resolution"
+"""The panel of options about it, in a command's help."""
+
+SlideMpp = Annotated[
+    float | None,
+    typer.Option(
+        metavar="UM",
+        help="µm a pixel of all the slides, whatever their files say.",
+        rich_help_panel=RESOLUTION,
+    ),
+]
+
 White = Annotated[
     int | None,
     typer.Option(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import SIZES, NoCrop, Overwrite, RegionClass, White
+from nucseg_jax.cli.arguments import NoCrop, Overwrite, RegionClass, SlideMpp, White
 from nucseg_jax.cli.preparing import module_of
 
 
@@ -31,14 +31,7 @@ def cut(
         ),
     ] = 32.0,
     region_class: RegionClass = None,
-    mpp: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM",
-            help="µm a pixel of all the slides, whatever their files say.",
-            rich_help_panel=SIZES,
-        ),
-    ] = None,
+    mpp: SlideMpp = None,
     white: White = None,
     no_crop: NoCrop = False,
     overwrite: Overwrite = False,

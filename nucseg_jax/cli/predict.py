@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import NoCrop, White
+from nucseg_jax.cli.arguments import RESOLUTION, NoCrop, SlideMpp, White
 from nucseg_jax.cores import usable_cores
 
 _MOST_WORKERS = 16
 
-_RESOLUTION, _NUCLEI, _WORK = "Resolution", "Nuclei", "Work"
+_NUCLEI, _WORK = "Nuclei", "Work"
 
 
 def predict(
@@ -64,20 +64,13 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished slides again.")] = False,
     no_crop: NoCrop = False,
-    mpp: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM",
-            help="µm a pixel of all the slides, whatever their files say.",
-            rich_help_panel=_RESOLUTION,
-        ),
-    ] = None,
+    mpp: SlideMpp = None,
     network_mpp: Annotated[
         float | None,
         typer.Option(
             metavar="UM",
             help="µm a pixel that the network was trained at. Default: as the run says.",
-            rich_help_panel=_RESOLUTION,
+            rich_help_panel=RESOLUTION,
         ),
     ] = None,
     white: White = None,

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import NoCrop, White
+from nucseg_jax.cli.arguments import NoCrop, SlideMpp, White
 
-_WORK, _RESOLUTION = "Work", "Resolution"
+_WORK = "Work"
 
 
 def suggest(
@@ -70,14 +70,7 @@ def suggest(
             rich_help_panel=_WORK,
         ),
     ] = 0,
-    mpp: Annotated[
-        float | None,
-        typer.Option(
-            metavar="UM",
-            help="µm a pixel of all the slides, whatever their files say.",
-            rich_help_panel=_RESOLUTION,
-        ),
-    ] = None,
+    mpp: SlideMpp = None,
     white: White = None,
     no_crop: NoCrop = False,
     overwrite: Annotated[

@@ -86,8 +86,7 @@ def cut_to_annotated(
     is at most 0.5. Nobody knows whether they are right or false. The piece of a nucleus that the border cuts
     off is thus found where the prediction has it.
 
-    Source: Kirillov et al., Panoptic Segmentation, CVPR 2019, section 4.2 (void labels); as the benchmarks of
-    COCO and Cityscapes.
+    Source: the void labels of Kirillov et al., Panoptic Segmentation, CVPR 2019.
 
     Args:
         truth: integer label map `[H, W]`, 0 = background. It is not changed.

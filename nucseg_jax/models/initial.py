@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 
 class Draws:
-    """Weights of a network that are drawn when it is built: it has their shapes.
+    """Draws a network's weights later: the network is built with shapes in their place.
 
-    NumPy draws without Python's lock, so that another thread may compile meanwhile what needs shapes only.
+    NumPy draws without Python's lock. Another thread can compile meanwhile, since that needs shapes only.
     """
 
     def __init__(self) -> None:
