@@ -9,6 +9,8 @@ import json
 import sys
 import time
 
+from nucseg_jax.cli.large_pages import start_again
+
 
 class Stages:
     """Seconds since the last call, by name."""
@@ -24,22 +26,30 @@ class Stages:
 
 
 def start_jax(values: list[str]) -> dict[str, float]:
+    """What `training.train` does: weights are drawn in another thread while the step is compiled."""
     stages = Stages()
     import jax
 
     from benchmarks import measure, ours
     from nucseg_jax import devices
+    from nucseg_jax.config import get_config
     from nucseg_jax.devices import compilation_cache
+    from nucseg_jax.training import start
 
     compilation_cache.enable()
     stages.end("import")
-    case = _case(values)
+    case, optimizer = _case(values), ours.make_optimizer()
     measure.use_precision(case.dtype)
-    step, state = ours.start(case)
+    config = get_config()
+    config.model.update(name=case.name, width=case.width, dtype=measure.array_dtype(case.dtype))
+    begun = start.fresh(config, ours.one_device(), optimizer)
     batch = devices.split_batch(ours.one_device(), case.arrays())
-    stages.end("state")
-    compiled = step.lower(state, batch).compile()
+    stages.end("network")
+    step = ours.make_step(begun.network, optimizer)
+    compiled = step.lower(begun.shapes, batch).compile()
     stages.end("compile")
+    state = begun.state()
+    stages.end("state")
     jax.block_until_ready(compiled(state, batch))
     stages.end("step")
     return stages.seconds
@@ -72,4 +82,6 @@ def _case(values: list[str]):  # type: ignore[no-untyped-def] # its module impor
 
 if __name__ == "__main__":
     framework, *rest = sys.argv[1:]
+    if framework == "jax":
+        start_again(sys.argv[1:])  # as `nucseg train` does
     print(json.dumps({"jax": start_jax, "torch": start_torch}[framework](rest)))

@@ -59,7 +59,7 @@ def as_an_earlier_release_wrote(workdir: Path) -> None:
         path.write_text(json.dumps({"f1": json.loads(path.read_text())["dice"]}))
         described = path.parents[1] / "info" / "metadata"
         info = json.loads(described.read_text())
-        del info["sha256"]["metrics"]
+        del info["sha256"], info["init"]
         described.write_text(json.dumps(info))
 
 
@@ -200,9 +200,24 @@ def test_a_changed_config_is_found(weights: Weights, one_device: Mesh, tmp_path:
     path.write_text(json.dumps(info))
     with pytest.raises(CheckpointError, match="the SHA-256 of its item info is not the one that"):
         load_model(tmp_path, one_device)
-    del info["sha256"]  # as an earlier release wrote it
+    del info["sha256"], info["init"]  # as an earlier release wrote it
     path.write_text(json.dumps(info))
     assert load_model(tmp_path, one_device).info["config"]["model"]["input_scale"] == 0.5
+
+
+@pytest.mark.parametrize("item", ["info", "metrics", "model", None])
+def test_a_digest_that_is_not_there_is_damage(
+    item: str | None, weights: Weights, one_device: Mesh, tmp_path: Path
+) -> None:
+    """Its name is damaged, or that of all of them (None); it would hide another fault."""
+    save(tmp_path, weights, "dice", steps=(1,))
+    path = tmp_path / "checkpoints" / "1" / "info" / "metadata"
+    info = json.loads(path.read_text())
+    named = info if item is None else info["sha256"]
+    named["damaged"] = named.pop(item or "sha256")
+    path.write_text(json.dumps(info))
+    with pytest.raises(CheckpointError, match=f"is damaged .the SHA-256 of its item {item or 'info'} is not"):
+        load_model(tmp_path, one_device)
 
 
 def test_a_changed_score_is_found(weights: Weights, one_device: Mesh, tmp_path: Path) -> None:
