@@ -10,6 +10,9 @@ from nucseg_jax.slides.resolution import COARSEST_MPP, FINEST_MPP
 DIGEST = "metadata_sha256"
 """In metadata.json of a dataset of TFDS: the digest of what else it holds. Earlier releases wrote none."""
 
+_WITH_DIGEST = "region_classes"
+"""An entry that no release without digests wrote."""
+
 _TEXTS = ("mpp_source", "stain")
 _TEXTS_OR_NOTHING = ("stain_backend", "stain_target")
 
@@ -27,9 +30,14 @@ def unsealed(metadata: Any) -> dict[str, Any]:
     """
     check(metadata)
     content = {key: value for key, value in metadata.items() if key != DIGEST}
-    if DIGEST in metadata and metadata[DIGEST] != sha256_of(content):
+    if metadata.get(DIGEST, None if has_digest(metadata) else sha256_of(content)) != sha256_of(content):
         raise ValueError("the SHA-256 of the metadata is not the one that was written")
     return content
+
+
+def has_digest(metadata: Mapping[str, Any]) -> bool:
+    """Whether the release that wrote a dataset with these metadata wrote digests."""
+    return _WITH_DIGEST in metadata
 
 
 def check(metadata: Any) -> None:

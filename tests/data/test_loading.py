@@ -148,6 +148,7 @@ def changed(config: ConfigDict, tmp_path: Path, **values: object) -> Path:
     folder = tmp_path / "data" / "folder" / "synthetic_none" / "1.0.0"
     metadata = json.loads((folder / "metadata.json").read_text())
     assert len(metadata.pop("metadata_sha256")) == 64
+    assert metadata.pop("region_classes") == []
     (folder / "metadata.json").write_text(json.dumps({**metadata, **values}))
     return folder
 
@@ -193,6 +194,12 @@ def test_metadata_without_a_digest_are_taken_and_with_one_held_against_it(
     for mpp in (0.4, 0.5):
         (folder / "metadata.json").write_text(json.dumps({**metadata.sealed(source), "mpp": mpp}))
         if mpp == 0.4:
-            assert data.load(tiny_config.data).metadata == {**whole.metadata, "mpp": 0.4}
+            found = {**data.load(tiny_config.data).metadata, "region_classes": []}
+            assert found == {**whole.metadata, "mpp": 0.4}
+    lost = {**source, "region_classes": []}  # which no release without digests wrote
+    (folder / "metadata.json").write_text(json.dumps(lost))
+    with pytest.raises(DataError, match="the SHA-256 of the metadata is not the one that was written"):
+        data.load(tiny_config.data)
+    (folder / "metadata.json").write_text(json.dumps({**metadata.sealed(lost), "mpp": 0.5}))
     with pytest.raises(DataError, match="the SHA-256 of the metadata is not the one that was written"):
         data.load(tiny_config.data)

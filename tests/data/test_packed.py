@@ -18,6 +18,7 @@ from data_prep import pack
 from nucseg_jax import data
 from nucseg_jax.data import packed
 from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import DataError, MissingExtraError
 from nucseg_jax.io.names import beside
 from nucseg_jax.training import train
@@ -184,6 +185,11 @@ def test_a_missing_or_damaged_file_is_named(file: str, folder: Path) -> None:
         packed.read(folder)
 
 
+def _write(path: Path, index: dict[str, Any]) -> None:
+    """As whoever makes the digest fit."""
+    path.write_text(json.dumps(index | {packed.DIGEST: sha256_of(index, packed.DIGEST)}))
+
+
 def _with_a_number_for_source(index: dict[str, Any]) -> dict[str, Any]:
     index["splits"]["train"][0]["source"] = 3
     return index
@@ -255,7 +261,6 @@ def test_masks_of_another_kind_or_size_are_refused(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.original_unannotated, ~mask)  # type: ignore[arg-type]
 
     index = json.loads((root / packed.INDEX).read_text())
-    del index[packed.DIGEST]
     digests = index["splits"]["train"][0]["sha256"]
     file = root / "unannotated" / "a.png"
     for pixels, message in (
@@ -264,11 +269,11 @@ def test_masks_of_another_kind_or_size_are_refused(tmp_path: Path) -> None:
     ):
         Image.fromarray(pixels).save(file)
         digests["unannotated"] = hashlib.sha256(file.read_bytes()).hexdigest()
-        (root / packed.INDEX).write_text(json.dumps(index))
+        _write(root / packed.INDEX, index)
         with pytest.raises(DataError, match=message):
             packed.read(root)
     del digests["unannotated"]
-    (root / packed.INDEX).write_text(json.dumps(index))
+    _write(root / packed.INDEX, index)
     with pytest.raises(DataError, match=r"packed\.json: damaged"):
         packed.read(root)
 
@@ -293,6 +298,25 @@ def test_an_index_that_was_changed_is_refused(folder: Path) -> None:
             packed.read(folder)
         path.write_text(whole)
     assert packed.read(folder).metadata == {"stain": "none"}
+
+
+@pytest.mark.parametrize("sign", ["version", "region_classes"])
+def test_an_index_that_lost_its_digest_is_refused(sign: str, folder: Path) -> None:
+    """Its name is damaged, which would hide another fault. Early releases wrote none, and no such entries."""
+    path = folder / packed.INDEX
+    index = json.loads(path.read_text())
+    index["damaged"] = index.pop(packed.DIGEST)
+    path.write_text(json.dumps(index))
+    assert packed.read(folder).metadata == {"stain": "none"}
+    if sign == "version":
+        index["version"] = packed.VERSION_WITH_MASKS
+    else:
+        index["metadata"]["region_classes"] = []
+    path.write_text(json.dumps(index))
+    with pytest.raises(DataError, match=r"packed\.json: damaged: its SHA-256"):
+        packed.read(folder)
+    _write(path, index)
+    assert packed.read(folder).metadata == index["metadata"]
 
 
 def test_a_folder_with_both_forms_is_refused(folder: Path, tiny_config: ConfigDict) -> None:
