@@ -45,6 +45,15 @@ class _Annotations(NamedTuple):
     features: list[Feature]
 
 
+class _Cutting(NamedTuple):
+    """Where pieces go, and what `cut` was given for all slides."""
+
+    folder: Path
+    margin_um: float
+    region_classes: Sequence[str]
+    to_mpp: float | None
+
+
 def cut(
     slides: Sequence[Path],
     annotations: Path,
@@ -53,6 +62,7 @@ def cut(
     margin_um: float,
     region_classes: Sequence[str],
     mpp: float | None,
+    to_mpp: float | None,
     white: int | None,
     crop: bool,
     overwrite: bool,
@@ -66,6 +76,7 @@ def cut(
       margin_um: µm around the box of a region.
       region_classes: names of classes of regions, besides Region*.
       mpp, white, crop: as of `open_slide`.
+      to_mpp: µm a pixel of the pieces; None: the slide's own.
       overwrite: replace what this command has made before.
 
     Raises:
@@ -78,6 +89,8 @@ def cut(
         raise UserError(f"--margin-um {margin_um:g}: must be 0 µm or more, such as 32")
     if mpp is not None:
         check_given(mpp)
+    if to_mpp is not None:
+        check_given(to_mpp, "--to-mpp")
     if white is not None:
         check_white(white)
     sources = files_of(slides)
@@ -89,7 +102,8 @@ def cut(
         index: list[dict[str, Any]] = []
         for source, of_slide in zip(sources, read, strict=True):
             with open_slide(source, mpp, white=white, crop=crop) as slide:
-                index += _cut_slide(slide, of_slide, temporary, margin_um, region_classes)
+                cutting = _Cutting(temporary, margin_um, region_classes, to_mpp)
+                index += _cut_slide(slide, of_slide, cutting)
         write_text(temporary / INDEX, json.dumps({"version": 1, "pieces": index}, indent=1) + "\n")
     images = f"{len(index)} image{'s' if len(index) > 1 else ''}"
     print(shown(f"{out}: {images}. Next: nucseg prepare folder --source {out} --name NAME --test ID"))
@@ -148,32 +162,32 @@ def _files(sources: Sequence[Path], annotations: Path) -> list[Path]:
     return [annotations]
 
 
-def _cut_slide(
-    slide: Slide, of_slide: _Annotations, folder: Path, margin_um: float, region_classes: Sequence[str]
-) -> list[dict[str, Any]]:
+def _cut_slide(slide: Slide, of_slide: _Annotations, cutting: _Cutting) -> list[dict[str, Any]]:
     """Write the pieces of a slide, and print what they are; returns what the index says of them."""
     for note in slide.notes:
         print(shown(f"{slide.path}: {note}"))
     if slide.mpp is None:
         raise UserError(f"{slide.path}: has no resolution ({slide.mpp_source}). Give it with --mpp")
     path, features = of_slide
-    found = sort(features, path, mpp=slide.mpp, region_classes=region_classes)
+    found = sort(features, path, mpp=slide.mpp, region_classes=cutting.region_classes)
     _check_regions(slide, path, found)
-    pieces = pieces_of(found, slide.size, math.ceil(margin_um / slide.mpp))
+    scale = 1.0 if cutting.to_mpp is None else slide.mpp / cutting.to_mpp
+    pieces = pieces_of(found, slide.size, math.ceil(cutting.margin_um / slide.mpp))
     for piece in pieces:
-        _check_readable(slide, piece)
+        _check_readable(slide, piece, scale)
     by_place = ObjectsByPlace(features, found)
     index, kept = [], set[int]()
     for i, piece in enumerate(tqdm(pieces, desc=shown(slide.path.name), disable=None, leave=False), 1):
         within = by_place.within(piece)
         kept |= within
         name = f"{slide.path.stem}_{i}"
-        _write_image(folder / f"{name}.tif", slide, piece)
+        _write_image(cutting.folder / f"{name}.tif", slide, piece, scale)
         chosen = [features[number - 1] for number in sorted(within | piece.regions)]
-        text = text_of(chosen, piece.regions, left=piece.left, top=piece.top)
-        write_text(folder / f"{name}.geojson", text)
-        index.append(_entry(name, slide, piece))
-    _tell(slide, found, pieces, kept)
+        left, top = piece.corner(scale)
+        text = text_of(chosen, piece.regions, left=left, top=top, scale=scale)
+        write_text(cutting.folder / f"{name}.geojson", text)
+        index.append(_entry(name, slide, piece, scale))
+    _tell(slide, found, pieces, kept, scale)
     return index
 
 
@@ -190,8 +204,8 @@ def _check_regions(slide: Slide, path: Path, found: Objects) -> None:
     Regions(named, path=path).check_on(slide.path, slide.size)
 
 
-def _check_readable(slide: Slide, piece: Piece) -> None:
-    height, width = piece.size
+def _check_readable(slide: Slide, piece: Piece, scale: float) -> None:
+    height, width = piece.scaled(scale)
     if height * width > MOST_PIXELS:
         raise DataError(
             f"{slide.path}: {len(piece.regions)} regions whose boxes meet are a piece of {height}×{width} "
@@ -200,10 +214,11 @@ def _check_readable(slide: Slide, piece: Piece) -> None:
         )
 
 
-def _write_image(path: Path, slide: Slide, piece: Piece) -> None:
-    """Write the pixels of a piece as a TIFF that has the slide's resolution in its tags."""
+def _write_image(path: Path, slide: Slide, piece: Piece, scale: float) -> None:
+    """Write the pixels of a piece as a TIFF that has its resolution in its tags."""
     assert slide.mpp is not None
-    pixels = slide.region(piece.top, piece.left, *piece.size, slide.mpp)
+    mpp, (left, top) = slide.mpp / scale, piece.corner(scale)
+    pixels = slide.region(top, left, *piece.scaled(scale), mpp)
     with replacing(path) as temporary:
         tifffile.imwrite(
             temporary,
@@ -212,20 +227,21 @@ def _write_image(path: Path, slide: Slide, piece: Piece) -> None:
             tile=(_TILE_PX, _TILE_PX),
             compression="zlib",
             predictor=True,
-            resolution=(_UM_A_CM / slide.mpp, _UM_A_CM / slide.mpp),
+            resolution=(_UM_A_CM / mpp, _UM_A_CM / mpp),
             resolutionunit="CENTIMETER",
             metadata=None,
         )
 
 
-def _entry(name: str, slide: Slide, piece: Piece) -> dict[str, Any]:
+def _entry(name: str, slide: Slide, piece: Piece, scale: float) -> dict[str, Any]:
     """Where a piece lies, for the index: in base pixels, from the corner of what QuPath shows."""
+    assert slide.mpp is not None
     height, width = piece.size
     box = {"x": piece.left, "y": piece.top, "width": width, "height": height}
-    return {"id": name, "slide": slide.path.name, "mpp": slide.mpp, **box}
+    return {"id": name, "slide": slide.path.name, "mpp": slide.mpp, "image_mpp": slide.mpp / scale, **box}
 
 
-def _tell(slide: Slide, found: Objects, pieces: Sequence[Piece], kept: set[int]) -> None:
+def _tell(slide: Slide, found: Objects, pieces: Sequence[Piece], kept: set[int], scale: float) -> None:
     """Print what was cut out of a slide, and what was not."""
     assert slide.mpp is not None
     objects = len(found.nuclei) + len(found.ignored)
@@ -238,6 +254,8 @@ def _tell(slide: Slide, found: Objects, pieces: Sequence[Piece], kept: set[int])
             f"{mm2:.4g} mm² annotated"
         )
     )
+    if scale != 1:
+        print(f"  written at {slide.mpp / scale:g} µm a pixel; the slide has {slide.mpp:g}")
     if objects > len(kept):
         print(f"  {objects - len(kept):,} objects touch no piece, and are left out")
     if found.skipped:

@@ -35,6 +35,19 @@ class Piece(NamedTuple):
         """(height, width)."""
         return self.bottom - self.top, self.right - self.left
 
+    def corner(self, scale: float) -> tuple[int, int]:
+        """(left, top) of its image, in pixels of it from the slide's corner.
+
+        Args:
+          scale: pixels of the image a base pixel.
+        """
+        return math.floor(self.left * scale), math.floor(self.top * scale)
+
+    def scaled(self, scale: float) -> tuple[int, int]:
+        """(height, width) of its image: whole pixels, which hold all of the piece."""
+        left, top = self.corner(scale)
+        return math.ceil(self.bottom * scale) - top, math.ceil(self.right * scale) - left
+
     def overlaps(self, other: Self) -> bool:
         """Whether a pixel is in both."""
         rows = max(self.top, other.top) < min(self.bottom, other.bottom)

@@ -32,6 +32,15 @@ def cut(
     ] = 32.0,
     region_class: RegionClass = None,
     mpp: SlideMpp = None,
+    to_mpp: Annotated[
+        float | None,
+        typer.Option(
+            metavar="UM",
+            help="µm a pixel of the images that are written, such as what the network sees (he 0.25, he-fast "
+            "0.5). Default: the slide's.",
+            rich_help_panel="Resolution",
+        ),
+    ] = None,
     white: White = None,
     no_crop: NoCrop = False,
     overwrite: Overwrite = False,
@@ -54,6 +63,7 @@ def cut(
         margin_um=margin_um,
         region_classes=region_class or (),
         mpp=mpp,
+        to_mpp=to_mpp,
         white=white,
         crop=not no_crop,
         overwrite=overwrite,

@@ -108,6 +108,9 @@ def get_config() -> ConfigDict:
     # The weights that are scored and saved are a moving average of those that are trained: each step leaves
     # this share of the last average. 0: the trained ones.
     config.optim.average_decay = 0.0
+    # The average soon forgets what training starts from: the first steps leave less of it. False: it keeps
+    # average_decay ** steps of that, so that what is scored lies between the start and what is trained.
+    config.optim.average_warmup = True
     # Batch norm keeps the statistics that training starts from, and normalises by them, as in inference: for
     # training on few images, whose own statistics would be noise.
     config.optim.freeze_statistics = False

@@ -53,6 +53,7 @@ EARLIER: dict[str, Any] = {
     "optim.encoder_learning_rate": None,
     "optim.warmup_epochs": 0.0,
     "optim.average_decay": 0.0,
+    "optim.average_warmup": True,
     "augment.smallest_scale": 1.0,
     "augment.largest_scale": 1.0,
     "augment.gamma": 1.0,

@@ -64,13 +64,13 @@ def checked(found: Resolution, name: str) -> Resolution:
     return found
 
 
-def check_given(mpp: float) -> float:
-    """The value of --mpp; UserError for one that no slide has, or that is no number."""
+def check_given(mpp: float, option: str = "--mpp") -> float:
+    """The value of an option; UserError for one that no slide has, or that is no number."""
     if isinstance(mpp, bool) or not isinstance(mpp, numbers.Real):
         raise UserError(f"mpp = {in_short(repr(mpp))}: must be a number of µm a pixel, such as 0.25")
     if not FINEST_MPP <= mpp <= COARSEST_MPP:
         raise UserError(
-            f"--mpp {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about 0.25, "
+            f"{option} {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about 0.25, "
             "20× about 0.5). Images of other resolutions cannot be segmented"
         )
     return mpp

@@ -131,7 +131,7 @@ def _remedy(dataset: Dataset, mpp: float) -> str:
     """How images come to another resolution."""
     shapes = {e.original_label_map.shape for examples in dataset.splits.values() for e in examples}
     side = max(shape[0] for shape in shapes)
-    rescale = "Rescale them"
+    rescale = f"Cut them out of their slides with nucseg prepare cut --to-mpp {mpp:g}, or rescale them"
     if shapes == {(side, side)}:
         rescale = f"Prepare them with --size {round(side * dataset.mpp / mpp)}"
     wrong = f"or, if {dataset.mpp:g} is not what the raw images have, with the right --mpp"

@@ -69,6 +69,7 @@ def train_step(
     seed: int,
     rescale: Rescale | None = None,
     average_decay: float = 0.0,
+    average_warmup: bool = True,
 ) -> tuple[TrainState, jax.Array]:
     """One update from one batch.
 
@@ -85,6 +86,7 @@ def train_step(
       seed: dropout and augmentation are functions of (seed, step).
       rescale: makes the patches of the batch's windows; None: they are patches.
       average_decay: share of the moving average that a step leaves, where the state has one.
+      average_warmup: see `move`.
 
     Returns:
       The state after it and the loss (without the scale).
@@ -126,26 +128,30 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None:
-        average = move(average, Weights(params, batch_stats), state.step, average_decay)
+        average = move(average, Weights(params, batch_stats), state.step, average_decay, warmup=average_warmup)
     return TrainState(state.step + 1, params, batch_stats, opt_state, average), loss
 
 
 _RESCALE_STREAM = 0x5CA1E
 
 
-def move(average: Weights, new: Weights, step: jax.Array, decay: float) -> Weights:
+def move(average: Weights, new: Weights, step: jax.Array, decay: float, *, warmup: bool = True) -> Weights:
     """The moving average after a step: decay · average + (1 − decay) · new.
-
-    In the first steps less of the average stays, (1 + step) / (10 + step), so that the weights that training
-    begins with are soon forgotten (as TensorFlow's `ExponentialMovingAverage` with `num_updates`).
 
     Args:
       average: so far.
       new: weights after the step.
       step: number of the step, from 0.
       decay: in [0, 1).
+      warmup: in the first steps less of the average stays, (1 + step) / (10 + step), so that the weights that
+        training begins with are soon forgotten (as TensorFlow's `ExponentialMovingAverage` with
+        `num_updates`). Without it decay ** (step + 1) of these stays: the average lies between a trained
+        network and what fine-tuning makes of it, which is more robust than either (Wortsman et al., CVPR
+        2022, by a mean of the two ends).
     """
-    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step)).astype(jnp.float32)
+    kept = jnp.asarray(decay, jnp.float32)
+    if warmup:
+        kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step)).astype(jnp.float32)
     return jax.tree.map(lambda a, w: a + (1.0 - kept) * (w - a), average, new)
 
 

@@ -210,6 +210,7 @@ def make_step(
         seed=config.seed,
         rescale=augmentation.rescale_of(config),
         average_decay=config.optim.average_decay,
+        average_warmup=config.optim.average_warmup,
     )
 
 

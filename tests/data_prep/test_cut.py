@@ -130,6 +130,31 @@ def test_labels_and_what_is_annotated(file: Path, crops: Path) -> None:
         assert (labels[unannotated] > 0).any(), "no nucleus lies across a border"
 
 
+def test_pieces_at_the_networks_resolution(slide: Path, file: Path, tmp_path: Path) -> None:
+    """Half as many pixels a side: those of the slide at 0.5 µm, and the same nuclei and regions on them."""
+    assert run(slide, "--annotations", file, "--out", tmp_path / "out", *MARGIN, "--to-mpp", 0.5) == 0
+    whole = read_labels(file, (HEIGHT, WIDTH), mpp=MPP)
+    assert whole.unannotated is not None
+    index = json.loads((tmp_path / "out" / "pieces.json").read_text())["pieces"]
+    assert [(of["mpp"], of["image_mpp"]) for of in index] == [(MPP, 0.5)] * 2
+    for name, (rows, columns) in boxes(tmp_path / "out").items():
+        top, bottom = rows.start // 2, -(-rows.stop // 2)
+        left, right = columns.start // 2, -(-columns.stop // 2)
+        found = read_image(tmp_path / "out" / f"{name}.tif")
+        with open_slide(slide) as source, open_slide(tmp_path / "out" / f"{name}.tif") as piece:
+            expected = source.region(top, left, bottom - top, right - left, 0.5)
+            assert piece.mpp == pytest.approx(0.5, rel=1e-12)
+        np.testing.assert_array_equal(found.pixels, expected)
+        drawn = read_labels(tmp_path / "out" / f"{name}.geojson", expected.shape[:2], mpp=0.5)
+        assert drawn.unannotated is not None
+        for mask, fine in ((drawn.unannotated, whole.unannotated), (drawn.labels > 0, whole.labels > 0)):
+            fine = np.pad(fine, ((0, 2), (0, 2)), "edge")[2 * top : 2 * bottom, 2 * left : 2 * right]
+            share = fine.reshape(bottom - top, 2, right - left, 2).mean((1, 3))
+            certain = (share != 0.5) & ~drawn.unannotated if mask is not drawn.unannotated else share != 0.5
+            assert (mask == (share > 0.5))[certain].mean() > 0.98
+        assert drawn.labels.max() > 10
+
+
 def numbered_again(labels: NDArray[np.int32], unannotated: NDArray[np.bool_]) -> NDArray[np.int32]:
     seen = [number for number in np.unique(labels[~unannotated]).tolist() if number]
     result = np.zeros_like(labels)
@@ -279,6 +304,8 @@ def test_what_is_refused(
     assert "--region-class 'Bix': no object of the GeoJSON files has this class" in said
     said = refused(capsys, out, slide, "--annotations", file, "--margin-um", "-1")
     assert "--margin-um -1: must be 0 µm or more" in said
+    said = refused(capsys, out, slide, "--annotations", file, "--to-mpp", "50")
+    assert "--to-mpp 50: is not within" in said
     monkeypatch.setattr(cut_module, "MOST_PIXELS", 25_000)
     said = refused(capsys, out, slide, "--annotations", file, *MARGIN)
     assert "2 regions whose boxes meet are a piece of 135×244 pixels, and images of at most 25,000" in said

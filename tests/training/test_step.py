@@ -15,10 +15,10 @@ from ml_collections import ConfigDict
 from nucseg_jax import devices
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.batch_norm import BatchNorm
-from nucseg_jax.models.network import FunctionalNetwork, InputFormat, network_input
+from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, network_input
 from nucseg_jax.training import losses, optim, train
 from nucseg_jax.training.start import fresh
-from nucseg_jax.training.step import TrainState, compile_step
+from nucseg_jax.training.step import TrainState, compile_step, move
 from tests.networks import ONE_BY_ONE, QUICK, by_weight, summed_over_devices
 
 Batch = dict[str, np.ndarray]
@@ -197,3 +197,14 @@ def test_the_average_is_of_the_weights_after_each_step(tiny_config: ConfigDict, 
     )
     expected = jax.tree.map(lambda a, w: 0.1 * a + 0.9 * np.asarray(w), before, after.weights)
     assert_close(after.average, expected)
+
+
+def test_an_average_without_warmup_keeps_its_share_of_the_start() -> None:
+    """0.9 ** 3 of it after three steps; with warm-up 1/10 · 2/11 · 3/12."""
+    zeros = Weights({"w": jnp.zeros(2)}, {"w": jnp.zeros(2)})
+    start = jax.tree.map(jnp.ones_like, zeros)
+    for warmup, share in ((False, 0.9**3), (True, 6 / 1320)):
+        average = start
+        for step in range(3):
+            average = move(average, zeros, jnp.asarray(step), 0.9, warmup=warmup)
+        assert_close(average, jax.tree.map(lambda x, share=share: share * x, start))
