@@ -37,7 +37,8 @@ def text_of(
       scale: pixels of the piece a base pixel.
     """
     place = _Place(left, top, scale)
-    lines = ",\n".join(json.dumps(_shifted(feature, feature.number in regions, place)) for feature in features)
+    shifted = (_shifted(feature, feature.number in regions, place) for feature in features)
+    lines = ",\n".join(map(json.dumps, shifted))
     return f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n'
 
 

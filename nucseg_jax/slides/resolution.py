@@ -70,8 +70,8 @@ def check_given(mpp: float, option: str = "--mpp") -> float:
         raise UserError(f"mpp = {in_short(repr(mpp))}: must be a number of µm a pixel, such as 0.25")
     if not FINEST_MPP <= mpp <= COARSEST_MPP:
         raise UserError(
-            f"{option} {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about 0.25, "
-            "20× about 0.5). Images of other resolutions cannot be segmented"
+            f"{option} {mpp:g}: is not within {FINEST_MPP:g} … {COARSEST_MPP:g} µm a pixel (40× is about "
+            "0.25, 20× about 0.5). Images of other resolutions cannot be segmented"
         )
     return mpp
 

@@ -128,7 +128,8 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None:
-        average = move(average, Weights(params, batch_stats), state.step, average_decay, warmup=average_warmup)
+        new = Weights(params, batch_stats)
+        average = move(average, new, state.step, average_decay, warmup=average_warmup)
     return TrainState(state.step + 1, params, batch_stats, opt_state, average), loss
 
 
