@@ -48,9 +48,7 @@ def _shifted(feature: Feature, is_region: bool, place: _Place) -> dict[str, Any]
     kept = {key: value for key, value in known.items() if key not in CHILDREN}
     if is_region and not feature.classification:
         kept["classification"] = REGION
-    geometries = {
-        key: _moved(feature.document[key], place) for key in _GEOMETRIES if key in feature.document
-    }
+    geometries = {key: _moved(feature.document[key], place) for key in _GEOMETRIES if key in feature.document}
     others = {key: value for key, value in feature.document.items() if key != "bbox"}
     return {"type": "Feature"} | others | geometries | {"properties": kept}
 
