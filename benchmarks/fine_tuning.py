@@ -127,9 +127,9 @@ class Study:
     def _corners(self, job: Job, image_id: str) -> tuple[tuple[int, int], ...]:
         if job.chosen == "random":
             return self._sources.random_corners(image_id, max(1, job.regions), job.seed)
-        return self._suggested(job, image_id)[: job.regions]
+        return self.suggested(job, image_id)[: job.regions]
 
-    def _suggested(self, job: Job, image_id: str) -> tuple[tuple[int, int], ...]:
+    def suggested(self, job: Job, image_id: str) -> tuple[tuple[int, int], ...]:
         """(top, left) of the regions that the base asks for, the most useful first."""
         file = self._work / "suggested" / f"{job.organ}_{job.seed}.geojson"
         if not file.exists():

@@ -23,19 +23,21 @@ KINDS = {
 def values(
     rows: Rows, organ: str | None, regions: int, kind: tuple[str, str], score: str = "aji"
 ) -> NDArray[Any]:
-    """Scores of a kind of training, a value a seed and image, in one order for all kinds."""
+    """Scores of a kind of training, a value an image: the mean over the seeds that score it.
+
+    Images are what differs by chance: one image's scores with other seeds are no further images.
+    """
     start, chosen = ("base", "random") if regions == 0 else kind
-    found = {
-        (row["organ"], row["seed"], row["id"]): row[score]
-        for row in rows
-        if row["regions"] == regions and (row["start"], row["chosen"]) == (start, chosen)
-        if organ in (None, row["organ"])
-    }
-    return np.array([found[key] for key in sorted(found)])
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["regions"] == regions and (row["start"], row["chosen"]) == (start, chosen):
+            if organ in (None, row["organ"]):
+                found.setdefault((row["organ"], row["id"]), []).append(row[score])
+    return np.array([np.mean(found[key]) for key in sorted(found)])
 
 
 def table(rows: Rows) -> str:
-    """Means of AJI, and paired differences from the base, with 95 % intervals, as Markdown."""
+    """Means of AJI, and paired differences from the base, with 95 % intervals over images, as Markdown."""
     organs = list(dict.fromkeys(row["organ"] for row in rows))
     counts = sorted({row["regions"] for row in rows} - {0})
     lines = [f"| organ | training | as it is | {' | '.join(f'{n} regions' for n in counts)} |"]
@@ -58,7 +60,7 @@ def _cell(found: NDArray[Any], base: NDArray[Any]) -> str:
 
 
 def draw(rows: Rows, path: Path) -> None:
-    """A panel an organ: mean AJI over regions, with 95 % intervals over seeds and images."""
+    """A panel an organ: mean AJI over regions, with 95 % intervals over images."""
     import matplotlib
 
     matplotlib.use("svg")
