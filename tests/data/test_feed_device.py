@@ -71,7 +71,8 @@ def test_two_processes_send_the_two_halves() -> None:
     np.testing.assert_array_equal(np.concatenate(halves), whole)
 
 
-@pytest.mark.parametrize("device_count", [pytest.param(1, marks=pytest.mark.slow), 8])
+@pytest.mark.slow  # test_train.py compares the pipelines on annotated pixels
+@pytest.mark.parametrize("device_count", [1, 8])
 def test_both_pipelines_train_to_the_same_bits(
     device_count: int,
     tiny_config: ConfigDict,

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -156,10 +157,15 @@ UNTRAINED = pytest.mark.filterwarnings(r"ignore:image. (kept|left out|shows no)"
 
 @UNTRAINED
 @pytest.mark.parametrize(
-    ("classes", "method"), [pytest.param(2, "components", marks=pytest.mark.slow), (3, "boundary")]
+    ("classes", "method", "cuts"),
+    [
+        pytest.param(2, "components", range(5), marks=pytest.mark.slow),
+        pytest.param(3, "boundary", (0, 2, 4), marks=pytest.mark.slow),
+        (3, "boundary", (1, 3)),
+    ],
 )
 def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
-    tmp_path: Path, one_device: Mesh, classes: int, method: str
+    tmp_path: Path, one_device: Mesh, classes: int, method: str, cuts: Sequence[int]
 ) -> None:
     """The real network: where tiles and blocks are cut, sizes of batches and the way of large slides change
     nothing."""
@@ -188,13 +194,14 @@ def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
     tiles, expected, nuclei = found()
     assert tiles == (512, 1)  # none of the others has these tiles
     assert nuclei.shape == (160, 300) and nuclei.max() > 3 and np.ptp(expected) > 50
-    for others, tiles in (
+    ways: list[tuple[dict[str, int], tuple[int, int]]] = [
         ({"tile_px": 288}, (288, 1)),
         ({"tile_px": 288, "batch_size": 400}, (288, 4)),
         ({"tile_px": 320, "batch_size": 1000}, (320, 10)),
         ({"tile_px": 320, "small_px": 0, "block_px": 40}, (320, 1)),
         ({"tile_px": 352, "small_px": 0, "block_px": 100}, (352, 1)),
-    ):
+    ]
+    for others, tiles in (ways[i] for i in cuts):
         used, probabilities, other = found(**others)
         assert used == tiles
         assert np.abs(probabilities - expected).max() <= 1, others

@@ -202,6 +202,7 @@ def test_the_best_step_may_be_the_source_itself_and_training_ends_early(
         assert found == dict(enumerate(scores))
 
 
+@pytest.mark.slow
 def test_two_images_train_to_the_end_and_the_last_step_counts(
     source: Path,
     tiny_config: ConfigDict,

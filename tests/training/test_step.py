@@ -19,7 +19,7 @@ from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, n
 from nucseg_jax.training import losses, optim, train
 from nucseg_jax.training.start import fresh
 from nucseg_jax.training.step import TrainState, compile_step, move
-from tests.networks import ONE_BY_ONE, QUICK, by_weight, summed_over_devices
+from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
 Batch = dict[str, np.ndarray]
 
@@ -118,7 +118,14 @@ CONV_BIAS = re.compile(r"conv\d?\.bias$")
 
 # FCN-16 and -32 differ from FCN-8 in which features they add, EfficientUNetHalf in where it ends: one of each
 # is enough here.
-@pytest.mark.parametrize("name", by_weight(NETWORKS.keys() - {"fcn16", "fcn32", "efficient_unet"}))
+@pytest.mark.parametrize(
+    "name",
+    ["unet"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(NETWORKS.keys() - {"unet", "fcn16", "fcn32", "efficient_unet"})
+    ],
+)
 def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     name: str, tiny_config: ConfigDict, tissue_batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
