@@ -114,7 +114,7 @@ def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib
     cut = jax.jit(functools.partial(feed_device.cut, crop=case.size))
     optimizer = ours.make_optimizer()
     network, *weights = split_network(ours.build(case))
-    state = initial_state(mesh, Weights(*weights), optimizer)
+    state = initial_state(mesh, Weights(*weights), optimizer, ours.GIVEN)
     step = functools.partial(train_step, network=network, optimizer=optimizer, **ours.STEP_OPTIONS)
     compiled = feeds.compile_steps(mesh, step, crop=case.size)
     numbers = iter(range(ENDLESS))

@@ -17,7 +17,7 @@ from nucseg_jax.models import create_model, network
 from nucseg_jax.models.network import FunctionalNetwork, Weights, split_network
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
-from nucseg_jax.training.step import TrainState, compile_step, initial_state, train_step
+from nucseg_jax.training.step import Given, TrainState, compile_step, initial_state, train_step
 
 # The paper's, except for the rate: so small that nothing diverges on random images.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
@@ -25,8 +25,8 @@ STEP_OPTIONS: dict[str, Any] = {
     "objective": OBJECTIVES["cross_entropy"],
     "loss_scale": LOSS_SCALE,
     "accumulate": 1,
-    "seed": 0,
 }
+GIVEN = Given.of(optim.table(lambda step: LEARNING_RATE, 1), seed=0)
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,17 @@ def start(case: Case) -> tuple[jax.stages.Wrapped, TrainState]:
     """The training step, compiled at its first call, and the state of step 0, on one device."""
     optimizer = make_optimizer()
     network, *weights = split_network(build(case))
-    state = initial_state(one_device(), Weights(*weights), optimizer)
+    state = initial_state(one_device(), Weights(*weights), optimizer, GIVEN)
     return make_step(network, optimizer), state
 
 
-def make_optimizer() -> optax.GradientTransformation:
-    return optim.sgd(lambda step: LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+def make_optimizer() -> optax.GradientTransformationExtraArgs:
+    return optim.sgd(momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
-def make_step(network: FunctionalNetwork, optimizer: optax.GradientTransformation) -> jax.stages.Wrapped:
+def make_step(
+    network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs
+) -> jax.stages.Wrapped:
     step = functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
     return compile_step(one_device(), step)
 
@@ -186,7 +188,7 @@ def lower_step(case: Case) -> jax.stages.Lowered:
     network, params, batch_stats = abstract(case)
     optimizer = make_optimizer()
     moments: Any = jax.eval_shape(optimizer.init, params)
-    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, moments)
+    state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, moments, GIVEN)
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, case.arrays()))
     return make_step(network, optimizer).lower(state, batch)
 

@@ -16,8 +16,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -31,7 +29,7 @@ from nucseg_jax.training import augmentation, optim, start, train
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.losses import DICE_PIXELS
 from nucseg_jax.training.objectives import DEPTH
-from nucseg_jax.training.step import compile_step
+from nucseg_jax.training.step import Given, compile_step
 
 RECIPES = {"he-fast": he_fast.get_config, "he": he.get_config}
 AUGMENTED = "augmented"
@@ -79,8 +77,8 @@ def peer(case: Case, name: str, platform: str) -> Side:
 def _side(case: Case, config: ConfigDict) -> Ours:
     """Our step as training makes it, on images of the case."""
     use_precision(case.dtype)
-    optimizer = train.make_optimizer(config, schedule_of(config))
-    begun = start.fresh(config, ours.one_device(), optimizer)
+    optimizer = train.make_optimizer(config)
+    begun = start.fresh(config, ours.one_device(), optimizer, given_of(config))
     network, state = begun.network, begun.state()
     crop = config.data.crop_size  # windows are larger, and of any size
     flops = forward_flops(network, *state.weights, (case.batch, crop, crop, 3))
@@ -88,9 +86,10 @@ def _side(case: Case, config: ConfigDict) -> Ours:
     return ours.training_side(step, state, arrays(case), flops)
 
 
-def schedule_of(config: ConfigDict) -> optim.Schedule:
-    """The recipe's learning rates."""
-    return train.learning_rates(config, Cycles.of(config, _STEPS_PER_EPOCH), _STEPS_PER_EPOCH)
+def given_of(config: ConfigDict) -> Given:
+    """The recipe's learning rates and seed."""
+    schedule = train.learning_rates(config, Cycles.of(config, _STEPS_PER_EPOCH), _STEPS_PER_EPOCH)
+    return Given.of(optim.table(schedule, _SCHEDULED), config.seed)
 
 
 def torch_step(case: Case, name: str, platform: str) -> Side:
@@ -104,10 +103,11 @@ def torch_step(case: Case, name: str, platform: str) -> Side:
     torch = peers.prepare(case)
     config = from_patches(recipe(case))
     device, order = peers.device_of(platform), peers.memory_order(name)
-    fresh = start.fresh(config, ours.one_device(), train.make_optimizer(config, schedule_of(config)))
+    given = given_of(config)
+    fresh = start.fresh(config, ours.one_device(), train.make_optimizer(config), given)
     network = shipped.torch_twin(config.model, fresh.state().weights).to(device, memory_format=order)
     optimizer = adamw(network, config)
-    rates = np.asarray(jax.vmap(schedule_of(config))(jnp.arange(_SCHEDULED))).tolist()
+    rates = given.rates.tolist()
     values = [tensor.detach() for tensor in network.state_dict().values() if tensor.is_floating_point()]
     averages = [tensor.clone() for tensor in values]
     forward = torch.compile(network) if name == "compile" else network

@@ -42,7 +42,7 @@ def start_jax(values: list[str]) -> dict[str, float]:
     measure.use_precision(case.dtype)
     config = get_config()
     config.model.update(name=case.name, width=case.width, dtype=measure.array_dtype(case.dtype))
-    begun = start.fresh(config, ours.one_device(), optimizer)
+    begun = start.fresh(config, ours.one_device(), optimizer, ours.GIVEN)
     batch = devices.split_batch(ours.one_device(), case.arrays())
     stages.end("network")
     step = ours.make_step(begun.network, optimizer)

@@ -103,8 +103,9 @@ def _checked(config: ConfigDict, key: str, value: Any, where: str) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if kind is tuple and isinstance(value, list):
-        return tuple(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        value = tuple(value)
+    is_of_kind = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+    if not is_of_kind or (kind is tuple and not all(isinstance(name, str) for name in value)):
         raise UserError(f"{where}{key}={in_short(repr(value))}: takes {_expected(kind, may_be_none)}")
     return value
 

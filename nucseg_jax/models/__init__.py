@@ -19,6 +19,9 @@ from nucseg_jax.models.psp_segnet import PSPSegNet
 from nucseg_jax.models.segnet import SegNet
 from nucseg_jax.models.unet import UNet
 
+WIDEST, MOST_CLASSES = 64, 1000
+"""Bounds of a network's width and of its classes: what is larger is a mistake."""
+
 NETWORKS: dict[str, Callable[..., nnx.Module]] = {
     "fcn8": partial(FCN, (16, 8)),
     "fcn16": partial(FCN, (16,)),
@@ -102,12 +105,17 @@ def _built(name: str, num_classes: int, width: float, dtype: DTypeLike, streams:
         raise UserError(
             f"unknown network {in_short(repr(name))}: {hint}known are {', '.join(sorted(NETWORKS))}"
         )
-    if num_classes < 2:
-        raise UserError(f"num_classes must be at least 2 (class 0 is background), got {num_classes}")
-    if not 0 < width < float("inf"):
-        raise UserError(f"width must be positive, got {width}")
+    if not 2 <= num_classes <= MOST_CLASSES:
+        raise UserError(
+            f"num_classes must be at least 2 (class 0 is background) and at most {MOST_CLASSES:,}, "
+            f"got {in_short(num_classes, 40)}"
+        )
+    if not 0 < width <= WIDEST:
+        raise UserError(f"width must be positive and at most {WIDEST}, got {width}")
     if not _is_float(dtype):
-        raise UserError(f"dtype must be a floating-point type such as float32 or bfloat16, got {dtype!r}")
+        raise UserError(
+            f"dtype must be a floating-point type such as float32 or bfloat16, got {in_short(repr(dtype))}"
+        )
     return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
 
 

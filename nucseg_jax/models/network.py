@@ -10,11 +10,14 @@ import numpy as np
 from flax import nnx
 
 from nucseg_jax.devices import traced_for
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.stain import StainNormalizer
 
 CHANNEL_ORDERS = ("RGB", "BGR")
+
+MOST_SCALE = 16
+"""How much larger or smaller than they came a network may see its images."""
 
 Augmentation = Callable[[jax.Array, jax.Array], jax.Array]
 """(float[B,H,W,3] grey levels, key) → the same, changed at random."""
@@ -30,7 +33,7 @@ class InputFormat:
       stain: normalises each image's stains as the first step of the network; None: not here.
 
     Raises:
-      UserError: an unknown channel order, or a scale that is not positive.
+      UserError: an unknown channel order, or a scale that is not from 1/MOST_SCALE to MOST_SCALE.
     """
 
     channel_order: str = "RGB"
@@ -42,8 +45,11 @@ class InputFormat:
             raise UserError(
                 f"model.channel_order must be one of {CHANNEL_ORDERS}, got {self.channel_order!r}"
             )
-        if not 0 < self.scale < float("inf"):
-            raise UserError(f"model.input_scale must be positive and finite, got {self.scale}")
+        if not 1 / MOST_SCALE <= self.scale <= MOST_SCALE:
+            raise UserError(
+                f"model.input_scale must be from 1/{MOST_SCALE} to {MOST_SCALE}, "
+                f"got {in_short(self.scale, 40)}"
+            )
 
 
 class Weights(NamedTuple):

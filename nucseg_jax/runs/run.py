@@ -190,9 +190,7 @@ def experiment_of(info: Mapping[str, Any]) -> tuple[ConfigDict, dict[str, str]]:
     if converted and values.get("eval.overlap_px") == 0:  # then what nobody had asked for
         del values["eval.overlap_px"]
     known = set(flatten(config.to_dict()))
-    config.update_from_flattened_dict(
-        {key: value for key, value in values.items() if key in known and value is not None}
-    )
+    apply(config, {key: value for key, value in values.items() if key in known and value is not None}, "")
     return config, converted
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short, listed
 
 MASK_MPP = 8.0
 """µm a pixel of a thumbnail that shows tissue well enough: a nucleus is a pixel."""
@@ -129,10 +129,10 @@ def slide_kinds(
 
 def check_masked(masked: Collection[str]) -> None:
     """Raise UserError for a name in `instances.masked` that is none of MASKABLE."""
-    if unknown := sorted(set(masked) - set(MASKABLE)):
+    if unknown := [in_short(name, 40) for name in masked if name not in MASKABLE]:
         raise UserError(
-            f"instances.masked has {', '.join(unknown)}, but can have {', '.join(MASKABLE)} only: name some "
-            "of these, or none"
+            f"instances.masked has {listed(unknown)}, but can have {', '.join(MASKABLE)} only: name some of "
+            "these, or none"
         )
 
 

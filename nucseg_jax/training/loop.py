@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from numpy.typing import NDArray
 
 from nucseg_jax import devices
 from nucseg_jax.models.network import Weights
@@ -16,7 +17,6 @@ from nucseg_jax.training import feeds
 from nucseg_jax.training.divergence import ImagesOf, check_finite, finite_losses
 from nucseg_jax.training.feeds import Advance
 from nucseg_jax.training.logs import RunLog
-from nucseg_jax.training.optim import Schedule
 from nucseg_jax.training.self_correction import SelfCorrection
 from nucseg_jax.training.step import TrainState
 
@@ -62,7 +62,7 @@ class Loop:
 
     Attributes:
       config: the experiment.
-      schedule: the learning rate, for the log.
+      rates: the learning rate of each step, for the log.
       checkpoints: where they are saved.
       info: what is saved with each (`checkpoint.describe`).
       correction: what the cycles of self-correction have beside the state.
@@ -73,7 +73,7 @@ class Loop:
     """
 
     config: ConfigDict
-    schedule: Schedule
+    rates: NDArray[np.float32]
     checkpoints: Checkpoints
     info: dict[str, Any]
     correction: SelfCorrection
@@ -118,7 +118,7 @@ class Loop:
                 is_asked = not is_last and self._is_asked(is_logged)
                 if is_logged or is_asked:
                     # The losses are fetched here only: the loop never waits for the device otherwise.
-                    rate = np.asarray(self.schedule(step - 1)).item()
+                    rate = self.rates[step - 1].item()
                     self.log.training(finite_losses(pending, self.images_of), learning_rate=rate)
                     since = range(pending[0][0].start + 1, step + 1)
                     pending.clear()

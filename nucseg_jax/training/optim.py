@@ -1,17 +1,31 @@
-"""SGD with momentum, AdamW; schedules of the learning rate."""
+"""SGD with momentum, AdamW; schedules of the learning rate.
+
+The rate of a step is given to `update` (`rate=`), so that one compiled program serves all schedules.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
+from numpy.typing import NDArray
 
 from nucseg_jax.errors import UserError
 
 Schedule = Callable[[ArrayLike], ArrayLike]
 """Step, counted from 0 → learning rate."""
+
+_TABLE = 2**16
+"""Tables of rates have a multiple of so many entries, so that trainings of other lengths share a program."""
+
+
+def table(schedule: Schedule, steps: int) -> NDArray[np.float32]:
+    """Learning rates by step: float32[K], K ≥ `steps`; past these the last rate is repeated."""
+    rates = np.asarray(jax.jit(jax.vmap(schedule))(np.arange(steps)), np.float32)
+    return np.pad(rates, (0, -steps % _TABLE), "edge")
 
 
 def warm_restarts(learning_rate: float, period: int, warmup: int = 0) -> Schedule:
@@ -69,42 +83,63 @@ def warm_up_and_cycles(
     return optax.sgdr_schedule(cosines)
 
 
-def sgd(schedule: Schedule, *, momentum: float, weight_decay: float) -> optax.GradientTransformation:
+def sgd(*, momentum: float, weight_decay: float) -> optax.GradientTransformationExtraArgs:
     """PyTorch's SGD: g += weight_decay · w; v = momentum · v + g; w −= rate · v.
 
     The decay comes before the momentum and touches every parameter, biases and norms too, as there.
 
     Args:
-      schedule: step → learning rate.
       momentum: how much of the last velocity stays.
       weight_decay: factor on the weights that is added to their gradient.
     """
     return optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.trace(decay=momentum),
-        optax.scale_by_learning_rate(schedule),
+        _by_given_rate(),
     )
 
 
-def adamw(schedule: Schedule, *, weight_decay: float) -> optax.GradientTransformation:
+def adamw(*, weight_decay: float) -> optax.GradientTransformationExtraArgs:
     """Adam with a weight decay of its own, on kernels: not on biases and not on norms.
 
     Source: Loshchilov & Hutter, Decoupled Weight Decay Regularization (ICLR 2019).
 
     Args:
-      schedule: step → learning rate.
       weight_decay: share of a weight that a step of rate 1 takes.
     """
-    return optax.adamw(schedule, weight_decay=weight_decay, mask=_is_kernel)
+    return optax.chain(
+        optax.scale_by_adam(),
+        optax.add_decayed_weights(weight_decay, _is_kernel),
+        _by_given_rate(),
+    )
 
 
-def with_encoder_rate(optimizer: optax.GradientTransformation, factor: float) -> optax.GradientTransformation:
+def with_encoder_rate(
+    optimizer: optax.GradientTransformationExtraArgs, factor: float
+) -> optax.GradientTransformationExtraArgs:
     """An optimizer whose updates of a network's encoder are `factor` times as large.
 
     Raises:
       UserError: when its state is made, the network has no encoder.
     """
     return optax.chain(optimizer, optax.masked(optax.scale(factor), _in_encoder))
+
+
+def _by_given_rate() -> optax.GradientTransformationExtraArgs:
+    """Updates times −`rate`, which `update` is given. It counts steps, as Optax's transformation does whose
+    state checkpoints have."""
+
+    def init(params: Any) -> optax.ScaleByScheduleState:
+        return optax.ScaleByScheduleState(count=jnp.zeros([], jnp.int32))
+
+    def update(
+        updates: Any, state: optax.ScaleByScheduleState, params: Any = None, *, rate: ArrayLike, **_: Any
+    ) -> tuple[Any, optax.ScaleByScheduleState]:
+        step = -jnp.asarray(rate)
+        updates = jax.tree.map(lambda g: step.astype(g.dtype) * g, updates)
+        return updates, optax.ScaleByScheduleState(count=optax.safe_increment(state.count))
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _is_kernel(params: Any) -> Any:

@@ -23,7 +23,7 @@ from nucseg_jax.runs.compatibility import check_same_run, notes_on_changes
 from nucseg_jax.runs.manager import abstract
 from nucseg_jax.training import augmentation
 from nucseg_jax.training import origin as origins
-from nucseg_jax.training.step import TrainState, initial_state
+from nucseg_jax.training.step import Given, TrainState, initial_state
 
 
 class Start(NamedTuple):
@@ -53,6 +53,7 @@ def fresh(
     config: ConfigDict,
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
+    given: Given,
     encoder_weights: str | None = None,
     stain: dict[str, Any] | None = None,
     origin: origins.Origin | None = None,
@@ -63,6 +64,7 @@ def fresh(
       config: the experiment.
       mesh: where the state goes.
       optimizer: whose state it is.
+      given: learning rates and seed.
       encoder_weights: file of ImageNet weights for the encoder.
       stain: how stains are normalised (`runs.stain_target.describe`).
       origin: what training starts from, where that is a trained network.
@@ -80,10 +82,10 @@ def fresh(
     if origin is None and not encoder_weights:
         model, draws = design_model(**_network(config))
         network, weights = _split(config, model, stain)
-        shapes = _shapes(weights, mesh, optimizer, keeps_average)
+        shapes = _shapes(weights, mesh, optimizer, given, keeps_average)
 
         def state() -> TrainState:
-            return initial_state(mesh, draws.drawn(weights), optimizer, keeps_average=keeps_average)
+            return initial_state(mesh, draws.drawn(weights), optimizer, given, keeps_average=keeps_average)
 
         return Start(network, 0, shapes, _begun(state))
     model = create_model(**_network(config))
@@ -95,33 +97,35 @@ def fresh(
     if origin is not None:
         weights, line = origins.taken(origin, weights)
         say(line)
-    return Start.at(network, initial_state(mesh, weights, optimizer, keeps_average=keeps_average))
+    return Start.at(network, initial_state(mesh, weights, optimizer, given, keeps_average=keeps_average))
 
 
 def resumed(
     config: ConfigDict,
     mesh: Mesh,
     optimizer: optax.GradientTransformation,
+    given: Given,
     checkpoints: Checkpoints,
     stain: dict[str, Any] | None,
 ) -> Start:
     """The network and the state of the last checkpoint; no weights are drawn.
 
     Args:
-      config, mesh, optimizer, stain: as of `fresh`.
+      config, mesh, optimizer, given, stain: as of `fresh`.
       checkpoints: at least one.
 
     Raises:
       CheckpointError: the last checkpoint is damaged.
     """
     network, shapes = _split(config, nnx.eval_shape(lambda: create_model(**_network(config))), stain)
-    wanted = _shapes(shapes, mesh, optimizer, keeps_average=False)
+    wanted = _shapes(shapes, mesh, optimizer, given, keeps_average=False)
     model, training, opt_state = checkpoints.restore(wanted.weights, wanted.opt_state)
     average = averaged = None
     if training is not None:
         average, averaged = (model, None) if _keeps_average(config) else (None, model)
     step = devices.replicate(mesh, np.asarray(checkpoints.latest, np.int32))
-    return Start.at(network, TrainState(step, *(training or model), opt_state, average), averaged)
+    placed = devices.replicate(mesh, given)
+    return Start.at(network, TrainState(step, *(training or model), opt_state, placed, average), averaged)
 
 
 def check_continues(saved: dict[str, Any], info: dict[str, Any], workdir: Path) -> None:
@@ -152,14 +156,18 @@ def _network(config: ConfigDict) -> dict[str, Any]:
 
 
 def _shapes(
-    weights: Weights, mesh: Mesh, optimizer: optax.GradientTransformation, keeps_average: bool
+    weights: Weights,
+    mesh: Mesh,
+    optimizer: optax.GradientTransformation,
+    given: Given,
+    keeps_average: bool,
 ) -> TrainState:
-    """What `initial_state` makes of weights, as shapes; of the weights only shapes are looked at."""
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
+    """What `initial_state` makes of its arguments, as shapes; nothing else is looked at."""
+    shapes, given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (weights, given))
     opt_state = jax.eval_shape(optimizer.init, shapes.params)
     average = shapes if keeps_average else None
     step: Any = jax.ShapeDtypeStruct((), np.int32)
-    state = TrainState(step, shapes.params, shapes.batch_stats, opt_state, average)
+    state = TrainState(step, shapes.params, shapes.batch_stats, opt_state, given, average)
     found: TrainState = abstract(state, mesh)
     return found
 

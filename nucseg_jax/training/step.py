@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from nucseg_jax import devices
 from nucseg_jax.models.network import FunctionalNetwork, Weights
@@ -19,13 +20,31 @@ Step = Callable[[Any, dict[str, jax.Array]], tuple[Any, jax.Array]]
 """(state, batch) → (state, loss): `train_step` with all but these two filled in."""
 
 
+class Given(NamedTuple):
+    """What the step is told of a run; with another seed or schedule it is the same program.
+
+    Attributes:
+      rates: the learning rate of each step, float32[K] (`optim.table`).
+      key: what dropout and augmentation are drawn from, with the step: uint32[2] (`jax.random.key_data`).
+    """
+
+    rates: Any
+    key: Any
+
+    @classmethod
+    def of(cls, rates: NDArray[np.float32], seed: int) -> "Given":
+        """On the host."""
+        return cls(rates, np.asarray(jax.random.key_data(jax.random.key(seed))))
+
+
 class TrainState(NamedTuple):
-    """All that training changes; replicated over the mesh."""
+    """All that training changes, and what it is given; replicated over the mesh."""
 
     step: jax.Array
     params: nnx.State
     batch_stats: nnx.State
     opt_state: optax.OptState
+    given: Given
     average: Weights | None = None
     """The moving average of the weights, where training keeps one."""
 
@@ -44,6 +63,7 @@ def initial_state(
     mesh: Mesh,
     weights: Weights,
     optimizer: optax.GradientTransformation,
+    given: Given,
     *,
     keeps_average: bool = False,
 ) -> TrainState:
@@ -54,7 +74,9 @@ def initial_state(
     # A copy: a step gives the memory of each of them to the next.
     average = devices.replicate(mesh, jax.tree.map(np.array, weights)) if keeps_average else None
     step = devices.replicate(mesh, np.zeros((), np.int32))
-    return TrainState(step, placed.params, placed.batch_stats, opt_state, average)
+    return TrainState(
+        step, placed.params, placed.batch_stats, opt_state, devices.replicate(mesh, given), average
+    )
 
 
 def train_step(
@@ -62,16 +84,15 @@ def train_step(
     batch: dict[str, jax.Array],
     *,
     network: FunctionalNetwork,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     objective: Objective,
     loss_scale: float,
     accumulate: int,
-    seed: int,
     rescale: Rescale | None = None,
     average_decay: float = 0.0,
     average_warmup: bool = True,
 ) -> tuple[TrainState, jax.Array]:
-    """One update from one batch.
+    """One update from one batch. Dropout and augmentation are functions of (`given.key`, step).
 
     Args:
       state: before the update.
@@ -83,7 +104,6 @@ def train_step(
       accumulate: the batch is run in this many equal parts, one after the other, to save memory. The loss is
         the mean of the parts' losses. Each weighs the same, however many of its pixels are annotated: Dice
         and Lovász-softmax have no sum over pixels that could be weighed otherwise.
-      seed: dropout and augmentation are functions of (seed, step).
       rescale: makes the patches of the batch's windows; None: they are patches.
       average_decay: share of the moving average that a step leaves, where the state has one.
       average_warmup: see `move`.
@@ -91,7 +111,7 @@ def train_step(
     Returns:
       The state after it and the loss (without the scale).
     """
-    step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+    step_key = jax.random.fold_in(jax.random.wrap_key_data(state.given.key), state.step)
     if rescale is not None:
         batch = rescale(batch, jax.random.fold_in(step_key, _RESCALE_STREAM))
 
@@ -124,13 +144,14 @@ def train_step(
         )
         gradients = jax.tree.map(lambda g: g / accumulate, gradients)
         loss = loss / accumulate
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    rate = state.given.rates[state.step]
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, rate=rate)
     params = optax.apply_updates(state.params, updates)
     average = state.average
     if average is not None:
         new = Weights(params, batch_stats)
         average = move(average, new, state.step, average_decay, warmup=average_warmup)
-    return TrainState(state.step + 1, params, batch_stats, opt_state, average), loss
+    return TrainState(state.step + 1, params, batch_stats, opt_state, state.given, average), loss
 
 
 _RESCALE_STREAM = 0x5CA1E

@@ -39,7 +39,7 @@ from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
-from nucseg_jax.training.step import Step, TrainState, train_step
+from nucseg_jax.training.step import Given, Step, TrainState, train_step
 
 
 def train(config: ConfigDict, workdir: Path, interruption: Interruption | None = None) -> Weights:
@@ -81,8 +81,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
     plan = plan_patches(config, examples)
     steps_per_epoch = len(plan) / config.batch_size
     cycles = Cycles.of(config, steps_per_epoch)
-    schedule = learning_rates(config, cycles, steps_per_epoch)
-    optimizer = make_optimizer(config, schedule)
+    rates = optim.table(learning_rates(config, cycles, steps_per_epoch), cycles.num_steps)
+    optimizer, given = make_optimizer(config), Given.of(rates, config.seed)
     with Checkpoints(workdir, config.checkpoint.keep) as checkpoints:
         stain = origins.stain_of(origin, config.stain, dataset) if saved is None else saved.get("stain")
         resolution = {
@@ -95,10 +95,11 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         info["config"]["checkpoint"]["best_by"] = chosen = best_by(config, saved)
         check_scored(workdir, info, dataset)
         if saved is None:
-            begun = start.fresh(config, mesh, optimizer, config.model.encoder_weights, stain, origin)
+            encoder = config.model.encoder_weights
+            begun = start.fresh(config, mesh, optimizer, given, encoder, stain, origin)
         else:
             start.check_continues(saved, info, workdir)
-            begun = start.resumed(config, mesh, optimizer, checkpoints, stain)
+            begun = start.resumed(config, mesh, optimizer, given, checkpoints, stain)
         network, first = begun.network, begun.first
         correction = SelfCorrection(config, mesh, network, examples, cycles, workdir)
         if begun.averaged is not None:
@@ -134,7 +135,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
             loop = Loop(
                 config,
-                schedule,
+                rates,
                 checkpoints,
                 info,
                 correction,
@@ -184,20 +185,20 @@ def depths_of(examples: Sequence[Example]) -> list[np.ndarray]:
     return [relative_depth(e.label_map) for e in examples]
 
 
-def make_optimizer(config: ConfigDict, schedule: optim.Schedule) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     """The optimizer that the config names."""
     chosen = config.optim
     if chosen.method == "adamw":
-        optimizer = optim.adamw(schedule, weight_decay=chosen.weight_decay)
+        optimizer = optim.adamw(weight_decay=chosen.weight_decay)
     else:
-        optimizer = optim.sgd(schedule, momentum=chosen.momentum, weight_decay=chosen.weight_decay)
+        optimizer = optim.sgd(momentum=chosen.momentum, weight_decay=chosen.weight_decay)
     if chosen.encoder_learning_rate is None:
         return optimizer
     return optim.with_encoder_rate(optimizer, chosen.encoder_learning_rate / chosen.learning_rate)
 
 
 def make_step(
-    config: ConfigDict, network: FunctionalNetwork, optimizer: optax.GradientTransformation
+    config: ConfigDict, network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs
 ) -> Step:
     """The training step as the config has it."""
     return functools.partial(
@@ -207,7 +208,6 @@ def make_step(
         objective=objectives.of(config),
         loss_scale=config.optim.loss_scale,
         accumulate=config.optim.accumulate,
-        seed=config.seed,
         rescale=augmentation.rescale_of(config),
         average_decay=config.optim.average_decay,
         average_warmup=config.optim.average_warmup,

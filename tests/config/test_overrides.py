@@ -62,6 +62,11 @@ def test_wrong_texts(key: str, text: str, message: str) -> None:
         ({"seed": True}, "here: seed=True: takes a whole number"),
         ({"eval.augment": 1}, "here: eval.augment=1: takes True or False"),
         (
+            {"instances.masked": ["pen", 1.5]},
+            r"here: instances.masked=\('pen', 1.5\): takes names, such as A,B",
+        ),
+        ({"instances.masked": [["pen"]]}, r"here: instances.masked=\(\['pen'\],\): takes names"),
+        (
             {"instances.watershed.h_px": 1},
             "here: instances.watershed.h_px: there is no such setting. Did you mean",
         ),

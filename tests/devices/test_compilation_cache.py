@@ -39,14 +39,15 @@ from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
-from nucseg_jax.training.step import compile_step, initial_state, train_step
+from nucseg_jax.training.step import Given, compile_step, initial_state, train_step
 
 mesh = devices.make_mesh()
-optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
+optimizer = optim.sgd(momentum=0.9, weight_decay=0.0)
+given = Given.of(optim.table(lambda step: 0.1, 1), seed=0)
 model = create_model("unet", width=1 / 16, rngs=nnx.Rngs(params=0, dropout=0))
 network, *weights = split_network(model)
-state = initial_state(mesh, Weights(*weights), optimizer)
-options = {"objective": OBJECTIVES["cross_entropy"], "loss_scale": 1.0, "accumulate": 1, "seed": 0}
+state = initial_state(mesh, Weights(*weights), optimizer, given)
+options = {"objective": OBJECTIVES["cross_entropy"], "loss_scale": 1.0, "accumulate": 1}
 step = compile_step(mesh, functools.partial(train_step, network=network, optimizer=optimizer, **options))
 image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.uint8)
 batch = devices.split_batch(mesh, {"image": image, "label_map": image[..., 0].astype(np.int32) // 128})

@@ -1,5 +1,6 @@
 """What every network must do."""
 
+import re
 from typing import Any
 
 import jax
@@ -105,8 +106,13 @@ def test_unknown_network_suggests_the_nearest() -> None:
         create_model("u-net", rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="num_classes"):
         create_model("unet", num_classes=1, rngs=nnx.Rngs(0))
-    for width in (0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=f"width must be positive, got {width}"):
+    for num_classes in (1, 1001, 10**20):
+        with pytest.raises(ValueError, match=f"num_classes must be .* at most 1,000, got {num_classes}"):
+            create_model("unet", num_classes=num_classes, rngs=nnx.Rngs(0))
+    for width in (0, 65, 1e20, float("inf"), float("nan")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"width must be positive and at most 64, got {width}")
+        ):
             create_model("unet", width=width, rngs=nnx.Rngs(0))
     for dtype in ("float23", "int8"):
         with pytest.raises(ValueError, match=f"dtype must be .* got '{dtype}'"):
@@ -131,7 +137,7 @@ def test_a_network_may_see_images_at_another_scale() -> None:
     network, params, statistics = split_network(Dropped(nnx.Rngs(params=0, dropout=0)), half)
     assert network.predict(params, statistics, images).shape == images.shape
     for scale in (0.0, float("inf"), float("nan")):
-        with pytest.raises(UserError, match=f"input_scale must be positive.* got {scale}"):
+        with pytest.raises(UserError, match=rf"input_scale must be from 1/16 to 16, got {scale}"):
             InputFormat(scale=scale)
 
 

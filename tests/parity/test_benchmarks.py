@@ -71,7 +71,7 @@ def test_the_recipes_optimizer_is_ours() -> None:
     """Three steps from the same values by the same gradients: kernels and biases, of an encoder or not."""
     config = shipped_train_step.recipe(Case("he", 1.0, 32, 2, "float32"))
     rate = 0.1
-    ours = train.make_optimizer(config, lambda step: rate)
+    ours = train.make_optimizer(config)
     network = torch.nn.ModuleDict({"encoder": torch.nn.Linear(3, 2), "classifier": torch.nn.Linear(2, 4)})
     theirs = shipped_train_step.adamw(network, config)
     shipped_train_step.set_rate(theirs, rate)
@@ -86,7 +86,7 @@ def test_the_recipes_optimizer_is_ours() -> None:
         gradients = {
             layer: {k: jnp.asarray(tensors[layer, k].grad.numpy()) for k in params[layer]} for layer in params
         }
-        updates, state = ours.update(gradients, state, params)
+        updates, state = ours.update(gradients, state, params, rate=rate)
         params = optax.apply_updates(params, updates)
         theirs.step()
     for (layer, key), tensor in tensors.items():

@@ -17,6 +17,7 @@ from nucseg_jax.models.network import InputFormat
 from nucseg_jax.runs import loading
 from nucseg_jax.torch_bridge import load_state_dict, state_arrays
 from nucseg_jax.training import optim, start
+from nucseg_jax.training.step import Given
 
 torch = pytest.importorskip("torch")
 from nucseg_jax.torch_bridge import from_torch, parity  # noqa: E402
@@ -162,8 +163,9 @@ def test_training_says_how_it_loads_the_bgr_encoder(
     kernel = imagenet_file("self_correction", file)["conv1.weight"].numpy().transpose(2, 3, 1, 0)
     config = get_config()
     config.model.name, config.model.width = "self_correction", WIDTH
-    optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    state = start.fresh(config, devices.make_mesh(), optimizer, str(file)).state()
+    optimizer = optim.sgd(momentum=0.9, weight_decay=0.0)
+    given = Given.of(optim.table(lambda step: 0.1, 1), config.seed)
+    state = start.fresh(config, devices.make_mesh(), optimizer, given, str(file)).state()
     found = np.asarray(state.params["encoder"]["stem"]["conv1"]["kernel"][...])
     rgb = np.random.default_rng(0).random((3, 3, 3), np.float32)
     np.testing.assert_allclose(

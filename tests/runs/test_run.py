@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 from nucseg_jax.config import get_config
+from nucseg_jax.errors import UserError
 from nucseg_jax.runs.run import experiment_of
 
 
@@ -27,3 +30,17 @@ def test_what_a_run_says_of_them_stays() -> None:
     config.instances.depth.max_area_um2 = 0.0
     found, _ = experiment_of({"config": json.loads(config.to_json_best_effort())})
     assert found.instances.masked == ("black",) and found.instances.depth.max_area_um2 == 0.0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("masked", [{"pen": 1}], r"instances.masked=\(\{'pen': 1\},\): takes names"),
+        ("method", 5, "instances.method=5: takes a text"),
+    ],
+)
+def test_values_of_another_type_are_refused(key: str, value: object, message: str) -> None:
+    saved = json.loads(get_config().to_json_best_effort())
+    saved["instances"][key] = value
+    with pytest.raises(UserError, match=message):
+        experiment_of({"config": saved})

@@ -102,6 +102,10 @@ def test_wrong_arguments() -> None:
         slide_kinds(np.zeros((5, 5)))
     with pytest.raises(UserError, match=r"instances\.masked has pens, but can have pen, black, fill, fold"):
         slide_kinds(TISSUE, ("black", "pens"))
+    for wrong in ([1], "a" * 5000):
+        with pytest.raises(UserError, match="instances.masked has .* only: name some") as error:
+            slide_kinds(TISSUE, ("black", wrong))  # type: ignore[arg-type]
+        assert len(str(error.value)) < 200
 
 
 def test_large_pictures_are_taken_in_strips() -> None:

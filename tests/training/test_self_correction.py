@@ -25,6 +25,7 @@ from nucseg_jax.training.batch_statistics import StatisticsEstimator
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.self_correction import average
 from nucseg_jax.training.start import fresh
+from nucseg_jax.training.step import Given
 from tests.killed import keep_until
 from tests.networks import QUICK
 
@@ -132,8 +133,8 @@ def cycling(tiny_config: ConfigDict) -> ConfigDict:
 
 
 def tree_of(config: ConfigDict, mesh: Mesh) -> tuple[Any, Weights]:
-    optimizer = optim.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0)
-    begun = fresh(config, mesh, optimizer)
+    given = Given.of(optim.table(lambda step: 0.1, 1), config.seed)
+    begun = fresh(config, mesh, optim.sgd(momentum=0.9, weight_decay=0.0), given)
     network, state = begun.network, begun.state()
     return network, state.weights
 

@@ -18,7 +18,7 @@ from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.network import FunctionalNetwork, InputFormat, Weights, network_input
 from nucseg_jax.training import losses, optim, train
 from nucseg_jax.training.start import fresh
-from nucseg_jax.training.step import TrainState, compile_step, move
+from nucseg_jax.training.step import Given, TrainState, compile_step, move
 from tests.networks import ONE_BY_ONE, QUICK, summed_over_devices
 
 Batch = dict[str, np.ndarray]
@@ -30,9 +30,9 @@ def start(config: ConfigDict, mesh: Mesh) -> tuple[FunctionalNetwork, TrainState
     Fresh batch-norm biases are 0, so that after one step they are the update alone, and its largest
     value is the rounding error of a gradient that all but cancels.
     """
-    schedule = optim.warm_restarts(config.optim.learning_rate, 10)
-    optimizer = optim.sgd(schedule, momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
-    begun = fresh(config, mesh, optimizer)
+    rates = optim.table(optim.warm_restarts(config.optim.learning_rate, 10), 10)
+    optimizer = optim.sgd(momentum=config.optim.momentum, weight_decay=config.optim.weight_decay)
+    begun = fresh(config, mesh, optimizer, Given.of(rates, config.seed))
     network, state = begun.network, begun.state()
     generator = np.random.default_rng(1)
     noisy = jax.tree.map(
@@ -204,6 +204,22 @@ def test_the_average_is_of_the_weights_after_each_step(tiny_config: ConfigDict, 
     )
     expected = jax.tree.map(lambda a, w: 0.1 * a + 0.9 * np.asarray(w), before, after.weights)
     assert_close(after.average, expected)
+
+
+def test_another_seed_or_schedule_is_the_same_program(tiny_config: ConfigDict, one_device: Mesh) -> None:
+    """So that nothing is compiled again; what it computes differs."""
+    batch = {
+        "image": np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8),
+        "label_map": np.eye(32, dtype=np.int32)[None].repeat(8, 0),
+    }
+    texts = set()
+    for seed, rate in ((0, 0.1), (5, 0.01)):
+        tiny_config.seed, tiny_config.optim.learning_rate = seed, rate
+        network, state, optimizer = start(tiny_config, one_device)
+        step = compiled(tiny_config, one_device, network, optimizer)
+        texts.add(step.lower(state, devices.split_batch(one_device, batch)).as_text())
+        assert state.given.rates[0] == np.float32(rate)
+    assert len(texts) == 1
 
 
 def test_an_average_without_warmup_keeps_its_share_of_the_start() -> None:
