@@ -8,11 +8,13 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from nucseg_jax.errors import UserError
+from nucseg_jax.errors import UserError, in_short, listed
 from nucseg_jax.models.network import Weights
 
 Tensors = dict[str, NDArray[np.generic]]
 """By names such as params.encoder.stem.conv.kernel and batch_stats.encoder.stem.bn.mean."""
+
+_REMEDY = "Take the release of nucseg_jax that wrote it, or the file of this network"
 
 
 def to_tensors(weights: Weights) -> Tensors:
@@ -54,15 +56,15 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
         if name not in tensors or tensors[name].shape != variable.shape:
             found = tensors[name].shape if name in tensors else "nothing"
             raise UserError(
-                f"{where}: has {found} for {name}, whose shape is {variable.shape}: it is of another "
-                "network or of another release of nucseg_jax"
+                f"{where}: has {found} for {name}, whose shape is {variable.shape} in this release. "
+                f"{_REMEDY}"
             )
         if not np.isfinite(tensors[name]).all():
             raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
     if unknown := tensors.keys() - expected.keys():
         raise UserError(
-            f"{where}: has {', '.join(sorted(unknown)[:3])}, which the network has not: it is of another "
-            "network or of another release of nucseg_jax"
+            f"{where}: has {listed([in_short(name, 80) for name in sorted(unknown)], 3)}, which the network has "
+            f"not in this release. {_REMEDY}"
         )
     return filled(template, tensors)
 
