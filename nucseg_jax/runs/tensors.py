@@ -63,8 +63,8 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
             raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
     if unknown := tensors.keys() - expected.keys():
         raise UserError(
-            f"{where}: has {listed([in_short(name, 80) for name in sorted(unknown)], 3)}, which the network has "
-            f"not in this release. {_REMEDY}"
+            f"{where}: has {listed([in_short(name, 80) for name in sorted(unknown)], 3)}, which the network "
+            f"has not in this release. {_REMEDY}"
         )
     return filled(template, tensors)
 
