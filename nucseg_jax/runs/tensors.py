@@ -56,8 +56,7 @@ def from_tensors(tensors: Mapping[str, NDArray[np.generic]], template: Weights, 
         if name not in tensors or tensors[name].shape != variable.shape:
             found = tensors[name].shape if name in tensors else "nothing"
             raise UserError(
-                f"{where}: has {found} for {name}, whose shape is {variable.shape} in this release. "
-                f"{_REMEDY}"
+                f"{where}: has {found} for {name}, whose shape is {variable.shape} in this release. {_REMEDY}"
             )
         if not np.isfinite(tensors[name]).all():
             raise UserError(f"{where}: {name} has values that are not finite. Save the model again")
