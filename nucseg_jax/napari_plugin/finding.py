@@ -1,5 +1,6 @@
 """Runs the engine on the pixels of a layer; the widget calls it in a thread."""
 
+import warnings
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -27,7 +28,7 @@ class Found:
       label_map: int32 [H, W], as a `Segmenter` gives it.
       features: a value for each nucleus, by column: `index`, its number in the label map, and the other
         measurements of nuclei.csv (`export.measurements`). Empty without nuclei.
-      notes: what the user should be told of the image.
+      notes: what the user should be told of the model and of the image.
       made_with: the model, the resolution and how it is known, for the layer's metadata.
     """
 
@@ -52,7 +53,9 @@ def find(
     Raises:
       UserError: the model cannot be loaded, or the image not be used.
     """
-    segmenter = _installed(model) if isinstance(model, str) else Segmenter.load(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the segmenter's notes, which are told below
+        segmenter = _installed(model) if isinstance(model, str) else Segmenter.load(model)
     yield 0.0
     with _slide(image, mpp, segmenter.magnification.network_mpp, name) as slide:
         done: list[float] = []
@@ -69,7 +72,7 @@ def find(
             "mpp": slide.mpp,
             "mpp_source": mpp_source,
         }
-        notes = (*slide.notes, *nuclei.notes())
+        notes = (*segmenter.notes, *(f"{name}: {note}" for note in (*slide.notes, *nuclei.notes())))
         return Found(painted(taken, nuclei.frame), _features(taken, nuclei.frame), notes, made_with)
 
 

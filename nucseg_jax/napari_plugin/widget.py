@@ -141,7 +141,7 @@ class NucleiWidget(Container):
             f"{made['mpp']:.4g} µm a pixel\n({made['mpp_source']})"
         )
         for note in found.notes:
-            show_warning(shown(f"{name}: {note}"))
+            show_warning(shown(note))
 
     def _show_part(self, part: float) -> None:
         self.progress.max = 100 if part else 0  # 0: it moves, and says no number

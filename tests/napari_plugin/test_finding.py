@@ -27,11 +27,12 @@ def test_it_finds_what_a_segmenter_finds_and_measures_it() -> None:
 
 
 def test_nothing_to_find_and_what_is_said_of_it() -> None:
-    glass = np.full((64, 64, 3), 245, np.uint8)
-    _, found = _run(find("he-fast", glass, None, "the model's own", "glass"))
+    pen = np.full((64, 64, 3), (60, 160, 60), np.uint8)
+    _, found = _run(find("he-fast", pen, None, "the model's own", "pen"))
     assert not found.label_map.any() and found.features == {}
     assert found.made_with["mpp"] == 0.5  # he-fast's
-    assert any("no hematoxylin and eosin" in note for note in found.notes)
+    (note,) = found.notes
+    assert note.startswith("pen: masked as no tissue, by colour: pen 100.00% of the slide")
 
 
 def test_what_is_refused_names_the_layer() -> None:
