@@ -1,7 +1,7 @@
 """Runs the engine on the pixels of a layer; the widget calls it in a thread."""
 
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -39,8 +39,13 @@ class Found:
 
 
 def find(
-    model: str | Path, image: Opened, mpp: float | None, mpp_source: str, name: str
-) -> Generator[float, None, Found]:
+    model: str | Path,
+    image: Opened,
+    mpp: float | None,
+    mpp_source: str,
+    name: str,
+    is_cancelled: Callable[[], bool],
+) -> Generator[float, None, Found | None]:
     """Find the nuclei of an image: what is yielded is the part that is done, 0 … 1.
 
     Args:
@@ -49,6 +54,10 @@ def find(
       mpp: its µm a pixel; None: the model's.
       mpp_source: how that is known.
       name: of the image, for messages.
+      is_cancelled: is asked again and again, so that the work ends in the thread that does it.
+
+    Returns:
+      The nuclei; None where it was cancelled.
 
     Raises:
       UserError: the model cannot be loaded, or the image not be used.
@@ -62,6 +71,8 @@ def find(
         nuclei = segmenter.stream(slide, on_progress=done.append)
         taken: list[Nucleus] = []
         for nucleus in nuclei:
+            if is_cancelled():
+                return None
             taken.append(nucleus)
             if done:
                 yield done.pop()

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from magicgui.widgets import ComboBox, Container, FileEdit, FloatSpinBox, Label, ProgressBar, PushButton
@@ -63,6 +64,7 @@ class NucleiWidget(Container):
     def __init__(self, viewer: Viewer):
         self._viewer = viewer
         self._worker: GeneratorWorker | None = None
+        self._cancelled = Event()
         self.model = ComboBox(label="model", choices=[*pretrained.names(), OWN_RUN], tooltip=_about_models())
         self.run = FileEdit(mode="d", nullable=True, label="its folder")
         self.resolution = ComboBox(label="µm a pixel", choices=[OF_LAYER, TYPED, OF_MODEL])
@@ -82,6 +84,7 @@ class NucleiWidget(Container):
         self.resolution.changed.connect(lambda source: setattr(self.mpp, "visible", source == TYPED))
         self.start.changed.connect(self._begin)
         self.cancel.changed.connect(self._stop)
+        self.native.destroyed.connect(self._abandon)
 
     def _begin(self) -> None:
         try:
@@ -89,7 +92,8 @@ class NucleiWidget(Container):
         except UserError as error:
             show_error(str(error))
             return
-        worker = create_worker(_found, job)
+        self._cancelled = Event()
+        worker = create_worker(_found, job, self._cancelled)
         worker.yielded.connect(self._show_part)
         worker.returned.connect(lambda found: self._add(job, found))
         worker.finished.connect(self._end)
@@ -98,14 +102,20 @@ class NucleiWidget(Container):
         worker.start()
 
     def _stop(self) -> None:
+        self._cancelled.set()
+        self.status.value = "stops as soon as it can …"
+
+    def _abandon(self) -> None:
+        """The window has closed: the work ends, and there is nothing left to show it."""
+        self._cancelled.set()
         if self._worker is not None:
-            self._worker.quit()
-            self.status.value = "stops as soon as it can …"
+            for signal in (self._worker.yielded, self._worker.returned, self._worker.finished):
+                signal.disconnect()
 
     def _end(self) -> None:
-        if self._worker is not None and self._worker.abort_requested:
-            self.status.value = "cancelled"
         self._worker = None
+        if self._cancelled.is_set():
+            self.status.value = "cancelled"
         self._show_work(False)
 
     def _job(self) -> Job:
@@ -123,7 +133,7 @@ class NucleiWidget(Container):
         return Job(layer, model, mpp, self.resolution.value)
 
     def _add(self, job: Job, found: "Found | None") -> None:
-        if found is None:  # the error was shown
+        if found is None or self._cancelled.is_set():
             return
         name = job.layer.name
         self._viewer.add_labels(
@@ -156,13 +166,14 @@ class NucleiWidget(Container):
             self._show_part(0.0)
 
 
-def _found(job: Job) -> Generator[float, None, "Found | None"]:
-    """In the worker's thread: None where a user's error was shown."""
+def _found(job: Job, cancelled: Event) -> Generator[float, None, "Found | None"]:
+    """In the worker's thread; None where it was cancelled, or a user's error was shown."""
     from nucseg_jax.napari_plugin.finding import find  # JAX takes a second to import
 
     try:
         image = layers.pixels(job.layer)
-        return (yield from find(job.model, image, job.mpp, job.mpp_source, job.layer.name))
+        name = job.layer.name
+        return (yield from find(job.model, image, job.mpp, job.mpp_source, name, cancelled.is_set))
     except UserError as error:
         show_error(str(error))
         return None

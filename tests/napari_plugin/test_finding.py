@@ -1,6 +1,7 @@
 """What the widget's thread does; napari is not needed for it."""
 
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from nucseg_jax.napari_plugin.finding import Found, find
 
 def test_it_finds_what_a_segmenter_finds_and_measures_it() -> None:
     image = sample(0.5)
-    parts, found = _run(find("he-fast", image, 0.5, "typed in", "skin"))
+    parts, found = _run(find("he-fast", image, 0.5, "typed in", "skin", _never))
     expected = Segmenter.from_pretrained("he-fast")(image, mpp=0.5)
     assert expected.max() > 100
     np.testing.assert_array_equal(found.label_map, expected)
@@ -28,7 +29,7 @@ def test_it_finds_what_a_segmenter_finds_and_measures_it() -> None:
 
 def test_nothing_to_find_and_what_is_said_of_it() -> None:
     pen = np.full((64, 64, 3), (60, 160, 60), np.uint8)
-    _, found = _run(find("he-fast", pen, None, "the model's own", "pen"))
+    _, found = _run(find("he-fast", pen, None, "the model's own", "pen", _never))
     assert not found.label_map.any() and found.features == {}
     assert found.made_with["mpp"] == 0.5  # he-fast's
     (note,) = found.notes
@@ -38,12 +39,21 @@ def test_nothing_to_find_and_what_is_said_of_it() -> None:
 def test_what_is_refused_names_the_layer() -> None:
     floats = np.full((64, 64, 3), 2.0)
     with pytest.raises(UserError, match="^skin: .*floats are taken from 0 to 1"):
-        _run(find("he-fast", floats, 0.5, "typed in", "skin"))
+        _run(find("he-fast", floats, 0.5, "typed in", "skin", _never))
     with pytest.raises(UserError, match="no model 'hee' is installed: did you mean he"):
-        _run(find("hee", floats, 0.5, "typed in", "skin"))
+        _run(find("hee", floats, 0.5, "typed in", "skin", _never))
 
 
-def _run(finding: Generator[float, None, Found]) -> tuple[list[float], Found]:
+def test_it_ends_where_it_is_cancelled() -> None:
+    parts, found = _run(find("he-fast", sample(0.5), 0.5, "typed in", "skin", lambda: True))
+    assert parts == [0.0] and found is None
+
+
+def _never() -> bool:
+    return False
+
+
+def _run(finding: Generator[float, None, Found | None]) -> tuple[list[float], Any]:
     """What it yields, and what it returns."""
     parts = []
     while True:

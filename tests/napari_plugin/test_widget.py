@@ -163,6 +163,21 @@ def test_work_can_be_cancelled(qtbot: Any, viewer: Any, said: list[tuple[str, st
     assert shown.status.value == "cancelled" and not shown.cancel.enabled
 
 
+def test_it_may_be_closed_while_it_works(qtbot: Any, viewer: Any, said: list[tuple[str, str]]) -> None:
+    """Nothing is shown in what is gone (pytest-qt fails a test with an exception), and nothing is added."""
+    from qtpy.QtCore import QThreadPool
+
+    viewer.add_image(sample(MPP), name="skin", scale=(MPP, MPP), units="um")
+    shown = widget.NucleiWidget(viewer)
+    shown.model.value = "he-fast"
+    shown.start.native.click()
+    with qtbot.waitSignal(shown.native.destroyed):
+        shown.native.deleteLater()
+    qtbot.waitUntil(lambda: QThreadPool.globalInstance().activeThreadCount() == 0, timeout=60_000)
+    qtbot.wait(50)
+    assert len(viewer.layers) == 1 and said == []
+
+
 @pytest.mark.skipif(
     os.environ.get("QT_QPA_PLATFORM") == "offscreen", reason="needs a display with OpenGL, such as xvfb-run's"
 )
