@@ -5,6 +5,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
+from magicgui.types import FileDialogMode
 from magicgui.widgets import ComboBox, Container, FileEdit, FloatSpinBox, Label, ProgressBar, PushButton
 from napari.layers import Image
 from napari.qt.threading import GeneratorWorker, create_worker
@@ -66,7 +67,7 @@ class NucleiWidget(Container):
         self._worker: GeneratorWorker | None = None
         self._cancelled = Event()
         self.model = ComboBox(label="model", choices=[*pretrained.names(), OWN_RUN], tooltip=_about_models())
-        self.run = FileEdit(mode="d", nullable=True, label="its folder")
+        self.run = FileEdit(mode=FileDialogMode.EXISTING_DIRECTORY, nullable=True, label="its folder")
         self.resolution = ComboBox(label="µm a pixel", choices=[OF_LAYER, TYPED, OF_MODEL])
         self.mpp = FloatSpinBox(value=TYPICAL_MPP, min=FINEST_MPP, max=COARSEST_MPP, step=0.001, label="")
         self.start = PushButton(text="Find nuclei")
