@@ -3,7 +3,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 RUN := runs/demo
 
-.PHONY: setup demo test slow parity fuzz nightly lint
+.PHONY: setup demo test slow parity napari fuzz nightly lint
 
 setup: .venv/setup
 
@@ -35,6 +35,17 @@ test: .venv/dev
 
 parity: .venv/torch
 	$(PY) -m pytest tests/parity
+
+# The plugin for napari. Its environment is another one: napari and Qt have plugins for pytest, which all tests
+# would load. With xvfb-run napari's window is tested, too.
+.venv-napari/setup: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-napari
+	.venv-napari/bin/python -m pip install --quiet --upgrade pip
+	.venv-napari/bin/python -m pip install --quiet -e ".[data,dev,napari]" PyQt6 pytest-qt -c constraints.txt
+	@touch $@
+
+napari: .venv-napari/setup
+	$$(command -v xvfb-run && echo --auto-servernum) .venv-napari/bin/python -m pytest tests/napari_plugin --numprocesses 0
 
 # The tests that compile for long, the benchmarks', and the wheel in a fresh environment.
 slow: .venv/dev

@@ -49,6 +49,7 @@ def test_it_claims_one_name_and_has_all(wheel: Path) -> None:
             for kind in ("json", "safetensors")
         ),
         "nucseg_jax/pretrained/sample.png",
+        "nucseg_jax/napari_plugin/napari.yaml",
         "nucseg_jax/data_prep/manifests/he.json",
     }
     assert wanted <= set(files)

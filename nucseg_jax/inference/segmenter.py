@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +25,7 @@ from nucseg_jax.inference.trained import Trained
 from nucseg_jax.inference.windows import Windows
 from nucseg_jax.inference.workers import processes
 from nucseg_jax.instances import NucleusMap
-from nucseg_jax.nuclei import Frame
+from nucseg_jax.nuclei import Frame, Nucleus
 from nucseg_jax.regions import Regions
 from nucseg_jax.slides import Slide
 
@@ -169,7 +169,7 @@ class Segmenter:
                     stacklevel=2,
                 )
             nuclei = self.stream(slide)
-            label_map = _painted(nuclei, nuclei.frame)
+            label_map = painted(nuclei, nuclei.frame)
             for note in nuclei.notes():
                 warnings.warn(shown(f"{slide.path}: {note}"), stacklevel=2)
             return label_map
@@ -181,7 +181,7 @@ class Segmenter:
           slide: open, with a resolution.
           onto: the slide's own frame, or that of the image that it was prepared from.
         """
-        return _painted(self.stream(slide), onto)
+        return painted(self.stream(slide), onto)
 
     def nucleus_map(self, slide: Slide) -> NucleusMap:
         """What the network says of all pixels of a slide that fits into memory, at the network's level.
@@ -273,8 +273,8 @@ class Segmenter:
         return self._pool
 
 
-def _painted(nuclei: Segmentation, onto: Frame) -> NDArray[np.int32]:
-    """A label map int32 [H, W] of a frame."""
+def painted(nuclei: Iterable[Nucleus], onto: Frame) -> NDArray[np.int32]:
+    """The label map of nuclei: int32 [H, W] of their slide's frame, or of another one of the same field."""
     label_map = np.zeros(onto.size, np.int32)
     for nucleus in nuclei:
         top, left, mask = onto.on_slide(nucleus)
