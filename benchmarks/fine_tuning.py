@@ -27,6 +27,7 @@ from benchmarks import fine_tuning_data as prepared
 from benchmarks import fine_tuning_figure as figure
 from benchmarks.fine_tuning_data import Annotated, Sources
 from nucseg_jax.io.files import write_text
+from nucseg_jax.io.geojson_files import REGION
 
 ORGANS, SEEDS, REGIONS = ("breast", "kidney", "liver"), (0, 1, 2), (1, 2, 4)
 SUGGESTED_FOR = "breast"
@@ -140,7 +141,7 @@ class Study:
             command += ["--size-um", str(prepared.REGION_PX * prepared.MPP), "--out", str(file)]
             subprocess.run(command, check=True)
         features = json.loads(file.read_text(encoding="utf-8"))["features"]
-        drawn = [f for f in features if f["properties"].get("objectType") == "annotation"]
+        drawn = [f for f in features if f["properties"].get("classification") == REGION]
         drawn.sort(key=lambda feature: int(feature["properties"]["name"]))
         least = [np.min(feature["geometry"]["coordinates"][0], axis=0) for feature in drawn]
         return tuple((round(top), round(left)) for left, top in least)

@@ -11,6 +11,7 @@ import shapely
 from benchmarks import fine_tuning, fine_tuning_data, fine_tuning_figure
 from benchmarks.fine_tuning import Job
 from benchmarks.fine_tuning_data import Sources
+from nucseg_jax.io.geojson_files import REGION
 
 ORGANS = fine_tuning.ORGANS
 
@@ -75,11 +76,11 @@ def test_suggested_regions_are_taken_in_their_order(tmp_path: Path) -> None:
         {
             "type": "Feature",
             "geometry": json.loads(shapely.to_geojson(fine_tuning_data.region(corner))),
-            "properties": {"objectType": "annotation", "name": str(order)},
+            "properties": {"objectType": "annotation", "name": str(order), "classification": REGION},
         }
         for order, corner in ((2, (300, 20)), (1, (10, 500)))
     ]
-    nucleus = {"type": "Feature", "geometry": None, "properties": {"objectType": "detection"}}
+    nucleus = {"type": "Feature", "geometry": None, "properties": {"objectType": "annotation"}}
     file = tmp_path / "suggested" / "breast_0.geojson"
     file.parent.mkdir()
     file.write_text(json.dumps({"type": "FeatureCollection", "features": [nucleus, *features]}))
