@@ -40,7 +40,8 @@ def table(rows: Rows) -> str:
     """Means of AJI, and paired differences from the base, with 95 % intervals over images, as Markdown."""
     organs = list(dict.fromkeys(row["organ"] for row in rows))
     counts = sorted({row["regions"] for row in rows} - {0})
-    lines = [f"| organ | training | as it is | {' | '.join(f'{n} regions' for n in counts)} |"]
+    heads = [f"{n} region{'s' if n > 1 else ''}" for n in counts]
+    lines = [f"| organ | training | as it is | {' | '.join(heads)} |"]
     lines.append("|---|---|---:|" + "---:|" * len(counts))
     for organ in [*organs, None]:
         base = values(rows, organ, 0, ("base", "random"))
