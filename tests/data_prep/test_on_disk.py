@@ -49,7 +49,8 @@ def test_a_dataset_of_an_earlier_release(source, out, tmp_path, capsys):
     shutil.copytree(out / "folder" / "mine_none", tmp_path / "folder" / "mine_none")
     path = tmp_path / "folder" / "mine_none" / "1.0.0" / "metadata.json"
     metadata = json.loads(path.read_text())
-    del metadata["mpp"], metadata["mpp_source"], metadata["metadata_sha256"]
+    for key in ("mpp", "mpp_source", "region_classes", "metadata_sha256"):
+        del metadata[key]
     path.write_text(json.dumps(metadata))
     prepare(source, tmp_path, "--test", "b")
     first, second = capsys.readouterr().out.splitlines()
