@@ -76,7 +76,7 @@ def test_every_part_of_the_recipe_resumes_to_the_bit(tiny_config: ConfigDict, tm
             "stain.augment_scale": 0.25,
             "stain.augment_residual": 0.25,
             "optim.method": "adamw",
-            "optim.warmup_epochs": 2.0,
+            "optim.warmup_epochs": 1.0,
             "data.balance_sources": True,
             "optim.loss": "cross_entropy_dice",
             "optim.boundary_weight": 2.0,
