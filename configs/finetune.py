@@ -3,10 +3,10 @@
 nucseg prepare folder --source CROPS --name mine --no-test
 python -m nucseg_jax.main --config configs/finetune.py --init he --workdir runs/mine
 
-300 steps at most, from he-fast 13 images a second on one core of an Intel Xeon. The network, how its nuclei
-are cut, and its loss are those of `--init`: an installed model, a model's file, or a run's folder. With three
-crops or more, one is held out: it chooses the best step, 0 among them, and ends training when 5 scores in a
-row were no better. docs/model_card.md says what it gains.
+300 steps at most; from he-fast 10 to 14 images a second on one core of a busy Intel Xeon. The network, how
+its nuclei are cut, and its loss are those of `--init`: an installed model, a model's file, or a run's folder.
+With three crops or more, one is held out: it chooses the best step, 0 among them, and ends training when 5
+scores in a row were no better. docs/model_card.md says what it gains.
 """
 
 from ml_collections import ConfigDict

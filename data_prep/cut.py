@@ -99,10 +99,10 @@ def cut(
     read = [_Annotations(path, read_features(path)[0]) for path in _files(sources, annotations)]
     check_named(region_classes, {f.classification for of in read for f in of.features} - {""})
     with appearing_folder(out) as temporary:
+        cutting = _Cutting(temporary, margin_um, region_classes, to_mpp)
         index: list[dict[str, Any]] = []
         for source, of_slide in zip(sources, read, strict=True):
             with open_slide(source, mpp, white=white, crop=crop) as slide:
-                cutting = _Cutting(temporary, margin_um, region_classes, to_mpp)
                 index += _cut_slide(slide, of_slide, cutting)
         write_text(temporary / INDEX, json.dumps({"version": 1, "pieces": index}, indent=1) + "\n")
     images = f"{len(index)} image{'s' if len(index) > 1 else ''}"

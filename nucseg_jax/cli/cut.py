@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from nucseg_jax.cli.arguments import NoCrop, Overwrite, RegionClass, SlideMpp, White
+from nucseg_jax.cli.arguments import RESOLUTION, NoCrop, Overwrite, RegionClass, SlideMpp, White
 from nucseg_jax.cli.preparing import module_of
 
 
@@ -38,7 +38,7 @@ def cut(
             metavar="UM",
             help="µm a pixel of the images that are written, such as what the network sees (he 0.25, he-fast "
             "0.5). Default: the slide's.",
-            rich_help_panel="Resolution",
+            rich_help_panel=RESOLUTION,
         ),
     ] = None,
     white: White = None,

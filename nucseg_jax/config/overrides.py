@@ -1,6 +1,7 @@
 """Settings under dotted keys: how a command line changes a config."""
 
 import ast
+import contextlib
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -101,7 +102,8 @@ def _checked(config: ConfigDict, key: str, value: Any, where: str) -> Any:
     if value is None and may_be_none:
         return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # of more digits than a float has: refused below
+            return float(value)
     if kind is tuple and isinstance(value, list):
         value = tuple(value)
     is_of_kind = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)

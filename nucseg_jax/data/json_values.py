@@ -17,6 +17,19 @@ def is_finite_number(value: object) -> bool:
         return False
 
 
+def is_as_written(content: Mapping[str, Any], digest: str, *, has_one: bool) -> bool:
+    """Whether a JSON object says what was written.
+
+    Args:
+      content: of the object.
+      digest: the name of the entry that holds its SHA-256.
+      has_one: whether the release that wrote it wrote one: without it the object is damaged then.
+    """
+    if digest not in content:
+        return not has_one
+    return bool(content[digest] == sha256_of(content, digest))
+
+
 def sha256_of(content: Mapping[str, Any], without: str = "") -> str:
     """SHA-256 of what a JSON object says, in whatever order, but for the entry that holds the digest.
 

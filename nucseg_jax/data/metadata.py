@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from nucseg_jax.data.json_values import is_finite_number, sha256_of
+from nucseg_jax.data.json_values import is_as_written, is_finite_number, sha256_of
 from nucseg_jax.errors import in_short
 from nucseg_jax.slides.resolution import COARSEST_MPP, FINEST_MPP
 
@@ -29,10 +29,9 @@ def unsealed(metadata: Any) -> dict[str, Any]:
       ValueError: they are not those that were written, or `check` refuses them.
     """
     check(metadata)
-    content = {key: value for key, value in metadata.items() if key != DIGEST}
-    if metadata.get(DIGEST, None if has_digest(metadata) else sha256_of(content)) != sha256_of(content):
+    if not is_as_written(metadata, DIGEST, has_one=has_digest(metadata)):
         raise ValueError("the SHA-256 of the metadata is not the one that was written")
-    return content
+    return {key: value for key, value in metadata.items() if key != DIGEST}
 
 
 def has_digest(metadata: Mapping[str, Any]) -> bool:

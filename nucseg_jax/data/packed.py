@@ -28,7 +28,7 @@ from PIL import Image
 
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.data.dataset import MASKS, TRAIN, Dataset, Example, default_source
-from nucseg_jax.data.json_values import sha256_of
+from nucseg_jax.data.json_values import is_as_written, sha256_of
 from nucseg_jax.data.metadata import check as check_metadata
 from nucseg_jax.data.metadata import has_digest
 from nucseg_jax.errors import DataError, in_short
@@ -249,9 +249,9 @@ def _read_index(path: Path) -> dict[str, Any]:
             f"nucseg_jax reads {VERSION} and {VERSION_WITH_MASKS}. Pack the dataset again with this release, "
             "or use the one that packed it"
         )
-    digest, known = sha256_of(index, DIGEST), index.get("metadata")
-    is_early = index["version"] == VERSION and not (isinstance(known, dict) and has_digest(known))
-    if index.get(DIGEST, digest if is_early else None) != digest:  # early releases wrote none
+    known = index.get("metadata")
+    has_one = index["version"] != VERSION or (isinstance(known, dict) and has_digest(known))
+    if not is_as_written(index, DIGEST, has_one=has_one):
         raise DataError(f"{path}: damaged: its SHA-256 is not the one that was written. {_REMEDY}")
     try:
         entries = [e for split in index["splits"].values() for e in split]

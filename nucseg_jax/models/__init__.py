@@ -111,7 +111,7 @@ def _built(name: str, num_classes: int, width: float, dtype: DTypeLike, streams:
             f"got {in_short(num_classes, 40)}"
         )
     if not 0 < width <= WIDEST:
-        raise UserError(f"width must be positive and at most {WIDEST}, got {width}")
+        raise UserError(f"width must be positive and at most {WIDEST}, got {in_short(width, 40)}")
     if not _is_float(dtype):
         raise UserError(
             f"dtype must be a floating-point type such as float32 or bfloat16, got {in_short(repr(dtype))}"

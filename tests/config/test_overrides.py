@@ -65,6 +65,7 @@ def test_wrong_texts(key: str, text: str, message: str) -> None:
             {"instances.masked": ["pen", 1.5]},
             r"here: instances.masked=\('pen', 1.5\): takes names, such as A,B",
         ),
+        ({"model.width": 10**400}, "here: model.width=10+ …: takes a number"),
         ({"instances.masked": [["pen"]]}, r"here: instances.masked=\(\['pen'\],\): takes names"),
         (
             {"instances.watershed.h_px": 1},
