@@ -6,10 +6,13 @@ Each start is a process of its own (`benchmarks.startup_worker`): interpreter, i
 one step. Cold: with an empty compilation cache; warm: with what the cold start left in it, as every later run
 finds it. The peer is PyTorch as written (no `torch.compile`), without the time that our module of PyTorch
 networks takes to import JAX. Medians. The last rows are `python -c "import …"`, beside `import torch`.
+
+It needs all packages of nucseg_jax, as training does; without PyTorch its column is empty.
 """
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -87,7 +90,7 @@ def import_seconds(module: str, repeats: int) -> float | None:
 
 
 def start(command: Sequence[str], home: str | None) -> dict[str, float] | None:
-    """Seconds of a process: in total, and what it says of its stages. None where a package is missing.
+    """Seconds of a process: in total, and what it says of its stages. None, and a line, where a package is missing.
 
     Args:
       command: may print one JSON object.
@@ -110,7 +113,8 @@ def start(command: Sequence[str], home: str | None) -> dict[str, float] | None:
     )
     total = time.perf_counter() - begin
     if done.returncode:
-        if "ModuleNotFoundError" in done.stderr:
+        if missing := re.search(r"ModuleNotFoundError: (.*)", done.stderr):
+            print(f"not measured: {missing[1]}, which {' '.join(command[1:4])} needs", file=sys.stderr)
             return None
         sys.stderr.write(done.stderr)
         raise subprocess.CalledProcessError(done.returncode, list(command))
