@@ -63,7 +63,9 @@ def _squares(density: Path, frame: Frame, shape: tuple[int, ...]) -> NDArray[np.
     except (OSError, ValueError, tifffile.TiffFileError) as error:
         raise DataError(f"{density}: cannot be read ({in_short(error)})") from error
     places = [
-        np.minimum((np.arange(count) + 0.5) * side * frame.mpp / count / CELL_UM, squares - 1).astype(np.int64)
+        np.minimum((np.arange(count) + 0.5) * side * frame.mpp / count / CELL_UM, squares - 1).astype(
+            np.int64
+        )
         for count, side, squares in zip(shape, frame.size, known.shape, strict=True)
     ]
     return known[np.ix_(*places)]

@@ -1,7 +1,7 @@
 """Deep Zoom images: levels that double from one pixel up to the slide, in tiles that overlap.
 
-The format is Microsoft's "Deep Zoom File Format Overview", as OpenSeadragon reads it: level 0 is one pixel, the
-last level the slide itself; a tile has TILE_PX pixels, and OVERLAP_PX more at each side where there is a
+The format is Microsoft's "Deep Zoom File Format Overview", as OpenSeadragon reads it: level 0 is one pixel,
+the last level the slide itself; a tile has TILE_PX pixels, and OVERLAP_PX more at each side where there is a
 neighbour.
 """
 
@@ -56,9 +56,9 @@ def tile(slide: DisplayedSlide, place: TilePlace) -> bytes:
     if not 0 <= place.level <= last:
         raise NoTileError(f"levels are 0 to {last}, got {place.level}")
     scale = 1 << (last - place.level)
-    (top, bottom), (left, right) = (
-        _span(index, side) for index, side in zip((place.row, place.column), slide.level_size(scale), strict=True)
-    )
+    height, width = slide.level_size(scale)
+    top, bottom = _span(place.row, height)
+    left, right = _span(place.column, width)
     pixels = slide.region(scale, top, left, bottom - top, right - left)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=_QUALITY)

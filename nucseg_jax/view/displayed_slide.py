@@ -13,8 +13,8 @@ from nucseg_jax.nuclei import TYPICAL_MPP
 from nucseg_jax.slides import open_slide
 
 _MOST_REDUCTION = 16
-"""How many times finer than what is asked for the file's coarsest level may be, before its picture is made as a
-whole: a tile of 256 pixels reads 4096 × 4096 of the file at most."""
+"""How many times finer than what is asked for the file's coarsest level may be, before its picture is made as
+a whole: a tile of 256 pixels reads 4096 × 4096 of the file at most."""
 
 _BLOCK_PX = 4096  # side of what is read at once, in pixels of the file's level
 
@@ -56,7 +56,7 @@ class DisplayedSlide:
         except DataError as error:
             # It may have no resolution, which does not matter here; any other error comes again.
             self._slide = open_slide(path, TYPICAL_MPP, white=white, crop=crop)
-            known, self.mpp_source = False, str(error)
+            known, self.mpp_source = False, str(error).removeprefix(f"{path}: ")
         self.size, self.notes = self._slide.size, self._slide.notes
         assert self._slide.mpp is not None  # given, of the file, or assumed
         self._mpp = self._slide.mpp

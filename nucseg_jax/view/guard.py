@@ -1,16 +1,19 @@
 """Who is a client: only a page that knows the address which `nucseg view` has printed.
 
 The server listens on 127.0.0.1 alone, but every web page that the user visits, and every other user of the
-machine, can send requests there. So the address has a random token as the first part of its path, and a request
-is refused without it; with the name of another host (DNS rebinding); or from another page (Origin). There are no
-cookies: browsers send those to every server of 127.0.0.1, whatever its port.
+machine, can send requests there. So the address has a random token as the first part of its path, and a
+request is refused without it; with the name of another host (DNS rebinding); or from another page (Origin).
+There are no cookies: browsers send those to every server of 127.0.0.1, whatever its port.
+
+A browser that we start has an address in its command line, which other users may see. So that address has a
+ticket instead, which works once and leads to the one with the token.
 """
 
 import secrets
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _SECURITY = {
@@ -38,10 +41,11 @@ class Guard:
       app: what is behind.
       token: the first part of the path of every address.
       port: that the server listens on.
+      ticket: the whole path, once, of an address that leads to the page; None: there is none.
     """
 
-    def __init__(self, app: ASGIApp, *, token: str, port: int) -> None:
-        self._app, self._token = app, token
+    def __init__(self, app: ASGIApp, *, token: str, port: int, ticket: str | None = None) -> None:
+        self._app, self._token, self._ticket = app, token, ticket
         self._hosts = [f"{name}:{port}" for name in ("127.0.0.1", "localhost")]
         if port == 80:  # which browsers leave out
             self._hosts += ["127.0.0.1", "localhost"]
@@ -61,26 +65,43 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        reason = self._why_refused(Headers(scope=scope), scope["path"])
+        headers, path = Headers(scope=scope), scope["path"]
+        reason = self._why_foreign(headers)
+        if not reason and self._ticket is not None and _same(path, f"/{self._ticket}"):
+            self._ticket = None
+            await RedirectResponse(f"/{self._token}/", 303)(scope, receive, send_safe)
+            return
+        reason = reason or self._why_unknown(path)
         if reason:
             await PlainTextResponse(reason + "\n", 403)(scope, receive, send_safe)
         else:
             await self._app(scope | {"root_path": f"/{self._token}"}, receive, send_safe)
 
-    def _why_refused(self, headers: Headers, path: str) -> str:
-        """One line; "" for a request of our page."""
+    def _why_foreign(self, headers: Headers) -> str:
+        """One line on why a request is not of our page; "" where it may be."""
         if not _all_in(headers.getlist("host"), self._hosts):
-            return "refused: this is not the host that nucseg view runs on. Use the address that it has printed"
+            return (
+                "refused: this is not the host that nucseg view runs on. Use the address that it has printed"
+            )
         origins = headers.getlist("origin")
         if origins and not _all_in(origins, [f"http://{host}" for host in self._hosts]):
             return "refused: the request comes from another page"
         sites = headers.getlist("sec-fetch-site")
         if sites and not _all_in(sites, _OWN_PAGE):
             return "refused: the request comes from another page"
-        first = path.removeprefix("/").partition("/")[0]
-        if not secrets.compare_digest(first.encode("utf-8", "replace"), self._token.encode()):
-            return "refused: the address has not the token of this start. Use the one that nucseg view has printed"
         return ""
+
+    def _why_unknown(self, path: str) -> str:
+        """One line on why an address is not ours; "" where it is."""
+        first = path.removeprefix("/").partition("/")[0]
+        if not _same(first, self._token):
+            return "refused: the address lacks the token of this start. Use the one that is printed"
+        return ""
+
+
+def _same(given: str, secret: str) -> bool:
+    """Whether they are the same; the time it takes does not tell how much of it."""
+    return secrets.compare_digest(given.encode("utf-8", "replace"), secret.encode())
 
 
 def _all_in(values: Iterable[str], allowed: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Makes an index of a result's nuclei (`index_files`), part by part, so that memory does not grow with them."""
+"""Makes an index of a result's nuclei (`index_files`), part by part, for bounded memory."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack

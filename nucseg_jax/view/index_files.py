@@ -23,8 +23,8 @@ VERSION = 1
 ABOUT = "index.json"
 
 TOLERANCES_PX = (0.0, 1.0, 3.0)
-"""How far the outlines of each level may be from those of the files, in base pixels; twice as far at the point
-where a ring begins."""
+"""How far the outlines of each level may be from those of the files, in base pixels; twice as far where a
+ring begins."""
 
 ARRAYS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "ids": ("<i4", ()),

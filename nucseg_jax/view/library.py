@@ -1,7 +1,7 @@
 """What a client may read: slides and results that were named at the start, or made since, by ids of ours.
 
-No client ever names a path. Links are followed once, when something is listed: what lies in a named folder and
-leads out of it is not listed. A result names the slide that it was made of, so that both open at once.
+No client ever names a path. Links are followed once, when something is listed: what lies in a named folder
+and leads out of it is not listed. A result names the slide that it was made of, so that both open at once.
 """
 
 import hashlib
@@ -148,8 +148,8 @@ class Library:
         except UserError:
             if not results:
                 raise UserError(
-                    f"{root}: has neither a slide nor an image nor a result of nucseg predict directly in it. "
-                    "Name another folder, or the files"
+                    f"{root}: has no slide, no image and no result of nucseg predict directly in it. Name "
+                    "another folder, or the files"
                 ) from None
             slides = []
         for path in self._inside(root, slides):
@@ -198,7 +198,9 @@ class Library:
         path = Path(source["path"])
         for candidate in [path, *self._of_name(path.name)]:
             if is_address(candidate) or _has_size(candidate, source.get("bytes")):
-                opening = Opening(candidate, request.get("mpp"), request.get("white"), request.get("crop", True))
+                opening = Opening(
+                    candidate, request.get("mpp"), request.get("white"), request.get("crop", True)
+                )
                 return self._add_slide(candidate, opening).id, ""
         if path.exists():
             return None, shown(f"{path} has changed since: it has another size")

@@ -7,7 +7,7 @@ All numbers are little-endian, of 4 bytes:
     int32 [N]          ids
     float32 [N]        the value to colour by; NaN: not measured
     float32 [N, 2]     centroids, x and y in base pixels
-    uint32 [N + 1]     the first ring of each nucleus (outlines only; the first is the outside, others are holes)
+    uint32 [N + 1]     the first ring of each nucleus, which is its outside; others are holes (outlines only)
     uint32 [R + 1]     the first point of each ring (outlines only)
     float32 [P, 2]     points, x and y in base pixels; the first of a ring is not repeated (outlines only)
 """

@@ -8,7 +8,15 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from nucseg_jax.view.index_files import ARRAYS, LEVEL_ARRAYS, column_file, level_file, mapped, read_about, unit_px
+from nucseg_jax.view.index_files import (
+    ARRAYS,
+    LEVEL_ARRAYS,
+    column_file,
+    level_file,
+    mapped,
+    read_about,
+    unit_px,
+)
 
 
 class Rectangle(NamedTuple):
@@ -24,7 +32,7 @@ class Outlines(NamedTuple):
     """Outlines of N nuclei.
 
     Attributes:
-      ring_start: uint32 [N + 1], the first ring of each nucleus; the first ring is its outside, others are holes.
+      ring_start: uint32 [N + 1], the first ring of each nucleus, which is its outside; others are holes.
       point_start: uint32 [R + 1], the first point of each ring.
       points: float32 [P, 2], x and y in base pixels; rings are closed without a repetition.
     """
@@ -82,7 +90,9 @@ class NucleiIndex:
         near = Rectangle(where.left - reach, where.top - reach, where.right + reach, where.bottom + reach)
         rows = self._in_cells(near)
         left, top, right, bottom = self._arrays["bounds"][rows].T
-        touches = (left <= where.right) & (right >= where.left) & (top <= where.bottom) & (bottom >= where.top)
+        touches = (
+            (left <= where.right) & (right >= where.left) & (top <= where.bottom) & (bottom >= where.top)
+        )
         return np.sort(rows[touches])
 
     def centred_in(self, where: Rectangle) -> NDArray[np.int64]:
@@ -135,7 +145,7 @@ class NucleiIndex:
         return shapely.Polygon(rings[0], rings[1:])
 
     def measurements(self, row: int) -> dict[str, Any]:
-        """All of a nucleus: id, object_id, centroid_px and each measurement; None where it was not measured."""
+        """id, object_id, centroid_px and measurements of a nucleus; None where it was not measured."""
         x, y = self.centroids[row].tolist()
         values = {name: float(self.column(name)[row]) for name in self.about.columns}
         return {

@@ -22,8 +22,8 @@ MOST_POINTS = 10_000
 
 _NAME = "drawn region"
 _HELP = (
-    'give {"rectangle": [left, top, right, bottom]} or {"polygon": [[x, y], …]}, and "unit": "px" (base pixels) '
-    'or "um"'
+    'give {"rectangle": [left, top, right, bottom]} or {"polygon": [[x, y], …]}, and "unit": "px" (of the '
+    'base level) or "um"'
 )
 
 
@@ -59,11 +59,11 @@ def figures(
     A nucleus counts where its centroid lies in the region, as in `nucseg predict --roi`.
 
     Returns:
-      count; area_mm2 of the region on the slide; tissue_mm2 in it, None where that is not known; per_mm2, None
-      without tissue; per: "tissue", "squares" (`AnalysedTissue`) or "region", what per_mm2 is of;
+      count; area_mm2 of the region on the slide; tissue_mm2 in it, None where that is not known; per_mm2,
+      None without tissue; per: "tissue", "squares" (`AnalysedTissue`) or "region", what per_mm2 is of;
       measurements: by name mean, median, standard deviation (sd), how many were measured (count), and a
-      histogram: edges [BINS + 1], which are the same for all regions of a result, and counts [BINS], with those
-      beyond the edges in the first and the last.
+      histogram: edges [BINS + 1], which are the same for all regions of a result, and counts [BINS], with
+      those beyond the edges in the first and the last.
     """
     rows = _rows(index, regions)
     area_mm2 = regions.areas_px(frame.size)[_NAME] * (frame.mpp / 1000) ** 2

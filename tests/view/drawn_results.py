@@ -19,7 +19,9 @@ MPP = 0.25
 FRAME = Frame(size=(300, 400), mpp=MPP, network_mpp=MPP)
 
 
-def write_slide(path: Path, size: tuple[int, int] = FRAME.size, *, mpp: float | None = MPP) -> NDArray[np.uint8]:
+def write_slide(
+    path: Path, size: tuple[int, int] = FRAME.size, *, mpp: float | None = MPP
+) -> NDArray[np.uint8]:
     """Write a PNG or a TIFF (of its ending) of drawn tissue, and give its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = tissue(*size, count=30)

@@ -79,7 +79,9 @@ def test_outlines_of_every_shape_are_those_of_the_result(tmp_path, options):
         inside = shapely.contains_xy(polygon, nucleus.left + columns + 0.5, nucleus.top + rows + 0.5)
         assert inside.all()
         np.testing.assert_allclose(
-            index.centroids[row], [nucleus.left + columns.mean() + 0.5, nucleus.top + rows.mean() + 0.5], rtol=1e-6
+            index.centroids[row],
+            [nucleus.left + columns.mean() + 0.5, nucleus.top + rows.mean() + 0.5],
+            rtol=1e-6,
         )
 
 

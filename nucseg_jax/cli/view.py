@@ -1,0 +1,40 @@
+"""`nucseg view`: a page in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def view(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH", help="Slides, images, results of nucseg predict, and folders of them."
+        ),
+    ] = None,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Port to listen on, of this machine alone.", show_default="a free one"
+        ),
+    ] = 0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+) -> None:
+    """Look at slides and their nuclei in the browser. Nothing leaves this machine.
+
+    The page shows what is named here, and nothing else. Its address is a secret: who knows it sees the page.
+
+    \b
+    nucseg view nuclei
+    nucseg view slide.svs nuclei --no-browser
+    """
+    from nucseg_jax.errors import MissingExtraError
+
+    try:
+        from nucseg_jax.view.serving import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
+            raise
+        raise MissingExtraError("view", error) from error
+    serve(paths or (), port=port, browser=not no_browser)
