@@ -20,6 +20,19 @@ def view(
         ),
     ] = 0,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address only.")] = False,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="A trained run's folder, which jobs take in place of a model."),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for jobs, their results and uploads.",
+            show_default="nucseg_jax/view in the user's data folder",
+        ),
+    ] = None,
+    max_upload_mb: Annotated[int, typer.Option(metavar="N", help="How large an upload may be, MB.")] = 2000,
 ) -> None:
     """Look at slides and their nuclei in the browser. Nothing leaves this machine.
 
@@ -37,4 +50,11 @@ def view(
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise MissingExtraError("view", error) from error
-    serve(paths or (), port=port, browser=not no_browser)
+    serve(
+        paths or (),
+        port=port,
+        browser=not no_browser,
+        workdir=workdir,
+        state=state,
+        most_upload_mb=max_upload_mb,
+    )

@@ -1,11 +1,12 @@
 """The server's application: all endpoints, behind the guard."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -15,6 +16,9 @@ from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, shown
 from nucseg_jax.view.guard import Guard
+from nucseg_jax.view.job_routes import JobRoutes
+from nucseg_jax.view.job_runner import JobRunner, predict_command
+from nucseg_jax.view.job_store import Job, JobStore
 from nucseg_jax.view.library import Library, NotListedError
 from nucseg_jax.view.open_slides import OpenSlides
 from nucseg_jax.view.result_routes import ResultRoutes
@@ -25,22 +29,48 @@ _PAGE = Path(__file__).with_name("page")
 """The files of the page itself."""
 
 
-def create_app(library: Library, *, token: str, port: int, cache: Path, ticket: str | None = None) -> ASGIApp:
+Command = Callable[[Job, Path, Path, Path | None], Sequence[str]]
+
+
+class ServerOptions(NamedTuple):
+    """How the server is started.
+
+    Attributes:
+      token, port, ticket: see `guard.Guard`.
+      cache: folder for indexes of nuclei; made if need be.
+      state: folder for jobs, their results and uploads, which exists.
+      workdir: the run that jobs take; None: an installed model.
+      most_upload_bytes: of one.
+      command: makes the command of a job, as `job_runner.predict_command`.
+    """
+
+    token: str
+    port: int
+    cache: Path
+    state: Path
+    ticket: str | None = None
+    workdir: Path | None = None
+    most_upload_bytes: int = 2000 * 10**6
+    command: Command = predict_command
+
+
+def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     """Put it together.
 
     Args:
-      library: what clients may read.
-      token, ticket: see `guard.Guard`.
-      port: that the server listens on.
-      cache: folder for indexes of nuclei.
+      library: what clients may read; what jobs and uploads have left from an earlier start is added.
+      options: see there.
     """
     slides = OpenSlides()
-    store = ResultStore(library, slides, cache)
+    store = ResultStore(library, slides, options.cache)
+    jobs = _Jobs(library, options)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         store.forget_old()
+        jobs.runner.start()
         yield
+        await run_in_threadpool(jobs.close)
         store.close()
         slides.close()
 
@@ -51,6 +81,7 @@ def create_app(library: Library, *, token: str, port: int, cache: Path, ticket: 
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
         *ResultRoutes(library, store).routes,
+        *jobs.routes,
     ]
     app = Starlette(
         routes=[Mount("/api", routes=api), Mount("/", StaticFiles(directory=_PAGE, html=True))],
@@ -64,7 +95,46 @@ def create_app(library: Library, *, token: str, port: int, cache: Path, ticket: 
         },
         lifespan=lifespan,
     )
-    return Guard(app, token=token, port=port, ticket=ticket)
+    return Guard(app, token=options.token, port=options.port, ticket=options.ticket)
+
+
+class _Jobs:
+    """The queue, with what an earlier start has left.
+
+    Attributes:
+      runner: not started.
+      routes: its endpoints.
+    """
+
+    def __init__(self, library: Library, options: ServerOptions) -> None:
+        uploads = options.state / "uploads"
+        uploads.mkdir(exist_ok=True)
+        self._store = JobStore(options.state / "jobs.sqlite")
+        for file, name in self._store.uploads():
+            if (uploads / file).is_file():
+                library.add_slide(uploads / file, name)
+        self.runner = JobRunner(
+            self._store,
+            options.state / "jobs",
+            lambda job, folder: library.add_result(folder, job.name),
+            lambda job, out, progress: options.command(job, out, progress, options.workdir),
+        )
+        for job in self._store.jobs():
+            for folder in self.runner.results(job) if job.state == "done" else ():
+                library.add_result(folder, job.name)
+        self.routes = JobRoutes(
+            library,
+            self._store,
+            self.runner,
+            uploads=uploads,
+            workdir=options.workdir,
+            most_bytes=options.most_upload_bytes,
+        ).routes
+
+    def close(self) -> None:
+        """End the running job, which is queued again."""
+        self.runner.stop()
+        self._store.close()
 
 
 def _listing(library: Library) -> dict[str, Any]:

@@ -91,23 +91,23 @@ class Library:
             raise UserError(f"{path}: no such file or folder. Name a slide, an image, or a folder of results")
         root = Path(os.path.realpath(path))
         if root.is_dir() and _summary_of(root) is not None:
-            self._add_results([root])
+            self._add_result(root)
         elif root.is_dir() and not has_suffix(root):
             self._add_folder(root)
         else:
             self._add_slide(root)
 
-    def add_result(self, folder: Path) -> ListedResult:
-        """List a result that has just been made.
+    def add_result(self, folder: Path, name: str) -> ListedResult:
+        """List a result that has just been made, under a name.
 
         Raises:
           UserError: the folder is no result.
         """
-        return self._add_results([Path(os.path.realpath(folder))])[0]
+        return self._add_result(Path(os.path.realpath(folder)), name)
 
-    def add_slide(self, path: Path) -> ListedSlide:
-        """List a slide that has just come."""
-        return self._add_slide(Path(os.path.realpath(path)))
+    def add_slide(self, path: Path, name: str) -> ListedSlide:
+        """List a slide that has just come, under a name."""
+        return self._add_slide(Path(os.path.realpath(path)), name)
 
     def slides(self) -> list[ListedSlide]:
         """All slides, in the order they came."""
@@ -154,7 +154,8 @@ class Library:
             slides = []
         for path in self._inside(root, slides):
             self._add_slide(path)
-        self._add_results(self._inside(root, results))
+        for path in self._inside(root, results):
+            self._add_result(path)
 
     def _inside(self, root: Path, found: Iterable[Path]) -> list[Path]:
         """Those that are within a folder, links followed."""
@@ -169,26 +170,22 @@ class Library:
                 )
         return inside
 
-    def _add_slide(self, path: Path, opening: Opening | None = None) -> ListedSlide:
+    def _add_slide(self, path: Path, name: str = "", opening: Opening | None = None) -> ListedSlide:
         opening = opening or Opening(path)
-        slide = ListedSlide(_id_of("slide", opening), shown(path.name), opening)
+        slide = ListedSlide(_id_of("slide", opening), name or self._name_of(path), opening)
         with self._lock:
             return self._slides.setdefault(slide.id, slide)
 
-    def _add_results(self, folders: Iterable[Path]) -> list[ListedResult]:
-        added = []
-        for folder in folders:
-            summary = _summary_of(folder)
-            if summary is None:
-                raise UserError(f"{folder}: is no result of nucseg predict. Name a folder with a {SUMMARY}")
-            slide, missing = self._slide_of(summary)
-            result = ListedResult(
-                _id_of("result", folder), shown(folder.name), folder, summary, slide, missing
-            )
-            with self._lock:
-                self._results[result.id] = result
-            added.append(result)
-        return added
+    def _add_result(self, folder: Path, name: str = "") -> ListedResult:
+        summary = _summary_of(folder)
+        if summary is None:
+            raise UserError(f"{folder}: is no result of nucseg predict. Name a folder with a {SUMMARY}")
+        slide, missing = self._slide_of(summary)
+        id_ = _id_of("result", folder)
+        result = ListedResult(id_, name or shown(folder.name), folder, summary, slide, missing)
+        with self._lock:
+            self._results[id_] = result
+        return result
 
     def _slide_of(self, summary: dict[str, Any]) -> tuple[str | None, str]:
         """The id of a result's slide, which is listed, too; or None and why it is not to be had."""
@@ -198,13 +195,15 @@ class Library:
         path = Path(source["path"])
         for candidate in [path, *self._of_name(path.name)]:
             if is_address(candidate) or _has_size(candidate, source.get("bytes")):
-                opening = Opening(
-                    candidate, request.get("mpp"), request.get("white"), request.get("crop", True)
-                )
-                return self._add_slide(candidate, opening).id, ""
+                return self._add_slide(candidate, "", _opening_of(candidate, request)).id, ""
         if path.exists():
             return None, shown(f"{path} has changed since: it has another size")
         return None, shown(f"{path} is not there. Name the slide, too, when you start nucseg view")
+
+    def _name_of(self, path: Path) -> str:
+        """What a slide is called that may be listed already, as an upload is by the user's name."""
+        names = (slide.name for slide in self.slides() if slide.opening.path == path)
+        return next(names, shown(path.name))
 
     def _of_name(self, name: str) -> list[Path]:
         """Listed slides of this name, wherever they lie."""
@@ -219,6 +218,17 @@ def _summary_of(folder: Path) -> dict[str, Any] | None:
     except UserError:
         return None
     return summary
+
+
+def _opening_of(path: Path, request: dict[str, Any]) -> Opening:
+    """A slide as a result has opened it, so that coordinates fit; what is no such option is not taken."""
+    mpp, white = request.get("mpp"), request.get("white")
+    return Opening(
+        path,
+        float(mpp) if isinstance(mpp, int | float) and 0 < mpp < 1e3 else None,
+        white if isinstance(white, int) else None,
+        request.get("crop") is not False,
+    )
 
 
 def _has_size(path: Path, size: object) -> bool:

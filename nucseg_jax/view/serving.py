@@ -10,7 +10,8 @@ from pathlib import Path
 import uvicorn
 
 from nucseg_jax.errors import UserError, in_short
-from nucseg_jax.view.app import create_app
+from nucseg_jax.io.locks import alone, lock_inside
+from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.guard import new_token
 from nucseg_jax.view.library import Library
 
@@ -18,26 +19,53 @@ HOST = "127.0.0.1"
 _SHUTDOWN_S = 3  # that answers may still take at the end
 
 
-def serve(paths: Sequence[Path], *, port: int, browser: bool) -> None:
+def serve(
+    paths: Sequence[Path],
+    *,
+    port: int = 0,
+    browser: bool = True,
+    workdir: Path | None = None,
+    state: Path | None = None,
+    most_upload_mb: int = 2000,
+) -> None:
     """Serve the page until the process is interrupted.
 
     Args:
       paths: what clients may read: slides, images, results, and folders of them.
       port: to listen on; 0: any that is free.
       browser: open the page in one.
+      workdir: the run that jobs take; None: an installed model.
+      state: folder for jobs, their results and uploads, made if need be; None: in the user's data folder.
+      most_upload_mb: how large an upload may be.
 
     Raises:
-      UserError: a path has nothing to show; the port is taken.
+      UserError: a path has nothing to show; the port is taken; `workdir` is no folder.
+      InUseError: another server uses the folder.
     """
+    if workdir is not None and not workdir.is_dir():
+        raise UserError(f"--workdir {workdir}: no such folder. Name that of a trained run")
+    if most_upload_mb < 1:
+        raise UserError(f"--max-upload-mb {most_upload_mb}: must be 1 or more")
     library = Library()
     for path in paths:
         library.add(path)
     for note in library.notes:
         print(f"note: {note}")
-    with listening(port) as listener:
+    state = _user_folder("XDG_DATA_HOME", "~/.local/share") if state is None else state
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with alone(lock_inside(state), state, print), listening(port) as listener:
         number = int(listener.getsockname()[1])
         token, ticket = new_token(), new_token()
-        app = create_app(library, token=token, port=number, cache=cache_folder(), ticket=ticket)
+        options = ServerOptions(
+            token,
+            number,
+            _user_folder("XDG_CACHE_HOME", "~/.cache"),
+            state,
+            ticket,
+            None if workdir is None else workdir.absolute(),
+            most_upload_mb * 10**6,
+        )
+        app = create_app(library, options)
         print(f"The page is at http://{HOST}:{number}/{token}/ (Ctrl-C ends it)", flush=True)
         if browser:
             address = f"http://{HOST}:{number}/{ticket}"
@@ -75,8 +103,8 @@ def listening(port: int) -> socket.socket:
     return listener
 
 
-def cache_folder() -> Path:
-    """`nucseg_jax/view` in the user's cache folder (XDG_CACHE_HOME, or ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))
+def _user_folder(variable: str, otherwise: str) -> Path:
+    """`nucseg_jax/view` in a folder of the user's, as the XDG specification says."""
+    base = os.environ.get(variable, "")
+    root = Path(base) if os.path.isabs(base) else Path(os.path.expanduser(otherwise))
     return root / "nucseg_jax" / "view"

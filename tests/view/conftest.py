@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from nucseg_jax.view.app import create_app
+from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.library import Library
 from tests.view.drawn_results import write_result, write_slide
 
@@ -36,8 +37,12 @@ def library(named: Path) -> Library:
 
 @pytest.fixture(scope="module")
 def client(named: Path, library: Library) -> Iterator[TestClient]:
-    """Its addresses are relative to the page's."""
-    app = create_app(library, token=TOKEN, port=PORT, cache=named / "cache")
-    base = f"http://127.0.0.1:{PORT}/{TOKEN}/"
-    with TestClient(app, base_url=base, follow_redirects=False) as client:
+    with page_of(library, named) as client:
         yield client
+
+
+def page_of(library: Library, folder: Path, **options: Any) -> TestClient:
+    """A page whose server keeps its files in a folder; its addresses are relative to the page's."""
+    (folder / "state").mkdir(exist_ok=True)
+    app = create_app(library, ServerOptions(TOKEN, PORT, folder / "cache", folder / "state", **options))
+    return TestClient(app, base_url=f"http://127.0.0.1:{PORT}/{TOKEN}/", follow_redirects=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
@@ -62,7 +63,9 @@ BODY = st.one_of(
         lambda inner: st.one_of(
             st.lists(inner, max_size=5),
             st.dictionaries(
-                st.sampled_from(["rectangle", "polygon", "unit", "slide", "x"]), inner, max_size=4
+                st.sampled_from(["rectangle", "polygon", "unit", "slide", "mpp", "model", "x"]),
+                inner,
+                max_size=4,
             ),
         ),
         max_leaves=25,
@@ -145,9 +148,19 @@ def test_odd_queries(client: TestClient, library: Library, kind, what, query):
 
 
 @many
-@given(st.sampled_from(["results/RESULT/region", "results/LOST/region"]), BODY)
+@given(st.sampled_from(["results/RESULT/region", "results/LOST/region", "jobs", "jobs/x/cancel"]), BODY)
 def test_odd_bodies(client: TestClient, library: Library, where, body):
     check(ask(client, "POST", filled(f"api/{where}", library), body=body))
+
+
+@many
+@given(ODD | st.sampled_from(["a.png", "b.TIF", "../../c.png", "d.svs"]), st.binary(max_size=200))
+def test_odd_uploads(client: TestClient, named: Path, name, body):
+    before = sorted(named.rglob("*.png"))
+    answer = ask(client, "POST", "api/uploads", urlencode({"name": name}), body)
+    check(answer)
+    assert answer.status == 422 and sorted(named.rglob("*.png")) == before
+    assert not list((named / "state" / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(

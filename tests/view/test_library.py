@@ -125,7 +125,7 @@ def test_what_cannot_be_listed_is_named(tmp_path):
     with pytest.raises(UserError, match="has no slide, no image and no result"):
         listed(empty)
     with pytest.raises(UserError, match="is no result"):
-        Library().add_result(empty)
+        Library().add_result(empty, "empty")
 
 
 def test_a_summary_that_names_nothing_is_no_error(results):

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
-from starlette.testclient import TestClient
 
 from nucseg_jax.view.library import Library
 from nucseg_jax.view.nuclei_answer import MAGIC
 from nucseg_jax.view.nuclei_sources import COLUMNS
 from nucseg_jax.view.result_store import ResultStore
+from tests.view.conftest import page_of
+from tests.view.drawn_results import write_result
 
 
 @pytest.fixture(scope="module")
@@ -235,16 +236,11 @@ def test_while_an_index_is_made_the_page_is_told_how_far_it_is(client, result, m
 
 
 def test_a_damaged_result_is_explained(tmp_path: Path, named: Path):
-    from nucseg_jax.view.app import create_app
-    from tests.view.conftest import PORT, TOKEN
-    from tests.view.drawn_results import write_result
-
     write_result(tmp_path / "bad", named / "slides" / "slide.png", formats=["parquet"])
     (tmp_path / "bad" / "nuclei.parquet").write_bytes(b"PAR1")
     library = Library()
     library.add(tmp_path / "bad")
-    app = create_app(library, token=TOKEN, port=PORT, cache=tmp_path / "cache")
-    with TestClient(app, base_url=f"http://127.0.0.1:{PORT}/{TOKEN}/") as client:
+    with page_of(library, tmp_path) as client:
         for _ in range(2):
             answer = client.get(f"api/results/{library.results()[0].id}")
             assert answer.status_code == 422 and "nuclei.parquet: cannot be read" in answer.json()["error"]
