@@ -75,7 +75,7 @@ class Guard:
         if reason:
             await PlainTextResponse(reason + "\n", 403)(scope, receive, send_safe)
         else:
-            await self._app(scope | {"root_path": f"/{self._token}"}, receive, send_safe)
+            await self._app({**scope, "root_path": f"/{self._token}"}, receive, send_safe)
 
     def _why_foreign(self, headers: Headers) -> str:
         """One line on why a request is not of our page; "" where it may be."""

@@ -9,6 +9,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.view.index_files import (
     ARRAYS,
@@ -25,6 +26,7 @@ from nucseg_jax.view.index_files import (
 from nucseg_jax.view.nuclei_sources import COLUMNS, Part
 
 CELL_PX = 512
+_FARTHEST_PX = 1e7  # from the corner, of coordinates that can be
 
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 """Of each measurement over all nuclei, for scales of colours and the edges of histograms."""
@@ -92,6 +94,9 @@ class _Writer:
             self.has_outlines = part.outlines is not None
         bounds = np.tile(part.centroids, 2) if part.outlines is None else shapely.bounds(part.outlines)
         bounds = bounds.astype("<f4")
+        if not (np.abs(bounds) <= _FARTHEST_PX).all() or not (np.abs(part.centroids) <= _FARTHEST_PX).all():
+            ids = ", ".join(map(str, part.ids[:3].tolist()))
+            raise DataError(f"nuclei {ids} … lie nowhere: the result is damaged. Run nucseg predict again")
         self.count += len(part)
         self.reach_px = max(self.reach_px, float(np.abs(bounds - np.tile(part.centroids, 2)).max()))
         self._write("ids", part.ids, "<i4")
@@ -130,12 +135,13 @@ class _Writer:
 
 
 def _simplified(outlines: NDArray[np.object_], tolerance: float) -> NDArray[np.object_]:
-    """Outlines of fewer points; small holes and the least details of shapes go."""
+    """Outlines of fewer points; holes go from the second level on. They are drawn, and need not be valid."""
     if not tolerance:
         return outlines
     if tolerance > 1:
         outlines = shapely.polygons(shapely.get_exterior_ring(outlines))
-    return shapely.simplify(outlines, tolerance, preserve_topology=True)
+    simpler = shapely.simplify(outlines, tolerance, preserve_topology=False)  # a tenth of the time
+    return np.where(shapely.is_empty(simpler), outlines, simpler)
 
 
 def _sort(folder: Path, cells: list[int]) -> None:

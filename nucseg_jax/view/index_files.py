@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nucseg_jax.errors import DataError
 from nucseg_jax.io.json_files import read_json
 
 VERSION = 1
@@ -43,6 +44,7 @@ LEVEL_ARRAYS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 """The same of each level: the first ring of each nucleus, the first point of each ring, and the points."""
 
+_REMEDY = "Delete this folder, which is made again"
 _UNIT_PX, _MOST_UNITS = 1 / 16, 65535
 
 
@@ -51,8 +53,8 @@ class About(NamedTuple):
 
     Attributes:
       version: of the files.
-      count: nuclei.
-      columns: measurements that are there, each an array float64 [count].
+      nuclei: how many.
+      columns: measurements that are there, each an array float64 [nuclei].
       levels: of outlines; 0 where the result has none.
       cell_px: side of the squares that `order` is sorted by, in base pixels.
       cells: their rows and columns.
@@ -61,7 +63,7 @@ class About(NamedTuple):
     """
 
     version: int
-    count: int
+    nuclei: int
     columns: list[str]
     levels: int
     cell_px: int
@@ -99,11 +101,15 @@ def read_about(folder: Path) -> About:
     Raises:
       DataError: it cannot be read.
     """
-    return About(**read_json(folder / ABOUT, "Delete this folder"))
+    try:
+        return About(**read_json(folder / ABOUT, _REMEDY))
+    except TypeError as error:
+        raise DataError(f"{folder}: is no index of nuclei. {_REMEDY}") from error
 
 
 def unit_px(bounds: NDArray[np.float32]) -> NDArray[np.float64]:
     """The unit of each nucleus's points, float64 [N], of its bounds, float32 [N, 4]."""
     side = (bounds[:, 2:] - bounds[:, :2]).max(axis=1).astype(np.float64)
     doublings = np.ceil(np.log2(np.maximum(1.0, side / (_UNIT_PX * _MOST_UNITS))))
-    return _UNIT_PX * 2.0**doublings
+    units: NDArray[np.float64] = _UNIT_PX * 2.0**doublings
+    return units

@@ -66,16 +66,16 @@ class NucleiIndex:
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """int32 [count]."""
+        """int32 [nuclei]."""
         return self._arrays["ids"]
 
     @property
     def centroids(self) -> NDArray[np.float32]:
-        """float32 [count, 2], x and y in base pixels."""
+        """float32 [nuclei, 2], x and y in base pixels."""
         return self._arrays["centroids"]
 
     def column(self, name: str) -> NDArray[np.float64]:
-        """A measurement of all nuclei, float64 [count]; NaN where it was not measured.
+        """A measurement of all nuclei, float64 [nuclei]; NaN where it was not measured.
 
         Raises:
           KeyError: there is none of this name.
@@ -132,7 +132,8 @@ class NucleiIndex:
         """
         if not self.about.levels:
             return self._nearest(x, y, 40.0)
-        for row in self.touching(Rectangle(x, y, x, y)).tolist():
+        rows: list[int] = self.touching(Rectangle(x, y, x, y)).tolist()
+        for row in rows:
             if shapely.intersects_xy(self.polygon(row), x, y):
                 return row
         return None

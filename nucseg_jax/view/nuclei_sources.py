@@ -7,6 +7,7 @@ outlines. The local density is added from neighbours.parquet, whose rows are in 
 import gzip
 import itertools
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,12 @@ COLUMNS = (*(name for name in MEASURED if not name.startswith("centroid_")), DEN
 
 ROWS = 8192
 """Nuclei that are read at once."""
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, zlib.error),
+    *(pa.ArrowException, shapely.errors.ShapelyError),
+)
+"""What is raised at damaged files."""
 
 _AGAIN = "Run nucseg predict again with --overwrite"
 _FILES = ("nuclei.parquet", "nuclei.geojson", "nuclei.geojson.gz", "nuclei.csv")
@@ -91,7 +98,7 @@ def read_parts(source: Path, neighbours: Path | None) -> Iterator[Part]:
             yield from read(source)
         else:
             yield from _with_density(read(source), neighbours)
-    except (OSError, EOFError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except _DAMAGE as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{source}: cannot be read ({in_short(error)}). {_AGAIN}") from error
@@ -117,7 +124,7 @@ def _of_csv(path: Path) -> Iterator[Part]:
 
 def _part_of_table(batch: pa.RecordBatch, outlines: NDArray[np.object_] | None) -> Part:
     def numbers(name: str) -> NDArray[np.float64]:
-        return batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return _numbers(batch.column(name))
 
     return Part(
         numbers("id").astype(np.int32),
@@ -126,6 +133,11 @@ def _part_of_table(batch: pa.RecordBatch, outlines: NDArray[np.object_] | None) 
         {name: numbers(name) for name in COLUMNS if name in batch.schema.names},
         outlines,
     )
+
+
+def _numbers(column: pa.Array) -> NDArray[np.float64]:
+    """float64, NaN for what is null."""
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
 
 
 def _of_geojson(path: Path) -> Iterator[Part]:
@@ -168,7 +180,7 @@ def _with_density(parts: Iterator[Part], neighbours: Path) -> Iterator[Part]:
                 batch = next(batches, None)
                 if batch is None:
                     break
-                more = [column.cast(pa.float64()).to_numpy(zero_copy_only=False) for column in batch.columns]
+                more = [_numbers(column) for column in batch.columns]
                 ids, density = np.concatenate([ids, more[0]]), np.concatenate([density, more[1]])
             if not np.array_equal(ids[: len(part)], part.ids):
                 raise DataError(f"{neighbours}: has not the nuclei of the other files. {_AGAIN}")

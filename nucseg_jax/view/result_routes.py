@@ -62,7 +62,7 @@ class ResultRoutes:
                 "width": width,
                 "height": height,
                 "mpp": frame.mpp,
-                "count": index.about.count,
+                "count": index.about.nuclei,
                 "has_outlines": index.about.levels > 0,
                 "quantiles": list(QUANTILES),
                 "columns": {name: index.about.ranges[name] or None for name in index.about.columns},

@@ -1,5 +1,6 @@
 """Results that are looked at: their index, made when it is first asked for, and their tissue."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -117,10 +118,13 @@ class ResultStore:
 
     def _find_tissue(self, result: ListedResult) -> AnalysedTissue | None:
         frame, density, masked = frame_of(result), result.file("density.tif"), _masked(result)
-        if result.slide is None:
-            return analysed_tissue(frame, None, masked, density)
-        with self._slides.using(self._library.slide(result.slide).opening) as slide:
-            return analysed_tissue(frame, slide, masked, density)
+        if result.slide is not None:
+            with (
+                contextlib.suppress(DataError),  # what cannot be opened is not to be had
+                self._slides.using(self._library.slide(result.slide).opening) as slide,
+            ):
+                return analysed_tissue(frame, slide, masked, density)
+        return analysed_tissue(frame, None, masked, density)
 
 
 def frame_of(result: ListedResult) -> Frame:

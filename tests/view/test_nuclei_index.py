@@ -40,7 +40,7 @@ def index_of(
     parts = read_parts(source_of(file), file("neighbours.parquet"))
     build(tmp_path / "index", parts, frame.size, counted.append)
     index = NucleiIndex(tmp_path / "index")
-    assert counted[-1:] == [index.about.count][: len(counted)]
+    assert counted[-1:] == [index.about.nuclei][: len(counted)]
     return index
 
 
@@ -53,7 +53,7 @@ def test_has_the_columns_and_places_of_the_table(tmp_path):
     index = index_of(tmp_path)
     table = pyarrow.parquet.read_table(tmp_path / "out/nuclei.parquet").to_pydict()
     neighbours = pyarrow.parquet.read_table(tmp_path / "out/neighbours.parquet").to_pydict()
-    assert index.about.count == 60 and index.about.columns == list(COLUMNS)
+    assert index.about.nuclei == 60 and index.about.columns == list(COLUMNS)
     np.testing.assert_array_equal(index.ids, table["id"])
     np.testing.assert_allclose(index.centroids[:, 0], table["centroid_x_px"], rtol=1e-6)
     for name in COLUMNS:
@@ -150,7 +150,7 @@ def test_simpler_outlines_have_fewer_points_and_stay_near(tmp_path):
 
 def test_csv_has_places_and_no_outlines(tmp_path):
     index = index_of(tmp_path, formats=["csv"])
-    assert index.about.levels == 0 and index.about.count == 60
+    assert index.about.levels == 0 and index.about.nuclei == 60
     x, y = index.centroids[3].tolist()
     assert index.row_at(x + 1, y) == 3
     assert DENSITY not in index.about.columns
@@ -160,7 +160,7 @@ def test_csv_has_places_and_no_outlines(tmp_path):
 
 def test_a_result_without_nuclei(tmp_path):
     index = index_of(tmp_path, [])
-    assert index.about.count == 0 and index.row_at(5, 5) is None and index.row_of(1) is None
+    assert index.about.nuclei == 0 and index.row_at(5, 5) is None and index.row_of(1) is None
     assert not len(index.touching(EVERYTHING)) and not index.about.levels
 
 
@@ -173,9 +173,24 @@ def _other_ids(path: Path) -> None:
     pyarrow.parquet.write_table(table.slice(5), path)
 
 
+def _no_polygons(path: Path) -> None:
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("geometry")
+    pyarrow.parquet.write_table(table.set_column(place, "geometry", [[b"\1\2\3"] * len(table)]), path)
+
+
+def _nowhere(path: Path) -> None:
+    table = pyarrow.parquet.read_table(path)
+    place = table.schema.get_field_index("geometry")
+    far = shapely.to_wkb(shapely.box(0, 0, 1e30, 1e30))
+    pyarrow.parquet.write_table(table.set_column(place, "geometry", [[far] * len(table)]), path)
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
+        ("nuclei.parquet", _no_polygons, "nuclei.parquet: cannot be read"),
+        ("nuclei.parquet", _nowhere, "nuclei 1, 2, 3 … lie nowhere"),
         ("nuclei.parquet", _cut, "nuclei.parquet: cannot be read"),
         ("neighbours.parquet", _other_ids, "neighbours.parquet: has not the nuclei of the other files"),
     ],
