@@ -50,11 +50,16 @@ def view(
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise MissingExtraError("view", error) from error
-    serve(
-        paths or (),
-        port=port,
-        browser=not no_browser,
-        workdir=workdir,
-        state=state,
-        most_upload_mb=max_upload_mb,
-    )
+    from nucseg_jax.cli.interruption import signals
+
+    with signals.postponed():
+        serve(
+            paths or (),
+            port=port,
+            browser=not no_browser,
+            workdir=workdir,
+            state=state,
+            most_upload_mb=max_upload_mb,
+            is_asked_to_stop=lambda: signals.asked,
+        )
+    signals.check()

@@ -1,10 +1,11 @@
 """Starts the server, on this machine alone, and shows where it is."""
 
+import contextlib
 import os
 import socket
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import uvicorn
@@ -27,8 +28,9 @@ def serve(
     workdir: Path | None = None,
     state: Path | None = None,
     most_upload_mb: int = 2000,
+    is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve the page until the process is interrupted.
+    """Serve the page until that is to end.
 
     Args:
       paths: what clients may read: slides, images, results, and folders of them.
@@ -37,6 +39,7 @@ def serve(
       workdir: the run that jobs take; None: an installed model.
       state: folder for jobs, their results and uploads, made if need be; None: in the user's data folder.
       most_upload_mb: how large an upload may be.
+      is_asked_to_stop: whether the process has been interrupted; asked ten times a second.
 
     Raises:
       UserError: a path has nothing to show; the port is taken; `workdir` is no folder.
@@ -82,7 +85,29 @@ def serve(
             proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_S,
         )
-        uvicorn.Server(config).run([listener])
+        _Server(config, is_asked_to_stop).run([listener])
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the command: uvicorn sends each again, which means "at once" there.
+
+    Args:
+      config: of uvicorn.
+      is_asked_to_stop: asked ten times a second.
+    """
+
+    def __init__(self, config: uvicorn.Config, is_asked_to_stop: Callable[[], bool]) -> None:
+        super().__init__(config)
+        self._is_asked_to_stop = is_asked_to_stop
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing."""
+        yield
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end."""
+        return await super().on_tick(counter) or self._is_asked_to_stop()
 
 
 def listening(port: int) -> socket.socket:
