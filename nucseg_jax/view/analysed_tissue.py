@@ -68,4 +68,5 @@ def _squares(density: Path, frame: Frame, shape: tuple[int, ...]) -> NDArray[np.
         )
         for count, side, squares in zip(shape, frame.size, known.shape, strict=True)
     ]
-    return known[np.ix_(*places)]
+    squares_at: NDArray[np.bool_] = known[np.ix_(*places)]
+    return squares_at

@@ -37,7 +37,7 @@ class ServerOptions(NamedTuple):
 
     Attributes:
       token, port, ticket: see `guard.Guard`.
-      cache: folder for indexes of nuclei; made if need be.
+      cache: folder for indexes of nuclei, which exists.
       state: folder for jobs, their results and uploads, which exists.
       workdir: the run that jobs take; None: an installed model.
       most_upload_bytes: of one.
@@ -110,22 +110,22 @@ class _Jobs:
         uploads = options.state / "uploads"
         uploads.mkdir(exist_ok=True)
         self._store = JobStore(options.state / "jobs.sqlite")
-        for file, name in self._store.uploads():
-            if (uploads / file).is_file():
-                library.add_slide(uploads / file, name)
+        self._library, self._results = library, dict[str, str]()
+        self._list_uploads(uploads)
         self.runner = JobRunner(
             self._store,
             options.state / "jobs",
-            lambda job, folder: library.add_result(folder, job.name),
+            self._list_result,
             lambda job, out, progress: options.command(job, out, progress, options.workdir),
         )
         for job in self._store.jobs():
             for folder in self.runner.results(job) if job.state == "done" else ():
-                library.add_result(folder, job.name)
+                self._list_result(job, folder)
         self.routes = JobRoutes(
             library,
             self._store,
             self.runner,
+            results=self._results,
             uploads=uploads,
             workdir=options.workdir,
             most_bytes=options.most_upload_bytes,
@@ -135,6 +135,18 @@ class _Jobs:
         """End the running job, which is queued again."""
         self.runner.stop()
         self._store.close()
+
+    def _list_result(self, job: Job, folder: Path) -> None:
+        self._results[job.id] = self._library.add_result(folder, job.name).id
+
+    def _list_uploads(self, folder: Path) -> None:
+        """List them, and delete what an end of the server has left half."""
+        names = dict(self._store.uploads())
+        for path in sorted(folder.iterdir()):
+            if path.name in names:
+                self._library.add_slide(path, names[path.name])
+            else:
+                path.unlink()
 
 
 def _listing(library: Library) -> dict[str, Any]:

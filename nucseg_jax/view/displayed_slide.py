@@ -1,5 +1,6 @@
 """An open slide as a pyramid that halves from level to level, however the file's own pyramid is made."""
 
+import math
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from nucseg_jax.slides import open_slide
 _MOST_REDUCTION = 16
 """How many times finer than what is asked for the file's coarsest level may be, before its picture is made as
 a whole: a tile of 256 pixels reads 4096 × 4096 of the file at most."""
+
+_MOST_PICTURE_BYTES = 100 << 20  # of which there is one for each slide that is open
 
 _BLOCK_PX = 4096  # side of what is read at once, in pixels of the file's level
 
@@ -77,7 +80,7 @@ class DisplayedSlide:
         Raises:
           DataError: the file is damaged there.
         """
-        coarsest = _MOST_REDUCTION * self._own_scale()
+        coarsest = self._picture_scale()
         if scale <= coarsest:
             return self._read(scale, top, left, height, width)
         ratio = scale // coarsest
@@ -106,9 +109,13 @@ class DisplayedSlide:
     ) -> None:
         self.close()
 
-    def _own_scale(self) -> int:
-        """The scale of the file's coarsest level, as the power of two that is not above it."""
-        return 1 << (max(1, int(max(self._slide.scales))).bit_length() - 1)
+    def _picture_scale(self) -> int:
+        """The scale of the picture that levels that are coarser still are made of."""
+        own = 1 << (int(max(self._slide.scales)).bit_length() - 1)  # the power of two that is not above it
+        scale = _MOST_REDUCTION * own
+        while 3 * math.prod(self.level_size(scale)) > _MOST_PICTURE_BYTES:
+            scale *= 2
+        return scale
 
     def _read(self, scale: int, top: int, left: int, height: int, width: int) -> NDArray[np.uint8]:
         """`region` of the file's own levels, in blocks, so that memory does not grow with the slide."""
@@ -140,4 +147,5 @@ def _reduced(pixels: NDArray[np.uint8], ratio: int, height: int, width: int) -> 
     missing = height * ratio - pixels.shape[0], width * ratio - pixels.shape[1]
     pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     means = pixels.reshape(height, ratio, width, ratio, 3).mean(axis=(1, 3))
-    return np.rint(means).astype(np.uint8)
+    reduced: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return reduced

@@ -1,5 +1,6 @@
 """Endpoints of jobs and uploads."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class JobRoutes:
       library: knows slides and results.
       store: has the jobs.
       runner: does them.
+      results: job → its result, by ids.
       uploads: folder that they go to.
       workdir: the run that jobs take; None: an installed model.
       most_bytes: of an upload.
@@ -37,11 +39,13 @@ class JobRoutes:
         store: JobStore,
         runner: JobRunner,
         *,
+        results: Mapping[str, str],
         uploads: Path,
         workdir: Path | None,
         most_bytes: int,
     ) -> None:
         self._library, self._store, self._runner = library, store, runner
+        self._results = results
         self._uploads, self._workdir, self._most_bytes = uploads, workdir, most_bytes
         self.routes = [
             Route("/models", self.models),
@@ -110,7 +114,6 @@ class JobRoutes:
 
     def _all(self) -> list[dict[str, Any]]:
         running, ahead, found = self._runner.running(), 0, []
-        results = {result.folder: result.id for result in self._library.results()}
         for job in self._store.jobs():
             about: dict[str, Any] = {"id": job.id, "name": job.name, "state": job.state, "model": job.model}
             about |= {"message": job.message, "stage": None, "part": None, "seconds_left": None}
@@ -119,7 +122,6 @@ class JobRoutes:
                 about["seconds_left"] = running.seconds_left()
             about["ahead"] = ahead if job.state == "queued" else None
             ahead += job.state in ("queued", "running")
-            folders = self._runner.results(job) if job.state == "done" else []
-            about["result"] = next((results[path] for path in folders if path in results), None)
+            about["result"] = self._results.get(job.id)
             found.append(about)
         return found

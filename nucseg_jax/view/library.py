@@ -16,7 +16,8 @@ from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.names import is_address
 from nucseg_jax.predict.results import SUMMARY, request_of
 from nucseg_jax.predict.results_folder import look_into
-from nucseg_jax.slides import file_state, files_of, has_suffix
+from nucseg_jax.slides import file_state, files_of
+from nucseg_jax.slides.zarr_metadata import is_zarr
 from nucseg_jax.view.displayed_slide import Opening
 
 _ID_LETTERS = 20
@@ -92,7 +93,7 @@ class Library:
         root = Path(os.path.realpath(path))
         if root.is_dir() and _summary_of(root) is not None:
             self._add_result(root)
-        elif root.is_dir() and not has_suffix(root):
+        elif root.is_dir() and not is_zarr(root):
             self._add_folder(root)
         else:
             self._add_slide(root)

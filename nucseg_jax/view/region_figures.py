@@ -90,7 +90,8 @@ def _rows(index: NucleiIndex, regions: Regions) -> NDArray[np.int64]:
     area = regions.areas[0]
     rows = index.centred_in(Rectangle(*area.bounds))
     x, y = index.centroids[rows].astype(np.float64).T
-    return rows[shapely.intersects_xy(area, x, y)]
+    inside: NDArray[np.bool_] = shapely.intersects_xy(area, x, y)
+    return rows[inside]
 
 
 def _spread(values: NDArray[np.float64], quantiles: list[float]) -> dict[str, Any]:
@@ -98,10 +99,11 @@ def _spread(values: NDArray[np.float64], quantiles: list[float]) -> dict[str, An
     low, high = (quantiles[QUANTILES.index(part)] for part in (0.01, 0.99))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     counts, _ = np.histogram(np.clip(known, edges[0], edges[-1]), edges)
-    found = {"mean": known.mean, "median": lambda: np.median(known), "sd": known.std}
     return {
         "count": len(known),
-        **{name: float(value()) if len(known) else None for name, value in found.items()},
+        "mean": float(known.mean()) if len(known) else None,
+        "median": float(np.median(known)) if len(known) else None,
+        "sd": float(known.std()) if len(known) else None,
         "edges": edges.tolist(),
         "counts": counts.tolist(),
     }

@@ -24,6 +24,7 @@ from nucseg_jax.view.open_slides import OpenSlides
 
 _PATIENCE_S = 1.0  # that a request waits for an index
 _KEPT_DAYS = 30.0  # that an index is kept on the disk without being used
+_MOST_PX, _MOST_UM2 = 10**12, 6e10  # of a slide: each side a million pixels, or a quarter of a metre
 _MOST_TISSUE = 4  # masks in memory
 
 
@@ -138,7 +139,9 @@ def frame_of(result: ListedResult) -> Frame:
         height, width = (int(side) for side in slide["size_px"])
         offset = int(slide["offset_px"]["y"]), int(slide["offset_px"]["x"])
         frame = Frame((height, width), float(slide["mpp"]), float(slide["network_mpp"]), offset)
-        if min(height, width) < 1 or not 0 < frame.mpp < 1e3 or not 0 < frame.network_mpp < 1e3:
+        if min(height, width) < 1 or height * width > _MOST_PX or not 0 < frame.network_mpp < 1e3:
+            raise ValueError
+        if not 0 < height * width * frame.mpp**2 < _MOST_UM2:
             raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{result.name}: its summary.json is damaged, or of another release") from error

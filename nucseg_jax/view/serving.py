@@ -55,14 +55,16 @@ def serve(
     for note in library.notes:
         print(f"note: {note}")
     state = _user_folder("XDG_DATA_HOME", "~/.local/share") if state is None else state
-    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    cache = _user_folder("XDG_CACHE_HOME", "~/.cache")
+    for folder in (state, cache):  # which tell of patients
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with alone(lock_inside(state), state, print), listening(port) as listener:
         number = int(listener.getsockname()[1])
         token, ticket = new_token(), new_token()
         options = ServerOptions(
             token,
             number,
-            _user_folder("XDG_CACHE_HOME", "~/.cache"),
+            cache,
             state,
             ticket,
             None if workdir is None else workdir.absolute(),

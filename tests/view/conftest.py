@@ -43,6 +43,7 @@ def client(named: Path, library: Library) -> Iterator[TestClient]:
 
 def page_of(library: Library, folder: Path, **options: Any) -> TestClient:
     """A page whose server keeps its files in a folder; its addresses are relative to the page's."""
-    (folder / "state").mkdir(exist_ok=True)
+    for name in ("state", "cache"):
+        (folder / name).mkdir(exist_ok=True)
     app = create_app(library, ServerOptions(TOKEN, PORT, folder / "cache", folder / "state", **options))
     return TestClient(app, base_url=f"http://127.0.0.1:{PORT}/{TOKEN}/", follow_redirects=False)

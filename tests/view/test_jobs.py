@@ -213,7 +213,9 @@ def test_an_upload_opens_under_its_name_and_stays(tmp_path, slide, drawn):
         assert client.post("api/jobs", json={"slide": answer.json()["id"]}).status_code == 201
         until(client, lambda jobs: jobs[0]["state"] == "done")
     assert drawn.started[0][0].opening.path == file
+    (tmp_path / "state/uploads/half.png").write_bytes(b"half")
     with page(tmp_path, slide, drawn) as client:
+        assert not (tmp_path / "state/uploads/half.png").exists()
         assert "My photo.PNG" in {each["name"] for each in client.get("api/library").json()["slides"]}
 
 
