@@ -141,7 +141,7 @@ def frame_of(result: ListedResult) -> Frame:
         frame = Frame((height, width), float(slide["mpp"]), float(slide["network_mpp"]), offset)
         if min(height, width) < 1 or height * width > _MOST_PX or not 0 < frame.network_mpp < 1e3:
             raise ValueError
-        if not 0 < height * width * frame.mpp**2 < _MOST_UM2:
+        if frame.mpp <= 0 or not 0 < height * width * frame.mpp**2 < _MOST_UM2:
             raise ValueError
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{result.name}: its summary.json is damaged, or of another release") from error
