@@ -19,7 +19,7 @@ from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
 from nucseg_jax.view.job_store import Job, JobStore
-from nucseg_jax.view.library import Library, NotListedError
+from nucseg_jax.view.library import Library, ListedResult, NotListedError
 from nucseg_jax.view.open_slides import OpenSlides
 from nucseg_jax.view.result_routes import ResultRoutes
 from nucseg_jax.view.result_store import NotReadyError, ResultStore
@@ -63,7 +63,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     """
     slides = OpenSlides()
     store = ResultStore(library, slides, options.cache)
-    jobs = _Jobs(library, options)
+    jobs = _Jobs(library, store, options)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -106,7 +106,7 @@ class _Jobs:
       routes: its endpoints.
     """
 
-    def __init__(self, library: Library, options: ServerOptions) -> None:
+    def __init__(self, library: Library, indexes: ResultStore, options: ServerOptions) -> None:
         uploads = options.state / "uploads"
         uploads.mkdir(exist_ok=True)
         self._store = JobStore(options.state / "jobs.sqlite")
@@ -115,7 +115,7 @@ class _Jobs:
         self.runner = JobRunner(
             self._store,
             options.state / "jobs",
-            self._list_result,
+            lambda job, folder: indexes.prepare(self._list_result(job, folder)),
             lambda job, out, progress: options.command(job, out, progress, options.workdir),
         )
         for job in self._store.jobs():
@@ -136,8 +136,10 @@ class _Jobs:
         self.runner.stop()
         self._store.close()
 
-    def _list_result(self, job: Job, folder: Path) -> None:
-        self._results[job.id] = self._library.add_result(folder, job.name).id
+    def _list_result(self, job: Job, folder: Path) -> ListedResult:
+        result = self._library.add_result(folder, job.name)
+        self._results[job.id] = result.id
+        return result
 
     def _list_uploads(self, folder: Path) -> None:
         """List them, and delete what an end of the server has left half."""

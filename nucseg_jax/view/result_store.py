@@ -66,12 +66,8 @@ class ResultStore:
           UserError: it cannot be made.
         """
         key = _key(result)
-        with self._lock:
-            if key not in self._indexes:
-                self._indexes[key] = self._builder.submit(self._made, result, key)
-            future = self._indexes[key]
         try:
-            return future.result(_PATIENCE_S)
+            return self.prepare(result).result(_PATIENCE_S)
         except NotYet:
             raise NotReadyError(self._done.get(key, 0), _count_of(result)) from None
         except Exception as error:
@@ -79,6 +75,14 @@ class ResultStore:
                 with self._lock:
                     self._indexes.pop(key, None)
             raise
+
+    def prepare(self, result: ListedResult) -> Future[NucleiIndex]:
+        """Make the index of a result in the background, unless it is made already."""
+        key = _key(result)
+        with self._lock:
+            if key not in self._indexes:
+                self._indexes[key] = self._builder.submit(self._made, result, key)
+            return self._indexes[key]
 
     def tissue(self, result: ListedResult) -> AnalysedTissue | None:
         """Where a result has looked for nuclei; None where nothing says so.
