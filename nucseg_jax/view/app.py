@@ -1,6 +1,7 @@
 """The server's application: all endpoints, behind the guard."""
 
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from nucseg_jax.errors import UserError, shown
+from nucseg_jax.errors import UserError, in_short, shown
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -91,6 +92,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
             NotReadyError: _not_ready,
             UserError: _of_user,
             OSError: _of_system,
+            sqlite3.Error: _of_database,
             Exception: _of_program,
         },
         lifespan=lifespan,
@@ -185,6 +187,10 @@ def _of_system(request: Request, error: Exception) -> Response:
     """A file that was there has gone, or cannot be read any more."""
     assert isinstance(error, OSError)
     return JSONResponse({"error": shown(f"a file cannot be read: {error.strerror or error}")}, 422)
+
+
+def _of_database(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": f"the list of jobs cannot be used: {in_short(error)}"}, 422)
 
 
 def _of_program(request: Request, error: Exception) -> Response:

@@ -1,6 +1,7 @@
 """Does the jobs one after the other, each by the command `nucseg predict` in a process of its own."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -9,11 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nucseg_jax.errors import UserError, shown
+from nucseg_jax.errors import UserError, in_short, shown
 from nucseg_jax.predict.results_folder import look_into
 from nucseg_jax.view.job_store import Job, JobStore
 
 _LOOK_S = 0.2  # between looks at the process
+_RETRY_S = 10.0  # until the database is tried again
 _PATIENCE_S = 25.0  # that a process has to end when it is asked to; `cli.interruption` gives it 20
 _LOG_END = 4000  # bytes of a log that an error is looked for in
 
@@ -126,12 +128,16 @@ class JobRunner:
 
     def _work(self) -> None:
         while not self._stop.is_set():
-            job = self._store.take()
-            if job is None:
-                self._wake.wait()
-                self._wake.clear()
-            else:
-                self._do(job)
+            try:
+                job = self._store.take()
+                if job is None:
+                    self._wake.wait()
+                    self._wake.clear()
+                else:
+                    self._do(job)
+            except sqlite3.Error as error:  # as when the disk is full
+                print(f"note: the list of jobs: {in_short(error)}; trying again", file=sys.stderr, flush=True)
+                self._stop.wait(_RETRY_S)
 
     def _do(self, job: Job) -> None:
         folder = self._folder / job.id

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.view.displayed_slide import Opening
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -61,13 +62,22 @@ class JobStore:
 
     Args:
       path: of the database; made if need be.
+
+    Raises:
+      UserError: it is no database, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, check_same_thread=False)
         self._lock = threading.Lock()
-        with self._transaction() as database:
-            database.executescript(_TABLES)
+        try:
+            self._database = sqlite3.connect(path, check_same_thread=False)
+            with self._transaction() as database:
+                database.executescript(_TABLES)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{path}: cannot be used ({in_short(error)}). Delete it, which forgets the jobs, or give "
+                "another folder with --state"
+            ) from error
 
     def add(self, name: str, opening: Opening, model: str | None) -> Job:
         """Queue a slide; see `Job`."""

@@ -1,5 +1,6 @@
 """Jobs and uploads, with a command that draws results in place of `nucseg predict`."""
 
+import sqlite3
 import sys
 import textwrap
 import time
@@ -11,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from nucseg_jax.errors import UserError
+from nucseg_jax.view import job_runner
 from nucseg_jax.view.displayed_slide import Opening
 from nucseg_jax.view.job_runner import Running, predict_command
 from nucseg_jax.view.job_store import Job, JobStore
@@ -200,6 +202,34 @@ def test_the_store_moves_jobs_only_from_where_they_are(tmp_path):
     store.queue_again()
     assert store.job(job.id).message == "why"
     store.close()
+
+
+def test_a_database_that_is_none_is_named(tmp_path):
+    (tmp_path / "jobs.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(UserError, match="jobs.sqlite: cannot be used .*Delete it"):
+        JobStore(tmp_path / "jobs.sqlite")
+
+
+def test_a_database_that_fails_for_a_while_stops_nothing(tmp_path, slide, drawn, monkeypatch, capfd):
+    drawn.go()
+    taken, take = [], JobStore.take
+
+    def fails_first(self):
+        taken.append(1)
+        if len(taken) == 1:
+            raise sqlite3.OperationalError("database or disk is full")
+        return take(self)
+
+    monkeypatch.setattr(JobStore, "take", fails_first)
+    monkeypatch.setattr(job_runner, "_RETRY_S", 0.1)
+    with page(tmp_path, slide, drawn) as client:
+        queue(client)
+        until(client, lambda jobs: jobs[0]["state"] == "done")
+        monkeypatch.setattr(JobStore, "jobs", lambda self: fails_first(taken.clear()))
+        answer = client.get("api/jobs")
+        monkeypatch.undo()
+    assert answer.status_code == 422 and "database or disk is full" in answer.json()["error"]
+    assert "trying again" in capfd.readouterr().err
 
 
 def test_an_upload_opens_under_its_name_and_stays(tmp_path, slide, drawn):
