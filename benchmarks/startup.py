@@ -90,7 +90,9 @@ def import_seconds(module: str, repeats: int) -> float | None:
 
 
 def start(command: Sequence[str], home: str | None) -> dict[str, float] | None:
-    """Seconds of a process: in total, and what it says of its stages. None, and a line, where a package is missing.
+    """Seconds of a process: in total, and what it says of its stages.
+
+    None where a package is missing: a line says which.
 
     Args:
       command: may print one JSON object.

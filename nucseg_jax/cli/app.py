@@ -17,6 +17,7 @@ from nucseg_jax.cli.stain import stain
 from nucseg_jax.cli.suggest import suggest
 from nucseg_jax.cli.train import train
 from nucseg_jax.cli.tune import tune
+from nucseg_jax.cli.view import view
 
 app = typer.Typer(
     name="nucseg",
@@ -48,6 +49,7 @@ def nucseg(
 
 
 app.command(cls=Command, rich_help_panel=_USE)(predict)
+app.command(cls=Command, rich_help_panel=_USE)(view)
 app.command(cls=Command, rich_help_panel=_USE)(merge)
 app.add_typer(models, name="models", rich_help_panel=_USE)
 app.command(cls=Command, rich_help_panel=_USE)(stain)

@@ -103,6 +103,14 @@ def predict(
             rich_help_panel=_WORK,
         ),
     ] = None,
+    progress: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Keep how far it is in this file, as JSON, for other programs.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
     share: Annotated[
         str | None,
         typer.Option(
@@ -185,6 +193,7 @@ def predict(
                 workers=workers,
                 overwrite=overwrite,
                 scratch=scratch,
+                progress=progress,
             ),
         )
     except Stopped:

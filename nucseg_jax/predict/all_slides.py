@@ -11,6 +11,7 @@ from nucseg_jax.inference import trained
 from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
 from nucseg_jax.predict.jobs import SlideJob, unfinished
+from nucseg_jax.predict.progress import Progress, ProgressFile
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.results import format_of
 from nucseg_jax.predict.rounds import Rounds
@@ -34,6 +35,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
     """
     check_formats(request.formats, "--formats: ", simplify_um=request.simplify_um, gzip=request.gzip)
     check_sources(jobs, request.formats)
+    ProgressFile(request.progress).tell(Progress("loading"))
     with _segmenter(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))

@@ -16,12 +16,11 @@ from nucseg_jax.io.files import printable, write_text
 from nucseg_jax.io.leftovers import scratch_folder
 from nucseg_jax.io.names import shortened
 from nucseg_jax.predict.jobs import SlideJob, deciding, request_for
-from nucseg_jax.predict.results import request_of
+from nucseg_jax.predict.results import ERROR_ENDING, request_of
 from nucseg_jax.predict.space import Space
 from nucseg_jax.slides import open_slide
 
 _THUMBNAIL_PX = 3000  # of the overlay: outlines of nuclei show on an image, and tissue on a slide
-ERROR_ENDING = ".error.txt"
 _LARGEST_IMAGE_PX = 8192  # side up to which a label map without a pyramid is opened without trouble
 
 

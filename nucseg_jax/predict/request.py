@@ -27,6 +27,7 @@ class PredictionRequest:
       workers: processes that cut nuclei, and make the text of files, while the device computes.
       overwrite: do finished slides again.
       scratch: folder for temporary files; None: the system's.
+      progress: a file that says how far it is (`predict.progress`); None: there is none.
     """
 
     workdir: Path | None
@@ -43,3 +44,4 @@ class PredictionRequest:
     workers: int = 0
     overwrite: bool = False
     scratch: Path | None = None
+    progress: Path | None = None

@@ -12,6 +12,9 @@ from nucseg_jax.io.names import is_address
 SUMMARY = "summary.json"
 """In the folder of a finished slide; its `config.request` says what was asked for."""
 
+ERROR_ENDING = ".error.txt"
+"""Of the file beside a slide's folder that has the traceback of a failure."""
+
 
 def request_of(folder: Path) -> dict[str, Any] | None:
     """What a finished folder's nuclei were asked for with; None where there is none, or an empty one.

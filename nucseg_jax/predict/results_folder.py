@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from nucseg_jax.errors import UserError
 from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.names import final, is_marked
-from nucseg_jax.predict.one_slide import ERROR_ENDING
-from nucseg_jax.predict.results import SUMMARY, request_of
+from nucseg_jax.predict.results import ERROR_ENDING, SUMMARY, request_of
 
 
 class FinishedSlide(NamedTuple):

@@ -16,6 +16,7 @@ from nucseg_jax.io.leftovers import remove_leftovers
 from nucseg_jax.io.locks import hold, lock_beside, without_locks
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob, differences, request_for
+from nucseg_jax.predict.progress import Progress, ProgressFile, Stage
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.results import request_of, state_of
 from nucseg_jax.predict.space import Space
@@ -44,6 +45,7 @@ class Rounds:
         self._segmenter, self._asked, self._request = segmenter, asked, request
         self._space = Space(request.scratch, request.out, _say)
         self._without_locks = False
+        self._progress, self._count = ProgressFile(request.progress), 0
 
     def run(self, jobs: Sequence[SlideJob]) -> None:
         """Do slides that no other process works on, round by round, until none is left.
@@ -62,6 +64,7 @@ class Rounds:
             return
         before = {job: state_of(job.folder) for job in jobs}
         left = list(jobs)
+        self._count = len(jobs)
         with tqdm(total=len(jobs), unit="slide", disable=None, bar_format=_BAR) as bar:
             waiting: set[SlideJob] = set()
             while left:
@@ -76,6 +79,7 @@ class Rounds:
                         waiting.update(left)
                         self._say_waiting()
                     bar.set_description("waiting")
+                    self._progress.tell(Progress("waiting", done=int(bar.n), of=self._count))
                     time.sleep(_WAIT_S)
 
     def _say_waiting(self) -> None:
@@ -158,8 +162,11 @@ class Rounds:
         def on_progress(part: float) -> None:
             bar.n = finished + min(part, 0.99)
             bar.refresh()
+            stage: Stage = "segmenting" if part < 1 else "writing"
+            self._progress.tell(Progress(stage, shown(job.source), part, finished, self._count))
 
         bar.set_description(shown(job.source.name))
+        self._progress.tell(Progress("segmenting", shown(job.source), 0.0, finished, self._count))
         try:
             outcome = one_slide.segment(
                 job,

@@ -46,6 +46,11 @@ class Slide:
         """Why the resolution had to be assumed; None where it is known, or there is none."""
         return self.mpp_source.removeprefix(ASSUMED) if self.mpp_source.startswith(ASSUMED) else None
 
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Base pixels a pixel of each level that the file has, the base level's 1.0 first."""
+        return tuple(level.scale for level in self._reader.levels)
+
     def region(self, top: int, left: int, height: int, width: int, mpp: float) -> NDArray[np.uint8]:
         """A rectangle at a resolution.
 

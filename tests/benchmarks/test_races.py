@@ -1,4 +1,4 @@
-"""Each benchmark, tiny: its table, its JSON, and that all but `startup` need JAX, Flax, Optax and NumPy alone."""
+"""Each benchmark, tiny: its table, its JSON, and that few packages are needed."""
 
 import os
 from collections.abc import Callable

@@ -26,6 +26,7 @@ VERBS = (
     "to-torch",
     "train",
     "tune",
+    "view",
 )
 OPTIONS = {
     "predict": ("--model", "--workdir", "--network-mpp", "--share", "--roi", "--simplify"),

@@ -73,7 +73,7 @@ def test_regions_of_a_pyramid(tmp_path: Path) -> None:
     with closing(TiffReader(path)) as reader:
         assert [level.scale for level in reader.levels] == [1, 2, 4]
     with open_slide(path) as slide:
-        assert slide.is_slide
+        assert slide.is_slide and slide.scales == (1, 2, 4)
         half = np.asarray(Image.fromarray(image).reduce(2))
         np.testing.assert_array_equal(slide.region(10, 20, 30, 40, 1.0), half[10:40, 20:60])
         for mpp in (0.25, 0.5, 0.8, 1.0, 1.7):

@@ -1,0 +1,87 @@
+"""The server as a user starts it."""
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from nucseg_jax.cli import main
+from nucseg_jax.errors import UserError
+from nucseg_jax.view.serving import listening
+from tests.cli.commands import ROOT
+from tests.view.drawn_results import write_slide
+
+
+class Started(NamedTuple):
+    process: subprocess.Popen[str]
+    port: int
+    token: str
+
+    def status(self, path: str) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", path)
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[Started]:
+    write_slide(tmp_path / "slide.png")
+    code = "from nucseg_jax.cli import script; script()"
+    options = ["--no-browser", "--state", str(tmp_path / "state")]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "view", str(tmp_path / "slide.png"), *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    found = re.fullmatch(r"The page is at http://127\.0\.0\.1:(\d+)/([\w-]{43})/ \(Ctrl-C ends it\)\n", line)
+    assert found is not None, line
+    yield Started(process, int(found[1]), found[2])
+    process.kill()
+    process.communicate()
+
+
+def test_the_page_is_where_the_command_says_until_it_is_ended(started, tmp_path):
+    assert started.status(f"/{started.token}/") == 200
+    assert started.status(f"/{started.token}/api/library") == 200
+    assert started.status("/") == started.status(f"/{started.token[:-1]}/") == 403
+    assert (tmp_path / "state" / ".lock").exists()
+    started.process.send_signal(signal.SIGTERM)
+    out, errors = started.process.communicate(timeout=60)
+    assert started.process.returncode == 143 and errors.endswith("\nstopped\n")
+    assert started.token not in out + errors and "Traceback" not in errors
+    assert not (tmp_path / "state" / ".lock").exists()
+
+
+def test_it_listens_on_this_machine_alone():
+    with listening(0) as listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+        port = listener.getsockname()[1]
+        with pytest.raises(UserError, match=f"--port {port}: cannot be used"):
+            listening(port)
+    with pytest.raises(UserError, match="--port 70000"):
+        listening(70000)
+
+
+def test_without_the_extra_the_command_names_it(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "nucseg_jax.view.serving")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["view"]) == 2
+    assert "this needs the extra `view`" in capsys.readouterr().err
+
+
+def test_a_path_with_nothing_to_show_is_one_line(tmp_path, capsys):
+    assert main(["view", str(tmp_path / "no.svs"), "--state", str(tmp_path / "state")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'no.svs'}: no such file or folder")
+    assert not (tmp_path / "state").exists()
