@@ -157,7 +157,14 @@ def _listing(library: Library) -> dict[str, Any]:
     return {
         "slides": [{"id": slide.id, "name": slide.name} for slide in library.slides()],
         "results": [
-            {"id": result.id, "name": result.name, "slide": result.slide, "missing": result.missing}
+            {
+                "id": result.id,
+                "name": result.name,
+                "slide": result.slide,
+                "missing": result.missing,
+                "model": result.model,
+                "created": result.created,
+            }
             for result in library.results()
         ],
         "notes": library.notes,

@@ -68,7 +68,7 @@ class ResultRoutes:
                 "columns": {name: index.about.ranges[name] or None for name in index.about.columns},
                 "nuclei": result.summary.get("nuclei"),
                 "regions": result.summary.get("regions"),
-                "model": _model(result),
+                "model": result.model,
                 "notes": _notes(result),
                 "files": [name for name in DOWNLOADS if result.file(name) is not None],
             }
@@ -150,12 +150,6 @@ def _density(result: ListedResult) -> Path:
     if path is None:
         raise HTTPException(404, "the result has no density map")
     return path
-
-
-def _model(result: ListedResult) -> str | None:
-    request = result.summary["config"]["request"]
-    name = request.get("pretrained") or request.get("params_sha256")
-    return None if name is None else str(name)
 
 
 def _notes(result: ListedResult) -> list[str]:

@@ -1,0 +1,126 @@
+// The corrections of a result: which nuclei are removed, which are drawn, which regions are checked; with undo.
+
+import { getJson, sendJson } from "./api.js";
+
+const PAUSE = 700; // milliseconds after a change until it is saved
+
+export class Corrections {
+  /** result: its id. onChange() is called when something here has changed, saving included. */
+  constructor(result, onChange) {
+    this.result = result;
+    this.onChange = onChange;
+    this.now = { removed: [], added: [], regions: [] };
+    this.past = [];
+    this.future = [];
+    this.version = null; // null: not loaded
+    this.saving = null;
+    this.state = "";
+  }
+
+  get path() {
+    return `api/results/${this.result}/corrections`;
+  }
+
+  async load() {
+    const { version, removed, added, regions } = await getJson(this.path);
+    this.version = version;
+    this.now = { removed, added, regions };
+    this.onChange();
+  }
+
+  /** How many changes of nuclei there are. */
+  get count() {
+    const replaced = new Set(this.now.added.flatMap(({ replaces }) => replaces));
+    return this.now.removed.filter((id) => !replaced.has(id)).length + this.now.added.length;
+  }
+
+  /** Remove nuclei by their ids, and drawn ones by theirs. */
+  remove(ids, drawn = []) {
+    this.#change({
+      removed: [...new Set([...this.now.removed, ...ids])],
+      added: this.now.added.filter(({ id }) => !drawn.includes(id)),
+    });
+  }
+
+  /** Put a polygon [[x, y], …] in place of nuclei and of drawn ones, which may be none. */
+  draw(polygon, replaces = [], drawn = []) {
+    const gone = this.now.added.filter(({ id }) => drawn.includes(id));
+    const all = [...new Set([...replaces, ...gone.flatMap((one) => one.replaces)])];
+    this.#change({
+      removed: [...new Set([...this.now.removed, ...replaces])],
+      added: [...this.now.added.filter((one) => !gone.includes(one)), { id: this.#newId("a"), polygon, replaces: all }],
+    });
+  }
+
+  /** Mark a region as checked. */
+  addRegion(polygon) {
+    this.#change({ regions: [...this.now.regions, { id: this.#newId("r"), polygon }] });
+  }
+
+  removeRegion(id) {
+    this.#change({ regions: this.now.regions.filter((region) => region.id !== id) });
+  }
+
+  undo() {
+    this.#step(this.past, this.future);
+  }
+
+  redo() {
+    this.#step(this.future, this.past);
+  }
+
+  /** Save what is not yet saved, now. */
+  async flush() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (this.saving) await this.saving;
+    if (this.state !== "changed") return;
+    this.state = "saving";
+    this.onChange();
+    this.saving = this.#put();
+    try {
+      await this.saving;
+    } finally {
+      this.saving = null;
+    }
+  }
+
+  async #put() {
+    try {
+      const { version } = await sendJson("PUT", this.path, { version: this.version, ...this.now });
+      this.version = version;
+      if (this.state === "saving") this.state = "saved";
+    } catch (error) {
+      this.state = "changed";
+      throw error;
+    } finally {
+      this.onChange();
+    }
+  }
+
+  #change(parts) {
+    this.past.push(this.now);
+    this.future = [];
+    this.#set({ ...this.now, ...parts });
+  }
+
+  #step(from, to) {
+    if (!from.length) return;
+    to.push(this.now);
+    this.#set(from.pop());
+  }
+
+  #set(now) {
+    this.now = now;
+    this.state = "changed";
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush().catch((error) => this.onError?.(error)), PAUSE);
+    this.onChange();
+  }
+
+  #newId(letter) {
+    const taken = [...this.now.added, ...this.now.regions, ...this.past.flatMap((one) => [...one.added, ...one.regions])];
+    const numbers = taken.filter(({ id }) => id.startsWith(letter)).map(({ id }) => Number(id.slice(1)));
+    return `${letter}${Math.max(0, ...numbers) + 1}`;
+  }
+}

@@ -1,0 +1,113 @@
+// Slides and results that are open to the page, and images that are added to them.
+
+import { getJson, upload } from "./api.js";
+import { byId, element, say, sayError } from "./dom.js";
+
+export class LibraryList {
+  /** onSlide(id) and onResult(id) open one. */
+  constructor({ onSlide, onResult }) {
+    this.onSlide = onSlide;
+    this.onResult = onResult;
+    this.slides = [];
+    this.results = [];
+    this.current = "";
+    this.#takeFiles();
+  }
+
+  /** Ask the server what there is. */
+  async load() {
+    const { slides, results, notes } = await getJson("api/library");
+    this.slides = slides;
+    this.results = results;
+    byId("notes").replaceChildren(...notes.map((note) => element("p", { className: "warning" }, note)));
+    this.show();
+  }
+
+  /** Mark what is shown: "slide ID" or "result ID". */
+  mark(current) {
+    this.current = current;
+    this.show();
+  }
+
+  /** Results of a slide, without one of them. */
+  othersOf(result) {
+    const own = this.results.find(({ id }) => id === result);
+    const slide = own?.slide;
+    return this.results.filter((one) => one.id !== result && one.slide !== null && one.slide === slide);
+  }
+
+  show() {
+    const lines = this.slides.flatMap((slide) => [
+      this.#line("slide", slide, "", () => this.onSlide(slide.id)),
+      ...this.results.filter((one) => one.slide === slide.id).map((one) => this.#result(one, true)),
+    ]);
+    const alone = this.results.filter((one) => !this.slides.some(({ id }) => id === one.slide));
+    byId("library").replaceChildren(...lines, ...alone.map((one) => this.#result(one, false)));
+  }
+
+  #result(result, under) {
+    const kind = result.truth ? "ground truth" : wordsOf(result);
+    const words = result.missing ? `${kind}; the slide is not there: ${result.missing}` : kind;
+    return this.#line("result", result, words, () => this.onResult(result.id), under);
+  }
+
+  #line(kind, { id, name }, words, onclick, under = false) {
+    const button = element(
+      "button",
+      { className: under ? "entry under" : "entry", onclick, "aria-current": String(this.current === `${kind} ${id}`) },
+      name,
+      words ? element("small", {}, words) : null,
+    );
+    return element("li", {}, button);
+  }
+
+  #takeFiles() {
+    byId("choose-file").addEventListener("click", () => byId("file").click());
+    byId("file").addEventListener("change", () => {
+      this.#add([...byId("file").files]).catch(sayError);
+      byId("file").value = "";
+    });
+    let depth = 0; // dragenter and dragleave come for every element under the pointer
+    const isFile = (event) => event.dataTransfer?.types.includes("Files");
+    const show = (by) => {
+      depth = Math.max(0, depth + by);
+      byId("drop").hidden = depth === 0;
+    };
+    addEventListener("dragenter", (event) => isFile(event) && show(1));
+    addEventListener("dragleave", (event) => isFile(event) && show(-1));
+    addEventListener("dragover", (event) => isFile(event) && event.preventDefault());
+    addEventListener("drop", (event) => {
+      if (!isFile(event)) return;
+      event.preventDefault();
+      depth = 0;
+      byId("drop").hidden = true;
+      this.#add([...event.dataTransfer.files]).catch(sayError);
+    });
+  }
+
+  async #add(files) {
+    let last = null;
+    for (const file of files) {
+      const bar = element("progress", { max: 1, value: 0 });
+      const line = element("li", { className: "job" }, `Adding ${file.name}`, bar);
+      byId("library").prepend(line);
+      try {
+        last = await upload(file, (part) => (bar.value = part));
+      } catch (error) {
+        sayError(error);
+      } finally {
+        line.remove();
+      }
+    }
+    if (!last) return;
+    await this.load();
+    if (files.length > 1) say(`${files.length} images were added`);
+    this.onSlide(last.id);
+  }
+}
+
+/** What tells results of one slide apart: the model and the day. */
+function wordsOf({ model, created }) {
+  const day = created && new Date(created).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  return ["nuclei", model && `by ${model}`, day].filter(Boolean).join(", ").replace("nuclei, by", "nuclei by");
+}

@@ -1,0 +1,263 @@
+// The page: what is open, and which panels and tools belong to it.
+
+import { ComparePanel } from "./compare_panel.js";
+import { CorrectPanel } from "./correct_panel.js";
+import { byId, element, say, sayError } from "./dom.js";
+import { FindPanel } from "./find_panel.js";
+import { ringOfView } from "./geometry.js";
+import { JobsList } from "./jobs_list.js";
+import { showHelp, startKeys } from "./keys.js";
+import { LibraryList } from "./library_list.js";
+import { nucleusAt, nucleusCard } from "./nucleus_card.js";
+import { regionCard, regionFigures } from "./region_card.js";
+import { ResultPanel } from "./result_panel.js";
+import { savePanel } from "./save_panel.js";
+import { Scene } from "./scene.js";
+import { startTheme } from "./theme.js";
+import { Tools } from "./tools.js";
+
+const CLICKED = "#ffffff";
+const REGION = "#ffd400";
+
+class Page {
+  constructor() {
+    this.scene = new Scene();
+    this.tools = new Tools((tool) => this.#use(tool));
+    this.library = new LibraryList({
+      onSlide: (id) => this.openSlide(id).catch(sayError),
+      onResult: (id) => this.openResult(id).catch(sayError),
+    });
+    this.jobs = new JobsList({
+      onDone: (job) => this.#jobDone(job).catch(sayError),
+      onOpen: (result) => this.openResult(result).catch(sayError),
+    });
+    this.panel = null; // ResultPanel
+    this.correct = null; // CorrectPanel
+    this.nucleus = null; // the one that was clicked
+    this.region = null; // [[x, y], …]
+  }
+
+  async start() {
+    startTheme();
+    startKeys(this.#keys());
+    byId("help").addEventListener("click", () => showHelp());
+    byId("zoom-in").addEventListener("click", () => this.#zoom(1.6));
+    byId("zoom-out").addEventListener("click", () => this.#zoom(1 / 1.6));
+    byId("zoom-home").addEventListener("click", () => this.scene.main?.pane.home());
+    for (const side of ["left", "right"]) {
+      byId(`toggle-${side}`).addEventListener("click", () => byId(side).classList.toggle("shown"));
+    }
+    addEventListener("hashchange", () => this.#openAddress().catch(sayError));
+    await Promise.all([this.library.load(), this.jobs.look()]);
+    await this.#openAddress();
+  }
+
+  /** Show a slide; with the newest of its results, unless it is to be alone. */
+  async openSlide(id) {
+    const results = this.library.results.filter((result) => result.slide === id && !result.truth);
+    if (results.length) return this.openResult(results.at(-1).id);
+    this.#leave(`slide=${id}`);
+    const slide = await this.scene.openSlide(id);
+    if (!slide) return;
+    this.#showTitle(slide.name);
+    this.library.mark(`slide ${id}`);
+    this.tools.show(false, false);
+    const find = new FindPanel(slide, () => {
+      say("It has been put into the queue. Its nuclei open when they are found");
+      this.jobs.look().catch(sayError);
+    });
+    byId("right").replaceChildren(find.root);
+  }
+
+  /** Show a result: its slide with its nuclei. */
+  async openResult(id) {
+    this.#leave(`result=${id}`);
+    byId("right").replaceChildren();
+    const about = await this.scene.openResult(id, (done, of) => {
+      this.#showTitle(`reading nuclei: ${done.toLocaleString("en")} of ${of.toLocaleString("en")}`);
+    });
+    if (!about) return;
+    this.#showTitle(about.name);
+    this.library.mark(`result ${id}`);
+    const side = this.scene.main;
+    this.tools.show(true, about.has_outlines && !about.truth);
+    this.panel = new ResultPanel(side);
+    this.correct = about.has_outlines && !about.truth ? new CorrectPanel(side, () => this.#showShapes()) : null;
+    const others = about.has_outlines ? this.library.othersOf(id) : [];
+    const onEnd = () => this.panel.recolour();
+    const compare = others.length ? new ComparePanel(this.scene, others, { onEnd }).root : null;
+    this.card = element("div");
+    this.regionPlace = element("div");
+    const save = savePanel(about, () => this.#pictured());
+    const parts = [this.panel.root, this.correct?.root, this.card, this.regionPlace, compare, save, this.#again(about)];
+    byId("right").replaceChildren(...parts.filter(Boolean));
+    side.drawing.onClick = (point, event) => this.#click(point, event).catch(sayError);
+    this.tools.choose("move");
+  }
+
+  #leave(address) {
+    history.replaceState(null, "", `#${address}`);
+    this.correct?.corrections.flush().catch(sayError);
+    this.panel = this.correct = this.nucleus = this.region = null;
+    this.#showTitle("opening …");
+    byId("zoom").hidden = false;
+    byId("left").classList.remove("shown");
+  }
+
+  /** Look for nuclei once more, such as with another model. */
+  #again({ slide, truth }) {
+    if (!slide || truth) return null;
+    const again = async () => {
+      this.#leave(`slide=${slide}`);
+      const shown = await this.scene.openSlide(slide);
+      if (!shown) return;
+      this.#showTitle(shown.name);
+      this.tools.show(false, false);
+      this.library.mark(`slide ${slide}`);
+      byId("right").replaceChildren(new FindPanel(shown, () => this.jobs.look().catch(sayError)).root);
+    };
+    return element("section", {}, element("button", { className: "wide", onclick: () => again().catch(sayError) }, "Find nuclei again …"));
+  }
+
+  async #openAddress() {
+    const [kind, id] = location.hash.slice(1).split("=");
+    const has = (list) => list.some((one) => one.id === id);
+    if (kind === "result" && has(this.library.results)) return this.openResult(id);
+    if (kind === "slide" && has(this.library.slides)) return this.openSlide(id);
+    const { results, slides } = this.library;
+    if (results.length) return this.openResult(results[0].id);
+    if (slides.length) return this.openSlide(slides[0].id);
+  }
+
+  async #jobDone(job) {
+    await this.library.load();
+    say(`${job.name}: the nuclei are found`);
+    const slide = this.library.results.find(({ id }) => id === job.result)?.slide;
+    if (slide && this.library.current === `slide ${slide}`) await this.openResult(job.result);
+  }
+
+  #use(tool) {
+    const side = this.scene.main;
+    this.correct?.setActive(tool === "correct");
+    if (tool === "rectangle" || tool === "polygon") {
+      side.drawing.use(tool, (points) => this.#count(points).catch(sayError));
+    } else {
+      side.drawing.use(null);
+    }
+    if (tool === "correct") {
+      this.#showNucleus(null);
+      byId("right").classList.add("shown");
+      byId("right").scrollTop = 0;
+    }
+  }
+
+  async #click(point, event) {
+    if (this.correct?.active) {
+      await this.correct.select(point, event);
+      return;
+    }
+    this.#showNucleus(await nucleusAt(this.scene.main.result.id, point));
+  }
+
+  #showNucleus(nucleus) {
+    this.nucleus = nucleus;
+    this.card?.replaceChildren(...(nucleus ? [nucleusCard(nucleus, () => this.#showNucleus(null))] : []));
+    this.card?.scrollIntoView?.({ block: "nearest" });
+    this.#showShapes();
+  }
+
+  /** Count the nuclei in a region. */
+  async #count(points) {
+    const side = this.scene.main;
+    if (!side?.result) return;
+    this.region = points;
+    this.#showShapes();
+    const figures = await regionFigures(side.result.id, points);
+    if (this.region !== points) return;
+    const remove = () => {
+      this.region = null;
+      this.regionPlace.replaceChildren();
+      this.#showShapes();
+    };
+    this.regionPlace.replaceChildren(regionCard(figures, remove));
+    this.regionPlace.scrollIntoView({ block: "nearest" });
+  }
+
+  #countView() {
+    const { pane } = this.scene.main ?? {};
+    if (pane && this.panel) this.#count(ringOfView(pane.view(), pane.size)).catch(sayError);
+  }
+
+  #showShapes() {
+    const shapes = [...(this.correct?.shapes() ?? [])];
+    if (this.region) shapes.push({ rings: [this.region], colour: REGION });
+    if (this.nucleus?.outline) shapes.push({ rings: this.nucleus.outline, colour: CLICKED, filled: true });
+    this.scene.main?.drawing.show(shapes);
+  }
+
+  #showTitle(text) {
+    byId("title").replaceChildren(element("strong", {}, text));
+    document.title = `${text} – nucseg view`;
+  }
+
+  #zoom(factor) {
+    this.scene.main?.pane.zoomBy(factor);
+  }
+
+  #pictured() {
+    return this.scene.sides.map((side, index) => {
+      const shown = index === 0 && this.panel.densityPicture;
+      const density = shown
+        ? { picture: this.panel.densityPicture, place: this.panel.densityPlace, opacity: Number(shown.style.opacity) }
+        : null;
+      return { side, density };
+    });
+  }
+
+  #escape() {
+    const drawing = this.scene.main?.drawing;
+    if (!drawing || drawing.cancel()) return;
+    if (this.correct?.active && (drawing.tool || this.correct.selected.length)) this.tools.choose("correct");
+    else if (this.nucleus) this.#showNucleus(null);
+    else this.tools.choose("move");
+  }
+
+  #keys() {
+    const pan = (x, y) => () => this.scene.main?.pane.panBy(x, y);
+    const inCorrect = (action) => () => {
+      if (this.correct?.active) action(this.correct);
+    };
+    return {
+      arrowleft: pan(-0.25, 0),
+      arrowright: pan(0.25, 0),
+      arrowup: pan(0, -0.25),
+      arrowdown: pan(0, 0.25),
+      "+": () => this.#zoom(1.6),
+      "=": () => this.#zoom(1.6),
+      "-": () => this.#zoom(1 / 1.6),
+      "0": () => this.scene.main?.pane.home(),
+      h: () => this.panel?.toggle("shown"),
+      f: () => this.panel?.toggle("filled"),
+      d: () => this.panel?.toggle("density"),
+      v: () => this.tools.choose("move"),
+      r: () => this.tools.choose("rectangle"),
+      p: () => this.tools.choose("polygon"),
+      "shift+r": () => this.#countView(),
+      e: () => this.correct && this.tools.choose("correct"),
+      delete: inCorrect((correct) => correct.remove()),
+      backspace: inCorrect((correct) => correct.remove()),
+      m: inCorrect((correct) => correct.merge().catch(sayError)),
+      n: inCorrect((correct) => correct.draw()),
+      k: inCorrect((correct) => correct.check()),
+      "shift+k": inCorrect((correct) => correct.check(true)),
+      "ctrl+z": inCorrect((correct) => correct.undo()),
+      "ctrl+y": inCorrect((correct) => correct.redo()),
+      "ctrl+shift+z": inCorrect((correct) => correct.redo()),
+      enter: () => this.scene.main?.drawing.finish(),
+      escape: () => this.#escape(),
+      "?": () => showHelp(),
+    };
+  }
+}
+
+new Page().start().catch(sayError);
