@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, in_short, shown
+from nucseg_jax.view import merged_outline
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -82,6 +83,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
         *ResultRoutes(library, store).routes,
+        merged_outline.route,
         *jobs.routes,
     ]
     app = Starlette(

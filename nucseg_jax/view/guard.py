@@ -20,8 +20,8 @@ _OF_OPENSEADRAGON = "'sha256-9xTiqzfwFaL2SGb1rmr8gysEwVVjIvqWAgmZgqFqpEE='"
 """The one style sheet that OpenSeadragon 6.1.1 adds to the page."""
 
 _SECURITY = {
-    "Content-Security-Policy": f"default-src 'self'; style-src 'self' {_OF_OPENSEADRAGON}; img-src 'self' blob: data:; "
-    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'self'; style-src 'self' {_OF_OPENSEADRAGON}; "
+    "img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
