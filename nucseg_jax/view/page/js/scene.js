@@ -24,6 +24,7 @@ class Side {
 
   #tell({ busy, error, about }) {
     const { pane } = this;
+    if (about) pane.root.dataset.nuclei = about.count; // on the screen: tests look at it
     if (error) pane.status.textContent = error;
     else if (busy) pane.status.textContent = `reading nuclei: ${busy.done.toLocaleString("en")} of ${busy.of.toLocaleString("en")}`;
     else if (about.touching > about.count) pane.status.textContent = "too many to draw all: zoom in";
