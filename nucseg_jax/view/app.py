@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, in_short, shown
+from nucseg_jax.view.compare_routes import CompareRoutes
+from nucseg_jax.view.comparison_store import ComparisonStore
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -64,6 +66,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     """
     slides = OpenSlides()
     store = ResultStore(library, slides, options.cache)
+    comparisons = ComparisonStore(store)
+    comparing = CompareRoutes(library, comparisons)
     jobs = _Jobs(library, store, options)
 
     @contextlib.asynccontextmanager
@@ -72,6 +76,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         jobs.runner.start()
         yield
         await run_in_threadpool(jobs.close)
+        comparisons.close()
         store.close()
         slides.close()
 
@@ -81,7 +86,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     api: list[BaseRoute] = [
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
-        *ResultRoutes(library, store).routes,
+        *ResultRoutes(library, store, comparing).routes,
+        *comparing.routes,
         *jobs.routes,
     ]
     app = Starlette(
