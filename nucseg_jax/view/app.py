@@ -17,6 +17,8 @@ from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, in_short, shown
 from nucseg_jax.view import merged_outline
+from nucseg_jax.view.compare_routes import CompareRoutes
+from nucseg_jax.view.comparison_store import ComparisonStore
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -65,6 +67,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     """
     slides = OpenSlides()
     store = ResultStore(library, slides, options.cache)
+    comparisons = ComparisonStore(store)
+    comparing = CompareRoutes(library, comparisons)
     jobs = _Jobs(library, store, options)
 
     @contextlib.asynccontextmanager
@@ -73,6 +77,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         jobs.runner.start()
         yield
         await run_in_threadpool(jobs.close)
+        comparisons.close()
         store.close()
         slides.close()
 
@@ -82,7 +87,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     api: list[BaseRoute] = [
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
-        *ResultRoutes(library, store).routes,
+        *ResultRoutes(library, store, comparing).routes,
+        *comparing.routes,
         merged_outline.route,
         *jobs.routes,
     ]

@@ -12,6 +12,8 @@ All numbers are little-endian, of 4 bytes:
     float32 [P, 2]     points, x and y in base pixels; the first of a ring is not repeated (outlines only)
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,7 +29,7 @@ FARTHEST_OUTLINES = 12.0
 """Base pixels a pixel of the screen beyond which a nucleus is a dot of 2 or 3 pixels."""
 
 
-def pack(index: NucleiIndex, where: Rectangle, scale: float, value: str) -> bytes:
+def pack(index: NucleiIndex, where: Rectangle, scale: float, column: NDArray[np.floating[Any]]) -> bytes:
     """The nuclei that touch a rectangle: outlines when near, simpler ones or centroids when far.
 
     Where even the centroids are too many, a fixed choice of 1 in 2, 4, 8, … is given, evenly over the tissue.
@@ -36,12 +38,8 @@ def pack(index: NucleiIndex, where: Rectangle, scale: float, value: str) -> byte
       index: of the result.
       where: the rectangle.
       scale: base pixels a pixel of the screen.
-      value: the measurement to colour by.
-
-    Raises:
-      KeyError: there is no such measurement.
+      column: the value of each nucleus to colour by, [nuclei].
     """
-    column = index.column(value)
     rows = index.touching(where)
     total = len(rows)
     level = _level(index, rows, scale)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from nucseg_jax.errors import in_short, listed
 from nucseg_jax.view import density_overlay
+from nucseg_jax.view.compare_routes import CompareRoutes
 from nucseg_jax.view.index_building import QUANTILES
 from nucseg_jax.view.library import Library, ListedResult
 from nucseg_jax.view.nuclei_answer import pack
@@ -32,10 +34,11 @@ class ResultRoutes:
     Args:
       library: knows the results.
       store: has their indexes.
+      comparisons: of two of them.
     """
 
-    def __init__(self, library: Library, store: ResultStore) -> None:
-        self._library, self._store = library, store
+    def __init__(self, library: Library, store: ResultStore, comparisons: CompareRoutes) -> None:
+        self._library, self._store, self._comparisons = library, store, comparisons
         base = "/results/{id}"
         self.routes = [
             Route(base, self.result),
@@ -76,17 +79,12 @@ class ResultRoutes:
 
     def nuclei(self, request: Request) -> Response:
         """The nuclei of a rectangle, as `nuclei_answer` packs them."""
-        index = self._store.index(self._result(request))
+        result = self._result(request)
+        index = self._store.index(result)
         left, top = number(request, "x"), number(request, "y")
         where = Rectangle(left, top, left + number(request, "w"), top + number(request, "h"))
-        value = request.query_params.get("value", "area_um2")
-        try:
-            content = pack(index, where, number(request, "scale", default=1.0), value)
-        except KeyError as error:
-            there = listed(index.about.columns, most=30)
-            raise HTTPException(
-                400, f"value={in_short(value, 40)}: no such measurement. There are: {there}"
-            ) from error
+        scale = number(request, "scale", default=1.0)
+        content = pack(index, where, scale, self._values(request, result, index))
         return Response(content, media_type="application/octet-stream")
 
     def nucleus(self, request: Request) -> Response:
@@ -124,6 +122,19 @@ class ResultRoutes:
 
     def _result(self, request: Request) -> ListedResult:
         return self._library.result(request.path_params["id"])
+
+    def _values(self, request: Request, result: ListedResult, index: NucleiIndex) -> NDArray[Any]:
+        """What nuclei are coloured by: a measurement, or their outcomes against another result."""
+        if "against" in request.query_params:
+            return self._comparisons.outcomes(request, result)
+        value = request.query_params.get("value", "area_um2")
+        try:
+            return index.column(value)
+        except KeyError as error:
+            there = listed(index.about.columns, most=30)
+            raise HTTPException(
+                400, f"value={in_short(value, 40)}: no such measurement. There are: {there}"
+            ) from error
 
     def _figures(self, result: ListedResult, document: Any) -> dict[str, Any]:
         frame = frame_of(result)

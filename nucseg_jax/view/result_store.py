@@ -22,22 +22,24 @@ from nucseg_jax.view.nuclei_index import NucleiIndex
 from nucseg_jax.view.nuclei_sources import read_parts, source_of
 from nucseg_jax.view.open_slides import OpenSlides
 
-_PATIENCE_S = 1.0  # that a request waits for an index
+PATIENCE_S = 1.0
+"""That a request waits for what is made in the background."""
+
 _KEPT_DAYS = 30.0  # that an index is kept on the disk without being used
 _MOST_PX, _MOST_UM2 = 10**12, 6e10  # of a slide: each side a million pixels, or a quarter of a metre
 _MOST_TISSUE = 4  # masks in memory
 
 
 class NotReadyError(UserError):
-    """The nuclei of a result are still being read.
+    """What was asked for is still being made.
 
     Attributes:
       done: nuclei so far.
       of: all.
     """
 
-    def __init__(self, done: int, of: int) -> None:
-        super().__init__(f"the nuclei are being read: {done:,} of {of:,}")
+    def __init__(self, done: int, of: int, what: str = "the nuclei are being read") -> None:
+        super().__init__(f"{what}: {done:,} of {of:,}")
         self.done, self.of = done, of
 
 
@@ -65,9 +67,9 @@ class ResultStore:
           NotReadyError: it is not complete; ask again.
           UserError: it cannot be made.
         """
-        key = _key(result)
+        key = key_of(result)
         try:
-            return self.prepare(result).result(_PATIENCE_S)
+            return self.prepare(result).result(PATIENCE_S)
         except NotYet:
             raise NotReadyError(self._done.get(key, 0), _count_of(result)) from None
         except Exception as error:
@@ -78,7 +80,7 @@ class ResultStore:
 
     def prepare(self, result: ListedResult) -> Future[NucleiIndex]:
         """Make the index of a result in the background, unless it is made already."""
-        key = _key(result)
+        key = key_of(result)
         with self._lock:
             if key not in self._indexes:
                 self._indexes[key] = self._builder.submit(self._made, result, key)
@@ -90,7 +92,7 @@ class ResultStore:
         Raises:
           DataError: a file is damaged.
         """
-        key = _key(result)
+        key = key_of(result)
         with self._lock:
             if key in self._tissue:
                 self._tissue.move_to_end(key)
@@ -165,7 +167,7 @@ def _count_of(result: ListedResult) -> int:
     return count if isinstance(count, int) else 0
 
 
-def _key(result: ListedResult) -> str:
-    """Another one where the result has been replaced."""
+def key_of(result: ListedResult) -> str:
+    """A name of a result's state: another one where it has been replaced."""
     what = f"{VERSION} {result.folder!r} {state_of(result.folder)}"
     return hashlib.sha256(what.encode("utf-8", "backslashreplace")).hexdigest()[:32]

@@ -44,15 +44,28 @@ PARTS = st.lists(
             [
                 *("api", "slides", "results", "library", "jobs", "uploads", "models", "nuclei", "nucleus"),
                 *("region", "density", "density.png", "files", "SLIDE", "RESULT", "LOST", "SLIDE.dzi"),
-                *("SLIDE_files", "nuclei.geojson", "9", "0_0.jpg"),
+                *("SLIDE_files", "nuclei.geojson", "9", "0_0.jpg", "compare"),
             ]
         ),
     ),
     max_size=6,
 )
 QUERY = st.dictionaries(
-    st.one_of(ODD, st.sampled_from(["x", "y", "w", "h", "scale", "value", "id", "name"])),
-    st.one_of(ODD, st.floats().map(str), st.integers().map(str)),
+    st.one_of(
+        ODD,
+        st.sampled_from(
+            [
+                *("x", "y", "w", "h", "scale", "value", "id", "name"),
+                *("against", "role", "reference", "other"),
+            ]
+        ),
+    ),
+    st.one_of(
+        ODD,
+        st.floats().map(str),
+        st.integers().map(str),
+        st.sampled_from(["RESULT", "LOST", "reference", "other"]),
+    ),
     max_size=6,
 )
 NUMBERS = st.one_of(st.floats(), st.integers(), st.none(), st.text(max_size=5))
@@ -144,7 +157,20 @@ def test_odd_addresses(client: TestClient, library: Library, parts, query, metho
     QUERY.map(urlencode),
 )
 def test_odd_queries(client: TestClient, library: Library, kind, what, query):
-    check(ask(client, "GET", filled(f"api/{kind}{what}", library), query))
+    check(ask(client, "GET", filled(f"api/{kind}{what}", library), filled(query, library)))
+
+
+@many
+@given(
+    st.sampled_from(["compare", "results/RESULT/nuclei", "results/LOST/nuclei"]),
+    *[st.none() | ODD | st.sampled_from(["RESULT", "LOST", "SLIDE", "reference", "other"])] * 4,
+    st.booleans(),
+)
+def test_odd_comparisons(client: TestClient, library: Library, where, one, two, three, role, has_value):
+    given_ = {"reference": one, "other": two, "against": three, "role": role, "x": "0", "y": "0"}
+    given_ |= {"w": "400", "h": "300", **({"value": "area_um2"} if has_value else {})}
+    query = urlencode({name: value for name, value in given_.items() if value is not None})
+    check(ask(client, "GET", filled(f"api/{where}", library), filled(query, library)))
 
 
 @many

@@ -25,7 +25,7 @@ def library(tmp_path: Path) -> Library:
 
 
 def test_an_index_is_made_in_the_background_and_once(tmp_path, library, monkeypatch):
-    monkeypatch.setattr(result_store, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(result_store, "PATIENCE_S", 0.05)
     go, read = threading.Event(), result_store.read_parts
 
     def slowly(*files):
@@ -44,7 +44,7 @@ def test_an_index_is_made_in_the_background_and_once(tmp_path, library, monkeypa
         assert caught.value.of == 60
     assert counts[-1] == 60 and not list((tmp_path / "cache").glob("*/index.json"))
     go.set()
-    monkeypatch.setattr(result_store, "_PATIENCE_S", 60.0)
+    monkeypatch.setattr(result_store, "PATIENCE_S", 60.0)
     assert store.index(result).about.nuclei == 60
     store.close()
     monkeypatch.setattr(result_store, "read_parts", None)  # the next server finds it
