@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, in_short, shown
+from nucseg_jax.view.correction_routes import CorrectionRoutes
+from nucseg_jax.view.corrections import CorrectionStore
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -39,7 +41,7 @@ class ServerOptions(NamedTuple):
     Attributes:
       token, port, ticket: see `guard.Guard`.
       cache: folder for indexes of nuclei, which exists.
-      state: folder for jobs, their results and uploads, which exists.
+      state: folder for jobs, their results, uploads and corrections, which exists.
       workdir: the run that jobs take; None: an installed model.
       most_upload_bytes: of one.
       command: makes the command of a job, as `job_runner.predict_command`.
@@ -82,6 +84,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
         *ResultRoutes(library, store).routes,
+        *CorrectionRoutes(library, store, CorrectionStore(options.state / "corrections")).routes,
         *jobs.routes,
     ]
     app = Starlette(
