@@ -11,11 +11,13 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import uuid
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,8 @@ MEASUREMENTS = {
 }
 """Name in QuPath → column of `Measurements`."""
 
+START, END = b'{"type":"FeatureCollection","features":[', b"\n]}\n"
+"""Of a file, before and behind its Features, which have commas between them."""
 
 _LEVEL = 5
 """Of gzip's 1 to 9: 18 % of the size is left. Level 6 takes 1.4 times as long and saves 0.1 % more."""
@@ -92,7 +96,7 @@ class GeoJson(Sink):
     def _open(self, stack: ExitStack) -> None:
         temporary = stack.enter_context(appearing(self._path))
         self._file = stack.enter_context(temporary.open("wb"))
-        self._file.write(self._packed(b'{"type":"FeatureCollection","features":['))
+        self._file.write(self._packed(START))
 
     def _write(self, batch: Batch) -> None:
         self._file.write(self._separator)
@@ -100,7 +104,57 @@ class GeoJson(Sink):
         self._separator = self._packed(b",")
 
     def _finish(self) -> None:
-        self._file.write(self._packed(b"\n]}\n"))
+        self._file.write(self._packed(END))
+
+
+def detection(name: str, geometry: str, measurements: str, more: str = "") -> str:
+    """A nucleus as a Feature, in a line of its own.
+
+    Args:
+      name: its id, a UUID.
+      geometry: in JSON.
+      measurements: the same; see `measurement_texts`.
+      more: further properties in JSON, with a comma before each.
+    """
+    return (
+        f'\n{{"type":"Feature","id":"{name}","geometry":{geometry},"properties":{{"objectType":"detection",'
+        f'"classification":{_CLASSIFICATION},"measurements":{measurements}{more}}}}}'
+    )
+
+
+def annotation(text: str, geometry: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
+    """What was drawn by hand, or is to be edited, as a Feature.
+
+    Args:
+      text: that no other of the file has; its id is made of it, so that the same command gives the same ids.
+      geometry: of GeoJSON.
+      properties: of QuPath.
+    """
+    return {
+        "type": "Feature",
+        "id": named_id(text),
+        "geometry": geometry,
+        "properties": {"objectType": "annotation", **properties},
+    }
+
+
+def named_id(text: str) -> str:
+    """The UUID of an object that no `ObjectIds` names, the same for the same text."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, text))
+
+
+def measurement_texts(columns: Sequence[NDArray[Any]]) -> list[str]:
+    """The measurements of nuclei, a JSON object each, without those that are NaN.
+
+    Args:
+      columns: [N] each, those of MEASUREMENTS, in its order.
+    """
+    complete: NDArray[np.bool_] = ~np.any(np.isnan(columns), axis=0)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        _ALL_VALUES % values if whole else _known_values(values)
+        for values, whole in zip(rows, complete.tolist(), strict=True)
+    ]
 
 
 def _gzipped(text: bytes) -> bytes:
@@ -119,9 +173,7 @@ class _Features:
     def __call__(self, batch: Batch) -> bytes:
         geometries = _geometries(batch.made(self.shapes), _coordinates(batch.canvas.frame))
         features = [
-            f'\n{{"type":"Feature","id":"{name}",'
-            f'"geometry":{geometry},"properties":{{"objectType":"detection",'
-            f'"classification":{_CLASSIFICATION},"measurements":{values}{region}}}}}'
+            detection(name, geometry, values, region)
             for name, geometry, values, region in zip(
                 batch.made(self.ids), geometries, _values(batch), _regions(batch), strict=True
             )
@@ -177,13 +229,7 @@ def _regions(batch: Batch) -> list[str]:
 
 def _values(batch: Batch) -> list[str]:
     """The measurements of each nucleus as a JSON object."""
-    columns = [getattr(batch.measurements, column) for column in MEASUREMENTS.values()]
-    complete: NDArray[np.bool_] = ~np.any(np.isnan(columns), axis=0)
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [
-        _ALL_VALUES % values if whole else _known_values(values)
-        for values, whole in zip(rows, complete.tolist(), strict=True)
-    ]
+    return measurement_texts([getattr(batch.measurements, column) for column in MEASUREMENTS.values()])
 
 
 _VALUES = [

@@ -6,8 +6,7 @@ as there.
 """
 
 import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import shapely
 from shapely.geometry import mapping
 
 from nucseg_jax.export.batches import Batch
-from nucseg_jax.export.geojson import CLASSIFICATION
+from nucseg_jax.export.geojson import CLASSIFICATION, annotation
 from nucseg_jax.export.polygons import polygons
 from nucseg_jax.io.files import write_text
 from nucseg_jax.io.geojson_files import REGION
@@ -39,7 +38,7 @@ def write(path: Path, found: Suggestions) -> None:
 def _regions(name: str, regions: Sequence[Suggestion]) -> Iterator[dict[str, Any]]:
     for rank, region in enumerate(regions, 1):
         of = region.score
-        yield _feature(
+        yield annotation(
             f"{name} region {region.box}",
             mapping(shapely.box(*region.box)),
             name=str(rank),
@@ -60,25 +59,9 @@ def _nuclei(name: str, nuclei: Sequence[Nucleus], frame: Frame) -> Iterator[dict
         return
     outlines = polygons(Batch(nuclei, frame).outlines, frame)
     for nucleus, outline in zip(nuclei, outlines, strict=True):
-        yield _feature(
+        yield annotation(
             f"{name} nucleus {nucleus.id}",
             mapping(outline),
             classification=CLASSIFICATION,
             measurements={"Probability": round(nucleus.probability, 6)},
         )
-
-
-def _feature(text: str, geometry: Mapping[str, Any], **properties: Any) -> dict[str, Any]:
-    """An annotation.
-
-    Args:
-      text: that no other of the file has; its id is made of it, so that the same command gives the same ids.
-      geometry: of GeoJSON.
-      properties: of QuPath.
-    """
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, text)),
-        "geometry": geometry,
-        "properties": {"objectType": "annotation", **properties},
-    }

@@ -19,6 +19,8 @@ from nucseg_jax.errors import UserError, in_short, shown
 from nucseg_jax.view import merged_outline
 from nucseg_jax.view.compare_routes import CompareRoutes
 from nucseg_jax.view.comparison_store import ComparisonStore
+from nucseg_jax.view.correction_routes import CorrectionRoutes
+from nucseg_jax.view.corrections import CorrectionStore
 from nucseg_jax.view.guard import Guard
 from nucseg_jax.view.job_routes import JobRoutes
 from nucseg_jax.view.job_runner import JobRunner, predict_command
@@ -42,7 +44,7 @@ class ServerOptions(NamedTuple):
     Attributes:
       token, port, ticket: see `guard.Guard`.
       cache: folder for indexes of nuclei, which exists.
-      state: folder for jobs, their results and uploads, which exists.
+      state: folder for jobs, their results, uploads and corrections, which exists.
       workdir: the run that jobs take; None: an installed model.
       most_upload_bytes: of one.
       command: makes the command of a job, as `job_runner.predict_command`.
@@ -90,6 +92,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         *ResultRoutes(library, store, comparing).routes,
         *comparing.routes,
         merged_outline.route,
+        *CorrectionRoutes(library, store, CorrectionStore(options.state / "corrections")).routes,
         *jobs.routes,
     ]
     app = Starlette(

@@ -1,5 +1,6 @@
 """Looks into an index: which nuclei lie where, their outlines and their measurements."""
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,6 +74,13 @@ class NucleiIndex:
     def centroids(self) -> NDArray[np.float32]:
         """float32 [nuclei, 2], x and y in base pixels."""
         return self._arrays["centroids"]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the nuclei's ids and object ids, by which the same nuclei are known again."""
+        digest = hashlib.sha256(self.ids.tobytes())
+        digest.update(self._arrays["object_ids"].tobytes())
+        return digest.hexdigest()
 
     def column(self, name: str) -> NDArray[np.float64]:
         """A measurement of all nuclei, float64 [nuclei]; NaN where it was not measured.

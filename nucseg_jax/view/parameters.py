@@ -59,13 +59,13 @@ async def body_parts(request: Request, most_bytes: int, remedy: str = "") -> Asy
         yield part
 
 
-async def json_body(request: Request) -> Any:
+async def json_body(request: Request, most_bytes: int = MOST_JSON_BYTES) -> Any:
     """The body as JSON.
 
     Raises:
       HTTPException: 400: it is none; 413: it is too large.
     """
-    content = b"".join([part async for part in body_parts(request, MOST_JSON_BYTES)])
+    content = b"".join([part async for part in body_parts(request, most_bytes)])
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:

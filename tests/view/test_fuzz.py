@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -44,7 +44,8 @@ PARTS = st.lists(
             [
                 *("api", "slides", "results", "library", "jobs", "uploads", "models", "nuclei", "nucleus"),
                 *("region", "density", "density.png", "files", "SLIDE", "RESULT", "LOST", "SLIDE.dzi"),
-                *("SLIDE_files", "nuclei.geojson", "9", "0_0.jpg", "compare"),
+                *("SLIDE_files", "nuclei.geojson", "9", "0_0.jpg", "compare", "corrections"),
+                *("corrected.geojson", "merged-outline"),
             ]
         ),
     ),
@@ -101,7 +102,10 @@ def ask(client: TestClient, method: str, path: str, query: str = "", body: bytes
     received = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return received.pop() if received else {"type": "http.disconnect"}
+        if received:
+            return received.pop()
+        await asyncio.sleep(60)  # the client stays until it has the answer
+        return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -153,7 +157,12 @@ def test_odd_addresses(client: TestClient, library: Library, parts, query, metho
 @many
 @given(
     st.sampled_from(["results/RESULT", "results/LOST", "slides/SLIDE", "results/x"]),
-    st.sampled_from(["", "/nuclei", "/nucleus", "/files/summary.json", "_files/9/0_0.jpg", "/density.png"]),
+    st.sampled_from(
+        [
+            *("", "/nuclei", "/nucleus", "/files/summary.json", "_files/9/0_0.jpg", "/density.png"),
+            *("/corrections", "/corrected.geojson"),
+        ]
+    ),
     QUERY.map(urlencode),
 )
 def test_odd_queries(client: TestClient, library: Library, kind, what, query):
@@ -177,6 +186,60 @@ def test_odd_comparisons(client: TestClient, library: Library, where, one, two, 
 @given(st.sampled_from(["results/RESULT/region", "results/LOST/region", "jobs", "jobs/x/cancel"]), BODY)
 def test_odd_bodies(client: TestClient, library: Library, where, body):
     check(ask(client, "POST", filled(f"api/{where}", library), body=body))
+
+
+NUCLEUS_IDS = st.lists(st.integers(1, 60), max_size=4)
+DRAWN = {
+    "id": st.sampled_from(["a1", "a2", "a3"]),
+    "polygon": st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300)), min_size=3, max_size=8),
+    "replaces": NUCLEUS_IDS,
+}
+CORRECTIONS = {
+    "version": st.just(0),
+    "removed": NUCLEUS_IDS,
+    "added": st.lists(st.fixed_dictionaries(DRAWN), max_size=3, unique_by=lambda drawn: drawn["id"]),
+    "regions": st.lists(st.fixed_dictionaries(DRAWN), max_size=3, unique_by=lambda drawn: drawn["id"]),
+}
+ODD_DRAWN = {
+    "id": ODD,
+    "polygon": st.lists(st.lists(NUMBERS, max_size=3), max_size=4),
+    "replaces": st.lists(NUMBERS, max_size=4),
+}
+ODD_CORRECTIONS = {
+    "version": NUMBERS,
+    "removed": st.one_of(NUMBERS, st.lists(st.integers(-1, 70), max_size=4)),
+    "added": st.one_of(NUMBERS, st.lists(st.fixed_dictionaries(ODD_DRAWN), max_size=3)),
+}
+
+
+@st.composite
+def corrections(draw: st.DrawFn) -> dict[str, Any]:
+    """Right ones, and some of which a part is odd."""
+    document = draw(st.fixed_dictionaries(CORRECTIONS))
+    odd = draw(st.sampled_from([None, None, *ODD_CORRECTIONS]))
+    return document if odd is None else document | {odd: draw(ODD_CORRECTIONS[odd])}
+
+
+@many
+@given(st.sampled_from(["out", "lost"]), corrections() | BODY, st.booleans())
+def test_odd_corrections(client: TestClient, library: Library, which, body, is_current):
+    (result,) = (result.id for result in library.results() if result.name == which)
+    before = ask(client, "GET", f"api/results/{result}/corrections")
+    if isinstance(body, dict):
+        if is_current:
+            body["version"] = json.loads(before.text)["version"]
+        body = json.dumps(body).encode()
+    saved = ask(client, "PUT", f"api/results/{result}/corrections", body=body)
+    check(saved)
+    event(f"status {saved.status}")
+    after = ask(client, "GET", f"api/results/{result}/corrections")
+    if saved.status == 200:
+        assert json.loads(after.text)["version"] == json.loads(before.text)["version"] + 1
+    else:
+        assert after.text == before.text
+    file = ask(client, "GET", f"api/results/{result}/corrected.geojson")
+    check(file)
+    assert file.status != 200 or json.loads(file.text)["type"] == "FeatureCollection"
 
 
 @many
