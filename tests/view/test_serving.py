@@ -1,55 +1,24 @@
 """The server as a user starts it."""
 
-import http.client
-import re
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from nucseg_jax.cli import main
 from nucseg_jax.errors import UserError
 from nucseg_jax.view.serving import listening
-from tests.cli.commands import ROOT
 from tests.view.drawn_results import write_slide
-
-
-class Started(NamedTuple):
-    process: subprocess.Popen[str]
-    port: int
-    token: str
-
-    def status(self, path: str) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request("GET", path)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+from tests.view.started_server import StartedServer
 
 
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[Started]:
+def started(tmp_path: Path) -> Iterator[StartedServer]:
     write_slide(tmp_path / "slide.png")
-    code = "from nucseg_jax.cli import script; script()"
-    options = ["--no-browser", "--state", str(tmp_path / "state")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "view", str(tmp_path / "slide.png"), *options],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    found = re.fullmatch(r"The page is at http://127\.0\.0\.1:(\d+)/([\w-]{43})/ \(Ctrl-C ends it\)\n", line)
-    assert found is not None, line
-    yield Started(process, int(found[1]), found[2])
-    process.kill()
-    process.communicate()
+    with StartedServer([tmp_path / "slide.png"], tmp_path / "state") as server:
+        yield server
 
 
 def test_the_page_is_where_the_command_says_until_it_is_ended(started, tmp_path):

@@ -1,4 +1,5 @@
-// Two results of one slide side by side: what one misses, adds, merges and splits, and the scores.
+// Two results of one slide side by side: what one misses, adds, merges and splits, and the scores. Ground truth
+// is what the other is held against; of two results it is the first.
 
 import { getJson } from "./api.js";
 import { OUTCOMES, outcomeColouring } from "./colours.js";
@@ -12,9 +13,10 @@ const SCORES = [
 ];
 
 export class ComparePanel {
-  /** others: results of the same slide. onEnd is called when one of them alone is shown again. */
-  constructor(scene, others, { onEnd }) {
+  /** others: results of the same slide. onBegin and onEnd are called when two are shown, and one again. */
+  constructor(scene, others, { onBegin, onEnd }) {
     this.scene = scene;
+    this.onBegin = onBegin;
     this.onEnd = onEnd;
     this.body = element("div");
     this.select = element(
@@ -29,45 +31,47 @@ export class ComparePanel {
   async #choose() {
     const other = this.select.value;
     if (!other) {
-      this.scene.closeBeside();
-      this.body.replaceChildren();
-      this.onEnd();
+      this.#end();
       return;
     }
-    const reference = this.scene.main.result;
-    this.body.replaceChildren(element("p", { className: "quiet" }, "comparing …"));
-    const onBusy = (done, of) => {
-      this.body.replaceChildren(element("p", { className: "quiet" }, `comparing: ${figure(done)} of ${figure(of)}`));
-    };
+    const own = this.scene.main.result;
+    const say = (words) => this.body.replaceChildren(element("p", { className: "quiet" }, words));
+    const onBusy = (done, of) => say(`comparing: ${figure(done)} of ${figure(of)}`);
+    say("comparing …");
     try {
       const about = await this.scene.openBeside(other, onBusy);
       if (!about) return;
-      const found = await getJson(`api/compare?reference=${reference.id}&other=${other}`, { onBusy });
+      const [reference, judged] = about.truth ? [about, own] : [own, about];
+      const query = `reference=${reference.id}&other=${judged.id}`;
+      const found = await getJson(`api/compare?${query}`, { onBusy });
       if (this.select.value !== other) return;
-      this.scene.main.layer.colour(outcomeColouring(other, "reference"));
-      this.scene.second.layer.colour(outcomeColouring(reference.id, "other"));
-      this.#show(found, nameOf(reference), nameOf(about));
+      const { main, second } = this.scene;
+      main.layer.colour(outcomeColouring(about.id, reference === own ? "reference" : "other"));
+      second.layer.colour(outcomeColouring(own.id, reference === own ? "other" : "reference"));
+      second.pane.name.textContent = nameOf(about);
+      this.onBegin();
+      this.#show(found, reference, judged);
     } catch (error) {
-      this.scene.closeBeside();
-      this.body.replaceChildren();
-      this.select.value = "";
-      this.onEnd();
+      this.#end();
       throw error;
     }
   }
 
-  #show(found, reference, other) {
-    const counts = { ...found.counts };
+  #end() {
+    this.scene.closeBeside();
+    this.body.replaceChildren();
+    this.select.value = "";
+    this.onEnd();
+  }
+
+  #show({ counts, notes, ...found }, reference, judged) {
     this.body.replaceChildren(
-      element("p", { className: "quiet" }, `Left ${reference} is taken as the truth, right ${other} is judged.`),
-      table(SCORES.map(([key, name, words]) => [element("abbr", { title: words }, name), figure(found[key])])),
+      element("p", { className: "quiet" }, `${nameOf(judged)} is held against ${nameOf(reference)}.`),
+      table(SCORES.map(([key, name, words]) => [element("abbr", { title: words }, name), found[key].toFixed(3)])),
       element("h3", {}, "Nuclei"),
-      table(OUTCOMES.map(({ name, words, colour }) => [[swatch(colour), words], counts[name].toLocaleString("en")])),
-      table([
-        ["Left", counts.reference.toLocaleString("en")],
-        ["Right", counts.other.toLocaleString("en")],
-      ]),
-      ...found.notes.map((note) => element("p", { className: "warning" }, note)),
+      table(OUTCOMES.map(({ name, words, colour }) => [[swatch(colour), words], figure(counts[name])])),
+      element("p", { className: "quiet" }, `${figure(counts.other)} nuclei against ${figure(counts.reference)}.`),
+      ...notes.map((note) => element("p", { className: "warning" }, note)),
     );
   }
 }

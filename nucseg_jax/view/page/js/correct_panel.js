@@ -147,7 +147,7 @@ export class CorrectPanel {
     const button = (words, key, onclick, enabled = true) =>
       element("button", { onclick, disabled: !enabled, title: `${words} (${key})` }, words);
     const any = selected.length > 0;
-    this.root.replaceChildren(
+    const parts = [
       element("h2", {}, "Correct"),
       element("p", { className: "quiet" }, "Click a nucleus to select it; with Shift, several."),
       element("label", {}, this.several, "Select several"),
@@ -175,7 +175,8 @@ export class CorrectPanel {
       ),
       ...regions.map(({ id }, number) => this.#region(id, number)),
       regions.length ? this.#saved() : null,
-    );
+    ];
+    this.root.replaceChildren(...parts.filter(Boolean));
   }
 
   #words() {

@@ -84,8 +84,7 @@ class Page {
     this.panel = new ResultPanel(side);
     this.correct = about.has_outlines && !about.truth ? new CorrectPanel(side, () => this.#showShapes()) : null;
     const others = about.has_outlines ? this.library.othersOf(id) : [];
-    const onEnd = () => this.panel.recolour();
-    const compare = others.length ? new ComparePanel(this.scene, others, { onEnd }).root : null;
+    const compare = others.length ? new ComparePanel(this.scene, others, this.panel.comparing()).root : null;
     this.card = element("div");
     this.regionPlace = element("div");
     const save = savePanel(about, () => this.#pictured());

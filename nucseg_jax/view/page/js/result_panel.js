@@ -39,6 +39,21 @@ export class ResultPanel {
     this.legend.replaceChildren(nucleiLegend(this.select.value, chosen));
   }
 
+  /** While two results are compared, colours are those of the comparison. */
+  comparing() {
+    return {
+      onBegin: () => {
+        this.select.disabled = true;
+        this.legend.hidden = true;
+      },
+      onEnd: () => {
+        this.select.disabled = false;
+        this.legend.hidden = false;
+        this.recolour();
+      },
+    };
+  }
+
   #figures() {
     const { count, nuclei, mpp, model, notes } = this.about;
     const density = nuclei?.per_mm2;

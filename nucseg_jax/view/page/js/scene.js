@@ -13,7 +13,7 @@ class Side {
     const shown = about ?? slide;
     this.pane = new SlidePane(parent, {
       slide: about ? about.slide : slide.id,
-      name: shown.name,
+      name: about?.model ? `${about.name} by ${about.model}` : shown.name,
       width: shown.width,
       height: shown.height,
       mpp: shown.mpp,
