@@ -121,6 +121,24 @@ def test_a_click_shows_the_measurements_of_that_nucleus(page, server):
     assert f"{area:.3g}" in card.get_by_role("row", name="Area").inner_text()
 
 
+def test_enter_chooses_the_nucleus_in_the_middle(page, server):
+    place = page.evaluate(PLACES)[30]
+    x, y = place["inside"]
+    page.evaluate(
+        """([x, y]) => {
+          const { viewport, world } = OpenSeadragon.getViewer(document.querySelector(".slide"));
+          viewport.zoomTo(viewport.getHomeZoom() * 3, undefined, true);
+          viewport.panTo(world.getItemAt(0).imageToViewportCoordinates(new OpenSeadragon.Point(x, y)), true);
+        }""",
+        [x, y],
+    )
+    page.wait_for_timeout(300)
+    page.keyboard.press("Enter")
+    expect(page.locator("section", has_text=f"Nucleus {place['id']}")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("section", has_text=f"Nucleus {place['id']}")).to_have_count(0)
+
+
 def test_a_rectangle_has_the_count_that_the_server_gives(page, server):
     places = page.evaluate(PLACES)
     left, top, width, height = page.locator(".slide").bounding_box().values()

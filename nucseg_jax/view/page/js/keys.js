@@ -6,6 +6,7 @@ const HELP = [
   ["Arrows", "Move the slide"],
   ["+ −", "Zoom in and out"],
   ["0", "Show the whole slide"],
+  ["Enter", "Choose the nucleus in the middle, where the circle is"],
   ["H", "Hide and show nuclei"],
   ["F", "Fill nuclei"],
   ["D", "Density map"],
@@ -23,10 +24,13 @@ const HELP = [
 /** What of the page is for typing. */
 const isTyping = (target) => target.closest?.("input:not([type=checkbox]), select, textarea, dialog[open]");
 
+/** Whether Enter presses what has the focus. */
+const isPressed = ({ key, target }) => key === "Enter" && target.closest?.("button, a, summary");
+
 /** actions: key → function, such as "h", "shift+r", "ctrl+z", "arrowleft". */
 export function startKeys(actions) {
   addEventListener("keydown", (event) => {
-    if (isTyping(event.target)) return;
+    if (isTyping(event.target) || isPressed(event)) return;
     const control = event.ctrlKey || event.metaKey;
     const letter = event.key.length === 1 && event.key.toLowerCase() !== event.key.toUpperCase();
     const shift = event.shiftKey && (letter || event.key.startsWith("Arrow"));

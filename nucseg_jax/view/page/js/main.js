@@ -40,6 +40,7 @@ class Page {
   async start() {
     startTheme();
     startKeys(this.#keys());
+    byId("panes").addEventListener("pointerdown", () => byId("panes").classList.remove("by-keys"));
     byId("help").addEventListener("click", () => showHelp());
     byId("zoom-in").addEventListener("click", () => this.#zoom(1.6));
     byId("zoom-out").addEventListener("click", () => this.#zoom(1 / 1.6));
@@ -213,6 +214,17 @@ class Page {
     });
   }
 
+  /** Close an outline that is being drawn, or choose the nucleus in the middle. */
+  #enter() {
+    const { drawing, pane, result } = this.scene.main ?? {};
+    if (drawing?.tool) {
+      drawing.finish();
+    } else if (result) {
+      const { x, y, w, h } = pane.view();
+      this.#click([x + w / 2, y + h / 2]).catch(sayError);
+    }
+  }
+
   #escape() {
     const drawing = this.scene.main?.drawing;
     if (!drawing || drawing.cancel()) return;
@@ -222,7 +234,10 @@ class Page {
   }
 
   #keys() {
-    const pan = (x, y) => () => this.scene.main?.pane.panBy(x, y);
+    const pan = (x, y) => () => {
+      byId("panes").classList.add("by-keys");
+      this.scene.main?.pane.panBy(x, y);
+    };
     const inCorrect = (action) => () => {
       if (this.correct?.active) action(this.correct);
     };
@@ -252,7 +267,7 @@ class Page {
       "ctrl+z": inCorrect((correct) => correct.undo()),
       "ctrl+y": inCorrect((correct) => correct.redo()),
       "ctrl+shift+z": inCorrect((correct) => correct.redo()),
-      enter: () => this.scene.main?.drawing.finish(),
+      enter: () => this.#enter(),
       escape: () => this.#escape(),
       "?": () => showHelp(),
     };

@@ -25,6 +25,8 @@ export class SlidePane {
       showNavigator: Boolean(shown.slide),
       navigatorPosition: "TOP_RIGHT",
       navigatorSizeRatio: 0.16,
+      navigatorBackground: "#ffffff",
+      navigatorDisplayRegionColor: "#6a3fb5",
       maxZoomPixelRatio: 8,
       minZoomImageRatio: 0.7,
       visibilityRatio: 0.4,
