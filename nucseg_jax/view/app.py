@@ -84,7 +84,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         slides.close()
 
     def listing(request: Request) -> Response:
-        return JSONResponse(_listing(library))
+        return JSONResponse({**_listing(library), "most_upload_bytes": options.most_upload_bytes})
 
     api: list[BaseRoute] = [
         Route("/library", listing),

@@ -19,7 +19,7 @@ export class CorrectPanel {
     this.root = element("section", { id: "correct", hidden: true });
     this.corrections = new Corrections(side.result.id, () => this.#changed());
     this.corrections.onError = sayError;
-    this.loading = this.corrections.load().catch(sayError);
+    this.corrections.load().catch(sayError);
   }
 
   get active() {
@@ -176,11 +176,14 @@ export class CorrectPanel {
       ...regions.map(({ id }, number) => this.#region(id, number)),
       regions.length ? this.#saved() : null,
     ];
+    const focused = this.root.contains(document.activeElement) ? document.activeElement.title : "";
     this.root.replaceChildren(...parts.filter(Boolean));
+    if (focused) this.root.querySelector(`[title="${focused}"]`)?.focus();
   }
 
   #words() {
-    const { count, state } = this.corrections;
+    const { count, state, ready } = this.corrections;
+    if (!ready) return "reading what was corrected before …";
     const words = count === 1 ? "1 correction" : `${count} corrections`;
     return `${words}${{ changed: ", not saved yet", saving: ", saving", saved: ", saved" }[state] ?? ""}`;
   }

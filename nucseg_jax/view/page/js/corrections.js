@@ -98,7 +98,13 @@ export class Corrections {
     }
   }
 
+  /** Whether they have been read. */
+  get ready() {
+    return this.version !== null;
+  }
+
   #change(parts) {
+    if (!this.ready) return;
     this.past.push(this.now);
     this.future = [];
     this.#set({ ...this.now, ...parts });

@@ -10,14 +10,51 @@ const STAGES = {
   writing: "writing files",
   waiting: "waiting",
 };
+const ENDS = { done: "done", failed: "failed", cancelled: "cancelled" };
 const SECONDS = 1; // between two looks at running jobs
+
+const isActive = ({ state }) => state === "queued" || state === "running";
+
+function wordsOf(job) {
+  if (job.state === "queued") return job.ahead ? `waiting, ${job.ahead} before it` : "waiting";
+  if (job.state !== "running") return ENDS[job.state];
+  const stage = STAGES[job.stage] ?? job.stage ?? "starting";
+  return job.seconds_left === null ? stage : `${stage}, about ${duration(job.seconds_left)} left`;
+}
+
+/** A job in the list. What changes is changed in place, so that the focus stays where it is. */
+class Entry {
+  constructor(job, { onCancel, onOpen }) {
+    this.words = element("small");
+    this.bar = element("progress", { max: 1, "aria-label": "Part done" });
+    this.error = element("small", { className: "error" });
+    this.cancel = element("button", { className: "plain", onclick: () => onCancel(job.id) }, "Cancel");
+    this.open = element("button", { className: "plain", onclick: () => onOpen(this.job.result) }, "Open");
+    const buttons = element("div", { className: "row" }, this.cancel, this.open);
+    const name = element("strong", {}, job.name);
+    this.root = element("li", { className: "job", "data-job": job.id }, name, this.words, this.bar, this.error, buttons);
+  }
+
+  show(job) {
+    const ended = this.job && isActive(this.job) && !isActive(job);
+    this.job = job;
+    this.root.dataset.state = job.state;
+    this.words.textContent = wordsOf(job);
+    this.bar.hidden = job.state !== "running";
+    this.bar.value = job.part ?? 0;
+    this.error.textContent = job.state === "failed" ? job.message : "";
+    this.cancel.hidden = !isActive(job);
+    this.open.hidden = !job.result;
+    return ended && job.state === "done";
+  }
+}
 
 export class JobsList {
   /** onDone(job) hears of each job that ends well while the page is open; onOpen(result) opens one. */
   constructor({ onDone, onOpen }) {
     this.onDone = onDone;
     this.onOpen = onOpen;
-    this.states = new Map();
+    this.entries = new Map();
     this.timer = null;
   }
 
@@ -26,40 +63,20 @@ export class JobsList {
     clearTimeout(this.timer);
     const { jobs } = await getJson("api/jobs");
     byId("jobs-section").hidden = !jobs.length;
-    byId("jobs").replaceChildren(...jobs.toReversed().map((job) => this.#entry(job)));
     for (const job of jobs) {
-      const before = this.states.get(job.id);
-      this.states.set(job.id, job.state);
-      if (before && before !== "done" && job.state === "done") this.onDone(job);
+      if (this.#entryOf(job).show(job)) this.onDone(job);
     }
-    if (jobs.some(({ state }) => state === "queued" || state === "running")) {
-      this.timer = setTimeout(() => this.look().catch(sayError), SECONDS * 1000);
-    }
+    if (jobs.some(isActive)) this.timer = setTimeout(() => this.look().catch(sayError), SECONDS * 1000);
   }
 
-  #entry(job) {
-    const active = job.state === "queued" || job.state === "running";
-    return element(
-      "li",
-      { className: "job", "data-job": job.id, "data-state": job.state },
-      element("strong", {}, job.name),
-      element("small", {}, this.#words(job)),
-      job.state === "running" ? element("progress", { max: 1, value: job.part ?? 0, "aria-label": "Part done" }) : null,
-      job.state === "failed" ? element("small", { className: "error" }, job.message) : null,
-      element(
-        "div",
-        { className: "row" },
-        active ? element("button", { className: "plain", onclick: () => this.#cancel(job.id).catch(sayError) }, "Cancel") : null,
-        job.result ? element("button", { className: "plain", onclick: () => this.onOpen(job.result) }, "Open") : null,
-      ),
-    );
-  }
-
-  #words(job) {
-    if (job.state === "queued") return job.ahead ? `waiting, ${job.ahead} before it` : "waiting";
-    if (job.state !== "running") return { done: "done", failed: "failed", cancelled: "cancelled" }[job.state];
-    const stage = STAGES[job.stage] ?? job.stage ?? "starting";
-    return job.seconds_left === null ? stage : `${stage}, about ${duration(job.seconds_left)} left`;
+  #entryOf(job) {
+    if (!this.entries.has(job.id)) {
+      const onCancel = (id) => this.#cancel(id).catch(sayError);
+      const entry = new Entry(job, { onCancel, onOpen: this.onOpen });
+      this.entries.set(job.id, entry);
+      byId("jobs").prepend(entry.root); // the newest first
+    }
+    return this.entries.get(job.id);
   }
 
   async #cancel(id) {

@@ -1,7 +1,7 @@
 // Slides and results that are open to the page, and images that are added to them.
 
 import { getJson, upload } from "./api.js";
-import { byId, element, say, sayError } from "./dom.js";
+import { byId, element, figure, say, sayError } from "./dom.js";
 
 export class LibraryList {
   /** onSlide(id) and onResult(id) open one. */
@@ -16,7 +16,8 @@ export class LibraryList {
 
   /** Ask the server what there is. */
   async load() {
-    const { slides, results, notes } = await getJson("api/library");
+    const { slides, results, notes, most_upload_bytes: most } = await getJson("api/library");
+    this.mostBytes = most;
     this.slides = slides;
     this.results = results;
     byId("notes").replaceChildren(...notes.map((note) => element("p", { className: "warning" }, note)));
@@ -88,6 +89,11 @@ export class LibraryList {
   async #add(files) {
     let last = null;
     for (const file of files) {
+      if (file.size > this.mostBytes) {
+        const remedy = "Name it when you start nucseg view, or give --max-upload-mb";
+        say(`${file.name}: larger than ${figure(this.mostBytes / 1e6)} MB. ${remedy}`, { error: true });
+        continue;
+      }
       const bar = element("progress", { max: 1, value: 0 });
       const line = element("li", { className: "job" }, `Adding ${file.name}`, bar);
       byId("library").prepend(line);

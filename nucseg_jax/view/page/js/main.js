@@ -48,6 +48,9 @@ class Page {
     for (const side of ["left", "right"]) {
       byId(`toggle-${side}`).addEventListener("click", () => byId(side).classList.toggle("shown"));
     }
+    addEventListener("visibilitychange", () => {
+      if (document.hidden) this.correct?.corrections.flush().catch(sayError);
+    });
     addEventListener("hashchange", () => this.#openAddress().catch(sayError));
     await Promise.all([this.library.load(), this.jobs.look()]);
     await this.#openAddress();
