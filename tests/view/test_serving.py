@@ -1,13 +1,14 @@
 """The server as a user starts it."""
 
 import http.client
+import json
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -30,12 +31,28 @@ class Started(NamedTuple):
         connection.close()
         return status
 
+    def asked(self, path: str) -> Any:
+        """What the server says when it has made what it has to."""
+        status = 503
+        while status == 503:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection.request("GET", f"/{self.token}/{path}")
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+            connection.close()
+        return json.loads(content)
+
 
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[Started]:
     write_slide(tmp_path / "slide.png")
+    (tmp_path / "slide.geojson").write_text(
+        '{"type": "Feature", "properties": {"objectType": "detection"}, "geometry": {"type": "Polygon", '
+        '"coordinates": [[[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]]}}'
+    )
     code = "from nucseg_jax.cli import script; script()"
     options = ["--no-browser", "--state", str(tmp_path / "state")]
+    options += ["--truth", str(tmp_path / "slide.geojson")]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "view", str(tmp_path / "slide.png"), *options],
         cwd=ROOT,
@@ -56,6 +73,8 @@ def test_the_page_is_where_the_command_says_until_it_is_ended(started, tmp_path)
     assert started.status(f"/{started.token}/") == 200
     assert started.status(f"/{started.token}/api/library") == 200
     assert started.status("/") == started.status(f"/{started.token[:-1]}/") == 403
+    (truth,) = started.asked("api/library")["results"]
+    assert truth["truth"] and started.asked(f"api/results/{truth['id']}")["count"] == 1
     assert (tmp_path / "state" / ".lock").exists()
     started.process.send_signal(signal.SIGTERM)
     out, errors = started.process.communicate(timeout=60)
@@ -85,3 +104,14 @@ def test_a_path_with_nothing_to_show_is_one_line(tmp_path, capsys):
     assert main(["view", str(tmp_path / "no.svs"), "--state", str(tmp_path / "state")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'no.svs'}: no such file or folder")
     assert not (tmp_path / "state").exists()
+
+
+def test_a_truth_of_no_slide_is_one_line(tmp_path, capsys):
+    write_slide(tmp_path / "slide.png")
+    (tmp_path / "other.geojson").write_text("{}")
+    named = [str(tmp_path / "slide.png"), "--truth", str(tmp_path / "other.geojson")]
+    assert main(["view", *named, "--state", str(tmp_path / "state")]) == 2
+    wanted = (
+        f"error: --truth {tmp_path / 'other.geojson'}: is of no slide that is named. Name it as the slide"
+    )
+    assert capsys.readouterr().err.startswith(wanted)
