@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nucseg_jax.cli.arguments import RegionClass
+_TRUTH = "Ground truth"
 
 
 def view(
@@ -42,9 +42,17 @@ def view(
             metavar="PATH",
             help="Ground truth to compare with: QuPath GeoJSON, ImageScope XML or a label map, named as its "
             "slide; or a folder of them. May be given again.",
+            rich_help_panel=_TRUTH,
         ),
     ] = None,
-    region_class: RegionClass = None,
+    region_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
+            rich_help_panel=_TRUTH,
+        ),
+    ] = None,
 ) -> None:
     """Look at slides and their nuclei in the browser. Nothing leaves this machine.
 

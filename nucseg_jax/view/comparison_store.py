@@ -76,8 +76,7 @@ class ComparisonStore:
                 )
             self._made.move_to_end(key)
             while len(self._made) > _MOST_KEPT:
-                forgotten, made = self._made.popitem(last=False)
-                made.cancel()
+                forgotten, _ = self._made.popitem(last=False)
                 self._done.pop(forgotten, None)
             return self._made[key]
 

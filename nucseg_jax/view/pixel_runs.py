@@ -96,7 +96,7 @@ class PixelNuclei:
         row = np.arange(len(edge)) + np.repeat(first - (np.cumsum(count) - count), count)
         slope = ((x1 - x0) / (y1 - y0))[edge]
         column = np.ceil(x0[edge] + (row + 0.5 - y0[edge]) * slope - 0.5).astype(np.int64)
-        # One number a crossing, which sorts in a tenth of the time of three.
+        # One number a crossing, to sort by: the nucleus, then the row, then the column.
         top, width = row.min(initial=0), self._frame.network_size[1] + 1
         height = row.max(initial=0) - top + 1
         place = np.sort((nucleus[edge] * height + (row - top)) * width + column)
