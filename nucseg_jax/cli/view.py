@@ -1,9 +1,12 @@
 """`nucseg view`: a page in the browser."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+_TRUTH = "Ground truth"
 
 
 def view(
@@ -33,6 +36,23 @@ def view(
         ),
     ] = None,
     max_upload_mb: Annotated[int, typer.Option(metavar="N", help="How large an upload may be, MB.")] = 2000,
+    truth: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Ground truth to compare with: QuPath GeoJSON, ImageScope XML or a label map, named as its "
+            "slide; or a folder of them. May be given again.",
+            rich_help_panel=_TRUTH,
+        ),
+    ] = None,
+    region_class: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="A class of QuPath's annotations that are regions, besides Region*. May be given again.",
+            rich_help_panel=_TRUTH,
+        ),
+    ] = None,
 ) -> None:
     """Look at slides and their nuclei in the browser. Nothing leaves this machine.
 
@@ -41,6 +61,7 @@ def view(
     \b
     nucseg view nuclei
     nucseg view slide.svs nuclei --no-browser
+    nucseg view images nuclei --truth annotations
     """
     from nucseg_jax.errors import MissingExtraError
 
@@ -60,6 +81,17 @@ def view(
             workdir=workdir,
             state=state,
             most_upload_mb=max_upload_mb,
+            truths=truth or (),
+            region_classes=region_class or (),
+            load_outlines=_load_outlines,
             is_asked_to_stop=lambda: signals.asked,
         )
     signals.check()
+
+
+def _load_outlines() -> Callable[[Path, tuple[int, int], float, Sequence[str]], Any]:
+    """What draws the outlines of truths, as `nucseg prepare` draws them."""
+    from nucseg_jax.cli.preparing import module_of
+
+    read = module_of("label_files").read_labels
+    return lambda path, shape, mpp, classes: read(path, shape, mpp=mpp, region_classes=classes)

@@ -30,6 +30,7 @@ from nucseg_jax.view.open_slides import OpenSlides
 from nucseg_jax.view.result_routes import ResultRoutes
 from nucseg_jax.view.result_store import NotReadyError, ResultStore
 from nucseg_jax.view.slide_routes import SlideRoutes
+from nucseg_jax.view.truth_reading import DrawOutlines
 
 _PAGE = Path(__file__).with_name("page")
 """The files of the page itself."""
@@ -48,6 +49,7 @@ class ServerOptions(NamedTuple):
       workdir: the run that jobs take; None: an installed model.
       most_upload_bytes: of one.
       command: makes the command of a job, as `job_runner.predict_command`.
+      draw_outlines: of truths; None where they cannot be drawn.
     """
 
     token: str
@@ -58,6 +60,7 @@ class ServerOptions(NamedTuple):
     workdir: Path | None = None
     most_upload_bytes: int = 2000 * 10**6
     command: Command = predict_command
+    draw_outlines: DrawOutlines | None = None
 
 
 def create_app(library: Library, options: ServerOptions) -> ASGIApp:
@@ -68,7 +71,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
       options: see there.
     """
     slides = OpenSlides()
-    store = ResultStore(library, slides, options.cache)
+    store = ResultStore(library, slides, options.cache, options.draw_outlines)
     comparisons = ComparisonStore(store)
     comparing = CompareRoutes(library, comparisons)
     jobs = _Jobs(library, store, options)
@@ -175,6 +178,7 @@ def _listing(library: Library) -> dict[str, Any]:
                 "missing": result.missing,
                 "model": result.model,
                 "created": result.created,
+                "truth": result.is_truth,
             }
             for result in library.results()
         ],

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
+from nucseg_jax.errors import shown
 from nucseg_jax.metrics import Overlaps, PixelCounts, aji, aji_plus, panoptic_quality
 from nucseg_jax.metrics.outcomes import outcomes
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.view.nuclei_index import NucleiIndex
-from nucseg_jax.view.pixel_runs import Integers, PixelNuclei, shared
+from nucseg_jax.view.pixel_runs import Integers, PixelNuclei, Runs, annotated_runs, shared, within
 
 MOST_PX = 1 << 25
 """Of the strips of a slide that are compared one after the other, so that memory is bounded."""
@@ -57,73 +58,91 @@ class Comparison:
 def compare(reference: Side, other: Side, on_count: Callable[[int], None]) -> Comparison:
     """Compare them as label maps of the slide's base level.
 
+    Where one of them annotates a part of the slide, that part is compared, by the rules of
+    `metrics.cut_to_annotated`.
+
     Args:
       reference: what the other is measured by: the ground truth, or the earlier result.
       other: of the same slide.
       on_count: is told how many nuclei of the reference are done.
     """
-    sides = [PixelNuclei(side.index, side.frame) for side in (reference, other)]
-    overlaps = _count_overlaps(sides, reference.frame.size, on_count)
-    numbers = [
-        _numbers(side.index.ids, area) for side, area in zip((reference, other), overlaps.areas, strict=True)
-    ]
-    table = _table(overlaps, numbers)
+    nuclei = PixelNuclei(reference.index, reference.frame), PixelNuclei(other.index, other.frame)
+    counted = _counted(nuclei, (reference.index, other.index), reference.frame.size, on_count)
+    numbers = _numbers(counted, reference.index.ids, other.index.ids)
+    table = _table(counted, *numbers)
     pq, dq, sq = panoptic_quality(table)
     found = outcomes(table)
-    return Comparison(
-        {
-            "aji": aji(table),
-            "aji_plus": aji_plus(table),
-            "pq": pq,
-            "dq": dq,
-            "sq": sq,
-            "dice": table.pixels.f1_nucleus,
-        },
-        {
-            "reference": table.count_true,
-            "other": table.count_pred,
-            **{outcome.name.lower(): count for outcome, count in found.count().items()},
-        },
-        _by_row(found.truth, numbers[0]),
-        _by_row(found.prediction, numbers[1]),
-        [
-            *_notes(reference.name, sides[0], numbers[0]),
-            *_notes(other.name, sides[1], numbers[1]),
-        ],
-    )
+    scores = {
+        **{"aji": aji(table), "aji_plus": aji_plus(table), "pq": pq, "dq": dq, "sq": sq},
+        "dice": table.pixels.f1_nucleus,
+    }
+    counts = {
+        **{"reference": table.count_true, "other": table.count_pred},
+        **{outcome.name.lower(): count for outcome, count in found.count().items()},
+    }
+    notes = [
+        *_notes(reference, nuclei[0], counted.whole_px[0], numbers[0]),
+        *_notes(other, nuclei[1], counted.whole_px[1], numbers[1]),
+    ]
+    by_row = _by_row(found.truth, numbers[0]), _by_row(found.prediction, numbers[1])
+    return Comparison(scores, counts, *by_row, notes)
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """Pixels that were counted.
+    """Pixels of the nuclei of the reference and of the other.
 
     Attributes:
-      areas: of the nuclei of both, int64 [nuclei].
-      pairs: int64 [3, P]: a row of the reference, a row of the other, and the pixels they share in a strip.
-      slide_px: of the slide.
+      whole_px: int64 [nuclei] of both, wherever they are.
+      area_px: the same of what is annotated.
+      pairs: int64 [3, P]: a row of the reference, a row of the other, and the annotated pixels they share in
+        a strip.
+      annotated_px: pixels of the slide that are annotated.
     """
 
-    areas: tuple[Integers, Integers]
+    whole_px: tuple[Integers, Integers]
+    area_px: tuple[Integers, Integers]
     pairs: Integers
-    slide_px: int
+    annotated_px: int
+
+    @property
+    def pixels(self) -> PixelCounts:
+        """The annotated pixels by class, of all nuclei."""
+        tp = int(self.pairs[2].sum())
+        fn, fp = (int(area.sum()) - tp for area in self.area_px)
+        return PixelCounts(tp=tp, fp=fp, fn=fn, tn=self.annotated_px - tp - fp - fn)
 
 
-def _count_overlaps(
-    sides: list[PixelNuclei], size: tuple[int, int], on_count: Callable[[int], None]
+def _counted(
+    nuclei: tuple[PixelNuclei, PixelNuclei],
+    indexes: tuple[NucleiIndex, NucleiIndex],
+    size: tuple[int, int],
+    on_count: Callable[[int], None],
 ) -> _Counted:
     """Count the pixels of nuclei, and of pairs that overlap, strip by strip."""
     height, width = size
     rows = max(_LEAST_ROWS, MOST_PX // width)
-    areas = np.zeros(sides[0].count, np.int64), np.zeros(sides[1].count, np.int64)
-    pairs = [np.zeros((3, 0), np.int64)]
+    whole, area = (tuple(np.zeros(of.count, np.int64) for of in nuclei) for _ in range(2))
+    pairs, annotated_px = [np.zeros((3, 0), np.int64)], 0
     for top in range(0, height, rows):
-        runs = [side.runs(top, min(height, top + rows)) for side in sides]
-        for area, of in zip(areas, runs, strict=True):
-            area += np.bincount(of.owner, of.length, len(area)).astype(np.int64)  # exact below 2**53
-        one, other, length = shared(*runs)
-        pairs.append(_summed(runs[0].owner[one], runs[1].owner[other], length))
-        on_count(int(np.count_nonzero(areas[0])))
-    return _Counted(areas, np.concatenate(pairs, axis=1), height * width)
+        bottom = min(height, top + rows)
+        annotated = within(*(annotated_runs(index, size, top, bottom) for index in indexes))
+        annotated_px += int(annotated.length.sum())
+        cut = []
+        for side, of in enumerate(nuclei):
+            runs = of.runs(top, bottom)
+            cut.append(within(runs, annotated))
+            whole[side][:] += _sums(runs, of.count)
+            area[side][:] += _sums(cut[side], of.count)
+        one, other, length = shared(*cut)
+        pairs.append(_summed(cut[0].owner[one], cut[1].owner[other], length))
+        on_count(int(np.count_nonzero(whole[0])))
+    return _Counted((whole[0], whole[1]), (area[0], area[1]), np.concatenate(pairs, axis=1), annotated_px)
+
+
+def _sums(runs: Runs, count: int) -> Integers:
+    """The pixels of each of some nuclei."""
+    return np.bincount(runs.owner, runs.length, count).astype(np.int64)  # exact below 2**53
 
 
 def _summed(one: Integers, other: Integers, length: Integers) -> Integers:
@@ -134,37 +153,55 @@ def _summed(one: Integers, other: Integers, length: Integers) -> Integers:
     return np.stack([one[first], other[first], np.add.reduceat(length, first) if len(first) else length])
 
 
-def _numbers(ids: NDArray[np.int32], area: Integers) -> Integers:
-    """int64 [nuclei]: the numbers 0, 1, … in the order of ids of those that have pixels; -1: it has none.
+def _numbers(
+    counted: _Counted, reference_ids: NDArray[np.int32], other_ids: NDArray[np.int32]
+) -> tuple[Integers, Integers]:
+    """The numbers in the table of the nuclei that are compared, in the order of ids; -1: not compared.
 
-    On a slide that is coarser than the network's level, a nucleus of a few pixels may have none.
+    On a slide that is coarser than the network's level, a nucleus of a few pixels may have none. Those with
+    more than half of their pixels where nobody annotated are left out, but of the other those that are a
+    nucleus of the reference.
     """
-    there = np.flatnonzero(area)
-    numbers = np.full(len(area), -1)
-    numbers[there[np.argsort(ids[there], kind="stable")]] = np.arange(len(there))
+    outside = [
+        2 * (whole - area) > whole for whole, area in zip(counted.whole_px, counted.area_px, strict=True)
+    ]
+    there = [area > 0 for area in counted.area_px]
+    reference = _numbered(there[0] & ~outside[0], reference_ids)
+    other = _numbered(there[1], other_ids)
+    if not (outside[1] & there[1]).any():
+        return reference, other
+    table = _table(counted, reference, other)
+    is_true = np.isin(other, table.prediction[table.iou > 0.5])
+    return reference, _numbered(there[1] & (~outside[1] | is_true), other_ids)
+
+
+def _numbered(chosen: NDArray[np.bool_], ids: NDArray[np.int32]) -> Integers:
+    """int64 [nuclei]: 0, 1, … in the order of ids for those that are chosen; -1 for the others."""
+    rows = np.flatnonzero(chosen)
+    numbers = np.full(len(chosen), -1)
+    numbers[rows[np.argsort(ids[rows], kind="stable")]] = np.arange(len(rows))
     return numbers
 
 
-def _table(counted: _Counted, numbers: list[Integers]) -> Overlaps:
-    """The library's table of overlaps, whose nuclei are numbered."""
+def _table(counted: _Counted, reference: Integers, other: Integers) -> Overlaps:
+    """The library's table of overlaps of the nuclei that have a number."""
     truth_area, prediction_area = (
-        area[np.argsort(number, kind="stable")[np.count_nonzero(number < 0) :]]
-        for area, number in zip(counted.areas, numbers, strict=True)
+        area[np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]]
+        for area, numbers in zip(counted.area_px, (reference, other), strict=True)
     )
-    one, other, length = counted.pairs
+    one, two, length = reference[counted.pairs[0]], other[counted.pairs[1]], counted.pairs[2]
+    both = (one >= 0) & (two >= 0)
     table = coo_array(
-        (length, (numbers[0][one], numbers[1][other])), shape=(len(truth_area), len(prediction_area))
+        (length[both], (one[both], two[both])), shape=(len(truth_area), len(prediction_area))
     ).tocsr()  # adds up what strips have of a pair
     table.sort_indices()
-    tp = int(table.data.sum())
-    fn, fp = int(truth_area.sum()) - tp, int(prediction_area.sum()) - tp
     return Overlaps(
         truth=np.repeat(np.arange(len(truth_area)), np.diff(table.indptr)),
         prediction=table.indices,
         intersection_px=table.data,
         truth_area_px=truth_area,
         prediction_area_px=prediction_area,
-        pixels=PixelCounts(tp=tp, fp=fp, fn=fn, tn=counted.slide_px - tp - fp - fn),
+        pixels=counted.pixels,
     )
 
 
@@ -173,13 +210,15 @@ def _by_row(outcome: NDArray[np.int8], numbers: Integers) -> NDArray[np.float32]
     return np.append(outcome.astype(np.float32), np.float32(np.nan))[numbers]
 
 
-def _notes(name: str, nuclei: PixelNuclei, numbers: Integers) -> list[str]:
-    notes = []
+def _notes(side: Side, nuclei: PixelNuclei, whole_px: Integers, numbers: Integers) -> list[str]:
+    notes = list(side.index.told.notes)
     if nuclei.are_simplified:
         notes.append(
-            f"{name}: its outlines are simplified, so that scores are not those of its label map. Run nucseg "
-            "predict without --simplify for exact ones"
+            "its outlines are simplified, so that scores are not those of its label map. Run nucseg predict "
+            "without --simplify for exact ones"
         )
-    if without := int(np.count_nonzero(numbers < 0)):
-        notes.append(f"{name}: nuclei without a pixel of the slide, which are not compared: {without:,}")
-    return notes
+    if without := int(np.count_nonzero(whole_px == 0)):
+        notes.append(f"nuclei without a pixel of the slide, which are not compared: {without:,}")
+    if outside := int(np.count_nonzero(numbers < 0)) - without:
+        notes.append(f"nuclei outside of the annotated part, which are not compared: {outside:,}")
+    return [shown(f"{side.name}: {note}") for note in notes]

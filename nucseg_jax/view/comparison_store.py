@@ -76,8 +76,7 @@ class ComparisonStore:
                 )
             self._made.move_to_end(key)
             while len(self._made) > _MOST_KEPT:
-                forgotten, made = self._made.popitem(last=False)
-                made.cancel()
+                forgotten, _ = self._made.popitem(last=False)
                 self._done.pop(forgotten, None)
             return self._made[key]
 
@@ -98,12 +97,13 @@ def _check_of_one_slide(reference: ListedResult, other: ListedResult) -> tuple[F
             )
         )
     one, two = frame_of(reference), frame_of(other)
-    if one.size != two.size or one.offset != two.offset:
+    with_truth = reference.is_truth or other.is_truth  # which has no resolution and no offset of its own
+    if one.size != two.size or (one.offset != two.offset and not with_truth):
         raise UserError(
             f"{names} are not of one slide: {_shown_size(one)} and {_shown_size(two)}. Compare two "
             "results of one slide, opened with the same options"
         )
-    if not math.isclose(one.mpp, two.mpp, rel_tol=_SAME_MPP):
+    if not with_truth and not math.isclose(one.mpp, two.mpp, rel_tol=_SAME_MPP):
         raise UserError(
             f"{names} take the slide for {one.mpp:g} and {two.mpp:g} µm a pixel. Run nucseg predict again "
             "with one --mpp for both"

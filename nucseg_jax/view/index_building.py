@@ -14,14 +14,17 @@ from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.view.index_files import (
     ARRAYS,
     LEVEL_ARRAYS,
+    NOTHING_TOLD,
     TOLERANCES_PX,
     VERSION,
     About,
+    Told,
     column_file,
     level_file,
     mapped,
     unit_px,
     write_about,
+    write_told,
 )
 from nucseg_jax.view.nuclei_sources import COLUMNS, Part
 
@@ -33,7 +36,11 @@ QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.75, 0.99, 1.0)
 
 
 def build(
-    folder: Path, parts: Iterable[Part], size: tuple[int, int], on_count: Callable[[int], None]
+    folder: Path,
+    parts: Iterable[Part],
+    size: tuple[int, int],
+    on_count: Callable[[int], None],
+    told: Told = NOTHING_TOLD,
 ) -> None:
     """Write an index.
 
@@ -42,6 +49,7 @@ def build(
       parts: of the nuclei, in any order.
       size: (height, width) of the slide in base pixels.
       on_count: is told how many nuclei are done.
+      told: what a truth says beside its nuclei.
 
     Raises:
       DataError: as the parts.
@@ -61,6 +69,7 @@ def build(
         ranges = {name: _quantiles(mapped(temporary, column_file(name), "<f8")) for name in columns}
         levels = len(TOLERANCES_PX) if writer.has_outlines else 0
         about = About(VERSION, writer.count, columns, levels, CELL_PX, cells, writer.reach_px, ranges)
+        write_told(temporary, told)
         write_about(temporary, about)
 
 
@@ -116,7 +125,9 @@ class _Writer:
             self._write(level_file("point_start", level), np.array([self._points[level]]), "<u4")
 
     def _add_outlines(self, level: int, outlines: NDArray[np.object_], bounds: NDArray[np.float32]) -> None:
-        rings, nucleus = shapely.get_rings(outlines, return_index=True)
+        pieces, owner_of_piece = shapely.get_parts(outlines, return_index=True)
+        rings, piece = shapely.get_rings(pieces, return_index=True)
+        nucleus = owner_of_piece[piece]
         points, ring = shapely.get_coordinates(rings, return_index=True)
         last = np.append(ring[1:] != ring[:-1], True)  # which repeats the first
         points, ring = points[~last], ring[~last]
@@ -139,7 +150,9 @@ def _simplified(outlines: NDArray[np.object_], tolerance: float) -> NDArray[np.o
     if not tolerance:
         return outlines
     if tolerance > 1:
-        outlines = shapely.polygons(shapely.get_exterior_ring(outlines))
+        pieces, nucleus = shapely.get_parts(outlines, return_index=True)
+        filled = shapely.polygons(shapely.get_exterior_ring(pieces))
+        outlines = filled if len(filled) == len(outlines) else shapely.multipolygons(filled, indices=nucleus)
     simpler = shapely.simplify(outlines, tolerance, preserve_topology=False)  # a tenth of the time
     return np.where(shapely.is_empty(simpler), outlines, simpler)
 

@@ -44,6 +44,9 @@ LEVEL_ARRAYS: Mapping[str, tuple[str, tuple[int, ...]]] = {
 }
 """The same of each level: the first ring of each nucleus, the first point of each ring, and the points."""
 
+TOLD, ANNOTATED = "told.json", "annotated"
+"""Files of a truth's index: notes, and the pixels that are annotated, which is not there where all are."""
+
 _REMEDY = "Delete this folder, which is made again"
 _UNIT_PX, _MOST_UNITS = 1 / 16, 65535
 
@@ -70,6 +73,22 @@ class About(NamedTuple):
     cells: list[int]
     reach_px: float
     ranges: dict[str, list[float]]
+
+
+class Told(NamedTuple):
+    """What a truth says beside its nuclei.
+
+    Attributes:
+      notes: what a user should be told of it.
+      annotated: int64 [N, 2], the pixels on which nuclei were annotated, as runs in the order of the slide:
+        places (row · width + column) of the first, and after the last; None: all of the slide.
+    """
+
+    notes: list[str]
+    annotated: NDArray[np.int64] | None
+
+
+NOTHING_TOLD = Told([], None)
 
 
 def column_file(name: str) -> str:
@@ -105,6 +124,24 @@ def read_about(folder: Path) -> About:
         return About(**read_json(folder / ABOUT, _REMEDY))
     except TypeError as error:
         raise DataError(f"{folder}: is no index of nuclei. {_REMEDY}") from error
+
+
+def write_told(folder: Path, told: Told) -> None:
+    """Write what a truth says beside its nuclei."""
+    (folder / TOLD).write_text(json.dumps(told.notes), encoding="utf-8")
+    if told.annotated is not None:
+        (folder / ANNOTATED).write_bytes(told.annotated.astype("<i8").tobytes())
+
+
+def read_told(folder: Path) -> Told:
+    """Read it; nothing where an earlier version wrote the index.
+
+    Raises:
+      DataError: it cannot be read.
+    """
+    notes = [str(note) for note in read_json(folder / TOLD, _REMEDY)] if (folder / TOLD).exists() else []
+    is_part = (folder / ANNOTATED).exists()
+    return Told(notes, mapped(folder, ANNOTATED, "<i8", (2,)) if is_part else None)
 
 
 def unit_px(bounds: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -51,6 +51,7 @@ class ListedResult(NamedTuple):
       summary: what its summary.json holds.
       slide: the id of the slide that it was made of; None where that is not to be had.
       missing: why there is no slide; "" where there is one.
+      is_truth: it is a ground truth (`truths`), and `folder` is its file.
     """
 
     id: str
@@ -59,10 +60,13 @@ class ListedResult(NamedTuple):
     summary: dict[str, Any]
     slide: str | None
     missing: str
+    is_truth: bool = False
 
     @property
     def model(self) -> str | None:
         """What found the nuclei: an installed model's name, or the beginning of the weights' digest."""
+        if self.is_truth:
+            return None
         request = self.summary["config"]["request"]
         installed, weights = request.get("pretrained"), request.get("params_sha256")
         name = installed.get("name") if isinstance(installed, dict) else None
@@ -121,6 +125,11 @@ class Library:
           UserError: the folder is no result.
         """
         return self._add_result(Path(os.path.realpath(folder)), name)
+
+    def add_truth(self, truth: ListedResult) -> None:
+        """List a ground truth of a listed slide."""
+        with self._lock:
+            self._results[truth.id] = truth
 
     def add_slide(self, path: Path, name: str) -> ListedSlide:
         """List a slide that has just come, under a name."""
@@ -189,7 +198,7 @@ class Library:
 
     def _add_slide(self, path: Path, name: str = "", opening: Opening | None = None) -> ListedSlide:
         opening = opening or Opening(path)
-        slide = ListedSlide(_id_of("slide", opening), name or self._name_of(path), opening)
+        slide = ListedSlide(id_of("slide", opening), name or self._name_of(path), opening)
         with self._lock:
             return self._slides.setdefault(slide.id, slide)
 
@@ -198,7 +207,7 @@ class Library:
         if summary is None:
             raise UserError(f"{folder}: is no result of nucseg predict. Name a folder with a {SUMMARY}")
         slide, missing = self._slide_of(summary)
-        id_ = _id_of("result", folder)
+        id_ = id_of("result", folder)
         result = ListedResult(id_, name or shown(folder.name), folder, summary, slide, missing)
         with self._lock:
             self._results[id_] = result
@@ -256,6 +265,6 @@ def _has_size(path: Path, size: object) -> bool:
         return False
 
 
-def _id_of(kind: str, what: object) -> str:
+def id_of(kind: str, what: object) -> str:
     """The same in every start of the server, so that addresses of things can be kept."""
     return hashlib.sha256(f"{kind} {what!r}".encode("utf-8", "backslashreplace")).hexdigest()[:_ID_LETTERS]

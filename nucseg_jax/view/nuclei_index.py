@@ -16,6 +16,7 @@ from nucseg_jax.view.index_files import (
     level_file,
     mapped,
     read_about,
+    read_told,
     unit_px,
 )
 
@@ -33,7 +34,8 @@ class Outlines(NamedTuple):
     """Outlines of N nuclei.
 
     Attributes:
-      ring_start: uint32 [N + 1], the first ring of each nucleus, which is its outside; others are holes.
+      ring_start: uint32 [N + 1], the first ring of each nucleus, which is its outside; others are holes or,
+        of a truth, further pieces. What is within an odd number of rings is nucleus.
       point_start: uint32 [R + 1], the first point of each ring.
       points: float32 [P, 2], x and y in base pixels; rings are closed without a repetition.
     """
@@ -51,13 +53,14 @@ class NucleiIndex:
 
     Attributes:
       about: see `index_files.About`.
+      told: see `index_files.Told`.
 
     Raises:
       DataError: it is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.about = read_about(folder)
+        self.about, self.told = read_about(folder), read_told(folder)
         self._folder = folder
         self._arrays = {name: mapped(folder, name, *form) for name, form in ARRAYS.items()}
         self._levels = [
@@ -146,12 +149,17 @@ class NucleiIndex:
                 return row
         return None
 
-    def polygon(self, row: int) -> shapely.Polygon:
-        """The outline of a nucleus as the result has it, in base pixels."""
+    def polygon(self, row: int) -> shapely.Geometry:
+        """The outline of a nucleus as the result has it, in base pixels; a MultiPolygon of several pieces."""
+        rings = self.rings(row)
+        polygon = shapely.Polygon(rings[0], rings[1:])
+        whole = len(rings) == 1 or polygon.is_valid  # else a ring is no hole, but another piece
+        return polygon if whole else shapely.make_valid(polygon)
+
+    def rings(self, row: int) -> list[NDArray[np.float64]]:
+        """The same as rings [points, 2], the first the outside; others are holes or further pieces."""
         found = self.outlines(np.array([row]), 0)
-        cuts = found.point_start[1:-1]
-        rings = [ring.astype(np.float64) for ring in np.split(found.points, cuts)]
-        return shapely.Polygon(rings[0], rings[1:])
+        return [ring.astype(np.float64) for ring in np.split(found.points, found.point_start[1:-1])]
 
     def measurements(self, row: int) -> dict[str, Any]:
         """id, object_id, centroid_px and measurements of a nucleus; None where it was not measured."""

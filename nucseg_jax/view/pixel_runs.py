@@ -96,7 +96,7 @@ class PixelNuclei:
         row = np.arange(len(edge)) + np.repeat(first - (np.cumsum(count) - count), count)
         slope = ((x1 - x0) / (y1 - y0))[edge]
         column = np.ceil(x0[edge] + (row + 0.5 - y0[edge]) * slope - 0.5).astype(np.int64)
-        # One number a crossing, which sorts in a tenth of the time of three.
+        # One number a crossing, to sort by: the nucleus, then the row, then the column.
         top, width = row.min(initial=0), self._frame.network_size[1] + 1
         height = row.max(initial=0) - top + 1
         place = np.sort((nucleus[edge] * height + (row - top)) * width + column)
@@ -109,6 +109,31 @@ class PixelNuclei:
         """Between the corners of the network's columns, and of its rows: what is nearest to which."""
         corners = base_pixels(self._frame)
         return (corners.x[1:] + corners.x[:-1]) / 2, (corners.y[1:] + corners.y[:-1]) / 2
+
+
+def annotated_runs(index: NucleiIndex, size: tuple[int, int], top: int, bottom: int) -> Runs:
+    """The annotated pixels in some rows of a slide of a size, as runs that are of nothing (owner 0)."""
+    first, last = top * size[1], bottom * size[1]
+    if index.told.annotated is None:
+        start, stop = np.array([first]), np.array([last])
+    else:
+        from_here = np.searchsorted(index.told.annotated[:, 1], first, "right")
+        to_here = np.searchsorted(index.told.annotated[:, 0], last)
+        start, stop = np.clip(index.told.annotated[from_here:to_here].T, first, last)
+    return Runs(np.zeros(len(start), np.int64), start, stop)
+
+
+def runs_of_mask(mask: NDArray[np.bool_]) -> Integers:
+    """Runs of True in a mask of the slide: int64 [N, 2], places of the first pixel and after the last."""
+    changes = np.flatnonzero(np.diff(mask.ravel().view(np.int8), prepend=0, append=0))
+    return changes.reshape(-1, 2)
+
+
+def within(one: Runs, other: Runs) -> Runs:
+    """What of `one` is in `other`."""
+    first, second, length = shared(one, other)
+    start = np.maximum(one.start[first], other.start[second])
+    return Runs(one.owner[first], start, start + length)
 
 
 def shared(one: Runs, other: Runs) -> tuple[Integers, Integers, Integers]:

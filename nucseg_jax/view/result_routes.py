@@ -62,6 +62,7 @@ class ResultRoutes:
                 "name": result.name,
                 "slide": result.slide,
                 "missing": result.missing,
+                "truth": result.is_truth,
                 "width": width,
                 "height": height,
                 "mpp": frame.mpp,
@@ -72,7 +73,7 @@ class ResultRoutes:
                 "nuclei": result.summary.get("nuclei"),
                 "regions": result.summary.get("regions"),
                 "model": result.model,
-                "notes": _notes(result),
+                "notes": [*_notes(result), *index.told.notes],
                 "files": [name for name in DOWNLOADS if result.file(name) is not None],
             }
         )
@@ -148,12 +149,9 @@ class ResultRoutes:
         return index.row_at(number(request, "x"), number(request, "y"))
 
 
-def _outline(index: NucleiIndex, row: int) -> list[list[tuple[float, float]]] | None:
+def _outline(index: NucleiIndex, row: int) -> list[list[list[float]]] | None:
     """Rings of points, the outside first; None where the result has no outlines."""
-    if not index.about.levels:
-        return None
-    polygon = index.polygon(row)
-    return [list(ring.coords)[:-1] for ring in (polygon.exterior, *polygon.interiors)]
+    return [ring.tolist() for ring in index.rings(row)] if index.about.levels else None
 
 
 def _density(result: ListedResult) -> Path:

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.predict.results import state_of
+from nucseg_jax.slides import file_state
 from nucseg_jax.view.analysed_tissue import AnalysedTissue, analysed_tissue
 from nucseg_jax.view.index_building import build
 from nucseg_jax.view.index_files import ABOUT, VERSION
@@ -21,6 +23,7 @@ from nucseg_jax.view.library import Library, ListedResult
 from nucseg_jax.view.nuclei_index import NucleiIndex
 from nucseg_jax.view.nuclei_sources import read_parts, source_of
 from nucseg_jax.view.open_slides import OpenSlides
+from nucseg_jax.view.truth_reading import DrawOutlines, build_truth
 
 PATIENCE_S = 1.0
 """That a request waits for what is made in the background."""
@@ -50,10 +53,18 @@ class ResultStore:
       library: knows the results' slides.
       slides: opens them.
       cache: folder for indexes; made if need be.
+      draw_outlines: of truths; None where they cannot be drawn.
     """
 
-    def __init__(self, library: Library, slides: OpenSlides, cache: Path) -> None:
+    def __init__(
+        self,
+        library: Library,
+        slides: OpenSlides,
+        cache: Path,
+        draw_outlines: DrawOutlines | None = None,
+    ) -> None:
         self._library, self._slides, self._cache = library, slides, cache
+        self._draw_outlines = draw_outlines
         self._builder = ThreadPoolExecutor(1, "index")
         self._indexes: dict[str, Future[NucleiIndex]] = {}
         self._done: dict[str, int] = {}
@@ -118,10 +129,18 @@ class ResultStore:
     def _made(self, result: ListedResult, key: str) -> NucleiIndex:
         folder = self._cache / key
         if not (folder / ABOUT).is_file():
-            parts = read_parts(source_of(result.file), result.file("neighbours.parquet"))
-            build(folder, parts, frame_of(result).size, lambda count: self._done.update({key: count}))
+            self._make(result, folder, lambda count: self._done.update({key: count}))
         os.utime(folder / ABOUT)
         return NucleiIndex(folder)
+
+    def _make(self, result: ListedResult, folder: Path, on_count: Callable[[int], None]) -> None:
+        frame = frame_of(result)
+        if result.is_truth:
+            classes = result.summary["config"]["request"]["region_classes"]
+            build_truth(folder, result.folder, frame, classes, self._draw_outlines, on_count)
+        else:
+            parts = read_parts(source_of(result.file), result.file("neighbours.parquet"))
+            build(folder, parts, frame.size, on_count)
 
     def _find_tissue(self, result: ListedResult) -> AnalysedTissue | None:
         frame, density, masked = frame_of(result), result.file("density.tif"), _masked(result)
@@ -169,5 +188,9 @@ def _count_of(result: ListedResult) -> int:
 
 def key_of(result: ListedResult) -> str:
     """A name of a result's state: another one where it has been replaced."""
-    what = f"{VERSION} {result.folder!r} {state_of(result.folder)}"
+    if result.is_truth:
+        state: object = (file_state(result.folder), result.summary)
+    else:
+        state = state_of(result.folder)
+    what = f"{VERSION} {result.folder!r} {state}"
     return hashlib.sha256(what.encode("utf-8", "backslashreplace")).hexdigest()[:32]

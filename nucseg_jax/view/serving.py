@@ -15,6 +15,8 @@ from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.guard import new_token
 from nucseg_jax.view.library import Library
+from nucseg_jax.view.truth_reading import DrawOutlines, is_outlines
+from nucseg_jax.view.truths import add_truths
 
 HOST = "127.0.0.1"
 _SHUTDOWN_S = 3  # that answers may still take at the end
@@ -28,6 +30,9 @@ def serve(
     workdir: Path | None = None,
     state: Path | None = None,
     most_upload_mb: int = 2000,
+    truths: Sequence[Path] = (),
+    region_classes: Sequence[str] = (),
+    load_outlines: Callable[[], DrawOutlines] | None = None,
     is_asked_to_stop: Callable[[], bool] = lambda: False,
 ) -> None:
     """Serve the page until that is to end.
@@ -39,6 +44,9 @@ def serve(
       workdir: the run that jobs take; None: an installed model.
       state: folder for jobs, their results and uploads, made if need be; None: in the user's data folder.
       most_upload_mb: how large an upload may be.
+      truths: ground truths of the slides (`truths`): files, and folders of them.
+      region_classes: names of QuPath's classes of regions in truths, besides Region*.
+      load_outlines: gives what draws the outlines of truths; called where a truth has outlines.
       is_asked_to_stop: whether the process has been interrupted; asked ten times a second.
 
     Raises:
@@ -52,6 +60,8 @@ def serve(
     library = Library()
     for path in paths:
         library.add(path)
+    has_outlines = any(is_outlines(truth.folder) for truth in add_truths(library, truths, region_classes))
+    draw_outlines = load_outlines() if has_outlines and load_outlines is not None else None
     for note in library.notes:
         print(f"note: {note}")
     state = _user_folder("XDG_DATA_HOME", "~/.local/share") if state is None else state
@@ -69,6 +79,7 @@ def serve(
             ticket,
             None if workdir is None else workdir.absolute(),
             most_upload_mb * 10**6,
+            draw_outlines=draw_outlines,
         )
         app = create_app(library, options)
         print(f"The page is at http://{HOST}:{number}/{token}/ (Ctrl-C ends it)", flush=True)

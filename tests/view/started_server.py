@@ -1,11 +1,13 @@
 """The server as a user starts it, in a process of its own."""
 
 import http.client
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.cli.commands import ROOT
 
@@ -18,10 +20,20 @@ class StartedServer:
       port, token: where it is.
     """
 
-    def __init__(self, paths: Sequence[Path], state: Path) -> None:
+    def __init__(self, paths: Sequence[Path], state: Path, *options: str) -> None:
         code = "from nucseg_jax.cli import script; script()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "view", *map(str, paths), "--no-browser", "--state", str(state)],
+            [
+                sys.executable,
+                "-c",
+                code,
+                "view",
+                *map(str, paths),
+                "--no-browser",
+                "--state",
+                str(state),
+                *options,
+            ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -55,3 +67,14 @@ class StartedServer:
         status = connection.getresponse().status
         connection.close()
         return status
+
+    def asked(self, path: str) -> Any:
+        """The JSON of a path of the page, once the server has made it."""
+        status = 503
+        while status == 503:
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            connection.request("GET", f"/{self.token}/{path}")
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+            connection.close()
+        return json.loads(content)

@@ -17,7 +17,12 @@ from tests.view.started_server import StartedServer
 @pytest.fixture
 def started(tmp_path: Path) -> Iterator[StartedServer]:
     write_slide(tmp_path / "slide.png")
-    with StartedServer([tmp_path / "slide.png"], tmp_path / "state") as server:
+    (tmp_path / "slide.geojson").write_text(
+        '{"type": "Feature", "properties": {"objectType": "detection"}, "geometry": {"type": "Polygon", '
+        '"coordinates": [[[10, 10], [30, 10], [30, 30], [10, 30], [10, 10]]]}}'
+    )
+    truth = tmp_path / "slide.geojson"
+    with StartedServer([tmp_path / "slide.png"], tmp_path / "state", "--truth", str(truth)) as server:
         yield server
 
 
@@ -25,6 +30,8 @@ def test_the_page_is_where_the_command_says_until_it_is_ended(started, tmp_path)
     assert started.status(f"/{started.token}/") == 200
     assert started.status(f"/{started.token}/api/library") == 200
     assert started.status("/") == started.status(f"/{started.token[:-1]}/") == 403
+    (truth,) = started.asked("api/library")["results"]
+    assert truth["truth"] and started.asked(f"api/results/{truth['id']}")["count"] == 1
     assert (tmp_path / "state" / ".lock").exists()
     started.process.send_signal(signal.SIGTERM)
     out, errors = started.process.communicate(timeout=60)
@@ -54,3 +61,14 @@ def test_a_path_with_nothing_to_show_is_one_line(tmp_path, capsys):
     assert main(["view", str(tmp_path / "no.svs"), "--state", str(tmp_path / "state")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'no.svs'}: no such file or folder")
     assert not (tmp_path / "state").exists()
+
+
+def test_a_truth_of_no_slide_is_one_line(tmp_path, capsys):
+    write_slide(tmp_path / "slide.png")
+    (tmp_path / "other.geojson").write_text("{}")
+    named = [str(tmp_path / "slide.png"), "--truth", str(tmp_path / "other.geojson")]
+    assert main(["view", *named, "--state", str(tmp_path / "state")]) == 2
+    wanted = (
+        f"error: --truth {tmp_path / 'other.geojson'}: is of no slide that is named. Name it as the slide"
+    )
+    assert capsys.readouterr().err.startswith(wanted)
