@@ -6,7 +6,9 @@ result, `index_files` and `index_building` make an index of them on the disk, `n
 and `nuclei_answer` packs what it finds; `result_store` keeps indexes. `region_figures` counts within a
 region, `analysed_tissue` knows where tissue is, and `density_overlay` draws the density map. `corrections`
 keeps what users have corrected, of the form of `corrections_document`, and `corrected_geojson` writes it for
-training. `job_store` keeps jobs, `job_runner` does them by `nucseg predict`, and `uploads` takes images.
+training. `summary_page` is a result on one page, of `summary_pictures`, `area_histogram` and
+`measurement_words`; `result_facts` reads what a result says of itself, and `downloads` is what a client
+saves. `job_store` keeps jobs, `job_runner` does them by `nucseg predict`, and `uploads` takes images.
 `…_routes` are the endpoints, `parameters` what they have in common, `app` puts them together, and `serving`
 starts the server. `page/` has the files of the page.
 

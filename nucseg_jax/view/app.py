@@ -27,6 +27,7 @@ from nucseg_jax.view.open_slides import OpenSlides
 from nucseg_jax.view.result_routes import ResultRoutes
 from nucseg_jax.view.result_store import NotReadyError, ResultStore
 from nucseg_jax.view.slide_routes import SlideRoutes
+from nucseg_jax.view.summary_routes import SummaryRoutes
 
 _PAGE = Path(__file__).with_name("page")
 """The files of the page itself."""
@@ -66,6 +67,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     """
     slides = OpenSlides()
     store = ResultStore(library, slides, options.cache)
+    corrections = CorrectionStore(options.state / "corrections")
     jobs = _Jobs(library, store, options)
 
     @contextlib.asynccontextmanager
@@ -84,7 +86,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         Route("/library", listing),
         *SlideRoutes(library, slides).routes,
         *ResultRoutes(library, store).routes,
-        *CorrectionRoutes(library, store, CorrectionStore(options.state / "corrections")).routes,
+        *CorrectionRoutes(library, store, corrections).routes,
+        *SummaryRoutes(library, store, slides, corrections).routes,
         *jobs.routes,
     ]
     app = Starlette(

@@ -37,7 +37,8 @@ def serve(
       port: to listen on; 0: any that is free.
       browser: open the page in one.
       workdir: the run that jobs take; None: an installed model.
-      state: folder for jobs, their results and uploads, made if need be; None: in the user's data folder.
+      state: folder for jobs, their results, uploads and corrections, made if need be; None: in the user's
+        data folder.
       most_upload_mb: how large an upload may be.
       is_asked_to_stop: whether the process has been interrupted; asked ten times a second.
 
