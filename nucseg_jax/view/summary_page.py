@@ -241,8 +241,8 @@ def _notes(result: ListedResult, corrected: Corrected) -> str:
             "Nuclei have been corrected by hand since they were found, which this page does not contain: "
             f"{corrected.removed:,} removed or replaced, {corrected.drawn:,} drawn"
         )
-    if result.missing:
-        notes.append(f"Without a picture of the slide: {result.missing}")
+    if result.missing:  # whose text has a path, which is nobody's business to whom this page is sent
+        notes.append("No picture of the slide: its file was not to be had when this page was made")
     if not notes:
         return ""
     return f'<ul class="notes">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>\n'

@@ -179,7 +179,8 @@ def test_what_is_not_known_is_said(tmp_path):
     (tmp_path / "gone.png").unlink()
     change(tmp_path / "out", nuclei=[], created="yesterday", versions=3, regions=[])
     _, seen = summary(tmp_path, tmp_path / "out")
-    assert seen.pictures == {} and "gone.png is not there" in seen.text
+    assert seen.pictures == {} and "its file was not to be had" in seen.text
+    assert str(tmp_path) not in seen.text
     assert "not known of tissue were analysed" in seen.text and "on a day that is not known" in seen.text
     assert "Model not known, which saw" in seen.text and "of an unknown release" in seen.text
     assert len(seen.rows["Area"]) == 4
