@@ -31,7 +31,7 @@ def view(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Folder for jobs, their results and uploads.",
+            help="Folder for jobs, their results, uploads and corrections.",
             show_default="nucseg_jax/view in the user's data folder",
         ),
     ] = None,

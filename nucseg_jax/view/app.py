@@ -27,9 +27,11 @@ from nucseg_jax.view.job_runner import JobRunner, predict_command
 from nucseg_jax.view.job_store import Job, JobStore
 from nucseg_jax.view.library import Library, ListedResult, NotListedError
 from nucseg_jax.view.open_slides import OpenSlides
+from nucseg_jax.view.result_facts import model_of, text_of
 from nucseg_jax.view.result_routes import ResultRoutes
 from nucseg_jax.view.result_store import NotReadyError, ResultStore
 from nucseg_jax.view.slide_routes import SlideRoutes
+from nucseg_jax.view.summary_routes import SummaryRoutes
 from nucseg_jax.view.truth_reading import DrawOutlines
 
 _PAGE = Path(__file__).with_name("page")
@@ -74,6 +76,7 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
     store = ResultStore(library, slides, options.cache, options.draw_outlines)
     comparisons = ComparisonStore(store)
     comparing = CompareRoutes(library, comparisons)
+    corrections = CorrectionStore(options.state / "corrections")
     jobs = _Jobs(library, store, options)
 
     @contextlib.asynccontextmanager
@@ -95,7 +98,8 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         *ResultRoutes(library, store, comparing).routes,
         *comparing.routes,
         merged_outline.route,
-        *CorrectionRoutes(library, store, CorrectionStore(options.state / "corrections")).routes,
+        *CorrectionRoutes(library, store, corrections).routes,
+        *SummaryRoutes(library, store, slides, corrections).routes,
         *jobs.routes,
     ]
     app = Starlette(
@@ -176,8 +180,8 @@ def _listing(library: Library) -> dict[str, Any]:
                 "name": result.name,
                 "slide": result.slide,
                 "missing": result.missing,
-                "model": result.model,
-                "created": result.created,
+                "model": model_of(result),
+                "created": text_of(result, "created"),
                 "truth": result.is_truth,
             }
             for result in library.results()

@@ -62,24 +62,6 @@ class ListedResult(NamedTuple):
     missing: str
     is_truth: bool = False
 
-    @property
-    def model(self) -> str | None:
-        """What found the nuclei: an installed model's name, or the beginning of the weights' digest."""
-        if self.is_truth:
-            return None
-        request = self.summary["config"]["request"]
-        installed, weights = request.get("pretrained"), request.get("params_sha256")
-        name = installed.get("name") if isinstance(installed, dict) else None
-        if isinstance(name, str) and name:
-            return shown(name)
-        return f"weights {shown(weights[:8])}" if isinstance(weights, str) and weights else None
-
-    @property
-    def created(self) -> str | None:
-        """When, as the summary says it."""
-        created = self.summary.get("created")
-        return shown(created) if isinstance(created, str) else None
-
     def file(self, name: str) -> Path | None:
         """A file of the result; None where there is none, or a link that leads out of the folder."""
         path = Path(os.path.realpath(self.folder / name))

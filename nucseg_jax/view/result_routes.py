@@ -19,6 +19,7 @@ from nucseg_jax.view.nuclei_answer import pack
 from nucseg_jax.view.nuclei_index import NucleiIndex, Rectangle
 from nucseg_jax.view.parameters import json_body, number, whole
 from nucseg_jax.view.region_figures import figures, read_region
+from nucseg_jax.view.result_facts import model_of, notes_of
 from nucseg_jax.view.result_store import ResultStore, frame_of
 
 DOWNLOADS = (
@@ -72,8 +73,8 @@ class ResultRoutes:
                 "columns": {name: index.about.ranges[name] or None for name in index.about.columns},
                 "nuclei": result.summary.get("nuclei"),
                 "regions": result.summary.get("regions"),
-                "model": result.model,
-                "notes": [*_notes(result), *index.told.notes],
+                "model": model_of(result),
+                "notes": [*notes_of(result), *index.told.notes],
                 "files": [name for name in DOWNLOADS if result.file(name) is not None],
             }
         )
@@ -159,8 +160,3 @@ def _density(result: ListedResult) -> Path:
     if path is None:
         raise HTTPException(404, "the result has no density map")
     return path
-
-
-def _notes(result: ListedResult) -> list[str]:
-    notes = result.summary["config"].get("notes")
-    return [str(note) for note in notes] if isinstance(notes, list) else []

@@ -42,7 +42,8 @@ def serve(
       port: to listen on; 0: any that is free.
       browser: open the page in one.
       workdir: the run that jobs take; None: an installed model.
-      state: folder for jobs, their results and uploads, made if need be; None: in the user's data folder.
+      state: folder for jobs, their results, uploads and corrections, made if need be; None: in the user's
+        data folder.
       most_upload_mb: how large an upload may be.
       truths: ground truths of the slides (`truths`): files, and folders of them.
       region_classes: names of QuPath's classes of regions in truths, besides Region*.

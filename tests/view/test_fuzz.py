@@ -45,7 +45,7 @@ PARTS = st.lists(
                 *("api", "slides", "results", "library", "jobs", "uploads", "models", "nuclei", "nucleus"),
                 *("region", "density", "density.png", "files", "SLIDE", "RESULT", "LOST", "SLIDE.dzi"),
                 *("SLIDE_files", "nuclei.geojson", "9", "0_0.jpg", "compare", "corrections"),
-                *("corrected.geojson", "merged-outline"),
+                *("corrected.geojson", "merged-outline", "summary.html"),
             ]
         ),
     ),
@@ -160,7 +160,7 @@ def test_odd_addresses(client: TestClient, library: Library, parts, query, metho
     st.sampled_from(
         [
             *("", "/nuclei", "/nucleus", "/files/summary.json", "_files/9/0_0.jpg", "/density.png"),
-            *("/corrections", "/corrected.geojson"),
+            *("/corrections", "/corrected.geojson", "/summary.html"),
         ]
     ),
     QUERY.map(urlencode),
