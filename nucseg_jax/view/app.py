@@ -173,7 +173,7 @@ class _Jobs:
 
 def _listing(library: Library) -> dict[str, Any]:
     return {
-        "slides": [{"id": slide.id, "name": slide.name} for slide in library.slides()],
+        "slides": [{"id": slide.id, "name": slide.name, "file": slide.file_id} for slide in library.slides()],
         "results": [
             {
                 "id": result.id,

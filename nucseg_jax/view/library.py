@@ -40,6 +40,11 @@ class ListedSlide(NamedTuple):
     name: str
     opening: Opening
 
+    @property
+    def file_id(self) -> str:
+        """Of the file: the same for slides that differ only in how it is opened."""
+        return id_of("file", self.opening.path)
+
 
 class ListedResult(NamedTuple):
     """A result of `nucseg predict` that a client may see.

@@ -165,6 +165,7 @@ export class CorrectPanel {
         button("Redo", "Ctrl+Y", () => this.redo(), corrections.future.length > 0),
       ),
       element("p", { role: "status" }, this.#words()),
+      ...corrections.notes.map((note) => element("p", { className: "warning" }, note)),
       element("h3", {}, "Checked regions"),
       element("p", { className: "quiet" }, "Where all nuclei are right now. A model learns from these regions only."),
       element(

@@ -13,6 +13,7 @@ export class Corrections {
     this.past = [];
     this.future = [];
     this.version = null; // null: not loaded
+    this.notes = [];
     this.saving = null;
     this.state = "";
   }
@@ -22,8 +23,9 @@ export class Corrections {
   }
 
   async load() {
-    const { version, removed, added, regions } = await getJson(this.path);
+    const { version, removed, added, regions, notes } = await getJson(this.path);
     this.version = version;
+    this.notes = notes;
     this.now = { removed, added, regions };
     this.onChange();
   }

@@ -30,17 +30,26 @@ export class LibraryList {
     this.show();
   }
 
-  /** Results of a slide, without one of them. */
+  /** What was found in a slide, and its ground truths; of slides that are one file, in each of them. */
+  resultsOf(slide) {
+    const files = new Map(this.slides.map(({ id, file }) => [id, file]));
+    const found = this.results.filter((one) => one.slide !== null && files.get(one.slide) === files.get(slide));
+    const own = found.filter((one) => one.slide === slide);
+    // A ground truth is listed for each way that the file is opened in.
+    return found.filter((one) => !one.truth || one.slide === slide || !own.some(({ name }) => name === one.name));
+  }
+
+  /** What a result can be compared with. */
   othersOf(result) {
     const own = this.results.find(({ id }) => id === result);
-    const slide = own?.slide;
-    return this.results.filter((one) => one.id !== result && one.slide !== null && one.slide === slide);
+    return own?.slide ? this.resultsOf(own.slide).filter(({ id }) => id !== result) : [];
   }
 
   show() {
-    const lines = this.slides.flatMap((slide) => [
+    const firsts = this.slides.filter(({ file }, i) => this.slides.findIndex((one) => one.file === file) === i);
+    const lines = firsts.flatMap((slide) => [
       this.#line("slide", slide, "", () => this.onSlide(slide.id)),
-      ...this.results.filter((one) => one.slide === slide.id).map((one) => this.#result(one, true)),
+      ...this.resultsOf(slide.id).map((one) => this.#result(one, true)),
     ]);
     const alone = this.results.filter((one) => !this.slides.some(({ id }) => id === one.slide));
     byId("library").replaceChildren(...lines, ...alone.map((one) => this.#result(one, false)));

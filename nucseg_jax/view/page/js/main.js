@@ -58,7 +58,7 @@ class Page {
 
   /** Show a slide; with the newest of its results, unless it is to be alone. */
   async openSlide(id) {
-    const results = this.library.results.filter((result) => result.slide === id && !result.truth);
+    const results = this.library.resultsOf(id).filter((result) => !result.truth);
     if (results.length) return this.openResult(results.at(-1).id);
     this.#leave(`slide=${id}`);
     const slide = await this.scene.openSlide(id);
@@ -135,8 +135,10 @@ class Page {
   async #jobDone(job) {
     await this.library.load();
     say(`${job.name}: the nuclei are found`);
-    const slide = this.library.results.find(({ id }) => id === job.result)?.slide;
-    if (slide && this.library.current === `slide ${slide}`) await this.openResult(job.result);
+    const [kind, shown] = this.library.current.split(" ");
+    if (kind === "slide" && this.library.resultsOf(shown).some(({ id }) => id === job.result)) {
+      await this.openResult(job.result);
+    }
   }
 
   #use(tool) {

@@ -78,6 +78,7 @@ export class Scene {
     this.closeBeside();
     const side = new Side(byId("panes"), { ...about, slide: about.slide ?? this.main.result.slide }, null);
     this.sides.push(side);
+    for (const { pane } of this.sides) pane.withoutMap = true; // two panes are too narrow for it
     await side.pane.opened;
     this.#couple();
     return about;
@@ -85,6 +86,7 @@ export class Scene {
 
   closeBeside() {
     this.sides.splice(1).forEach((side) => side.destroy());
+    if (this.main) this.main.pane.withoutMap = false;
   }
 
   #emptied() {

@@ -11,6 +11,7 @@ export class SlidePane {
   constructor(parent, shown) {
     this.size = { width: shown.width, height: shown.height };
     this.moving = false;
+    this.withoutMap = false; // without the small map of the slide
     this.listeners = new Set();
     const place = element("div", { className: "slide" });
     this.name = element("div", { className: "name" }, shown.name);
@@ -148,6 +149,11 @@ export class SlidePane {
   }
 
   #tell() {
+    const view = this.view();
+    if (view && this.viewer.navigator) {
+      const isWhole = view.x <= 0 && view.y <= 0 && view.x + view.w >= this.size.width && view.y + view.h >= this.size.height;
+      this.viewer.navigator.element.style.visibility = isWhole || this.withoutMap ? "hidden" : "visible";
+    }
     for (const listener of this.listeners) listener();
   }
 }
