@@ -44,20 +44,15 @@ export const OUTCOMES = [
 /**
  * How nuclei of a result are coloured.
  *
- * Returns {query, colours, low, high, categories}: the query of their values, and how a value chooses a colour.
+ * Half of the nuclei have colours of the lower half, so that a few large ones do not make all others look equal.
+ * Returns {query, colours, low, middle, high, categories}: the query of their values, and how a value chooses a
+ * colour: low has the first, middle the one in the middle, high the last.
  */
 export function colouring(column, ranges, quantiles) {
   const range = ranges[column];
-  if (!range) return { query: "", colours: [PLAIN], low: 0, high: 1, categories: false };
-  const low = range[quantiles.indexOf(0.01)];
-  const high = range[quantiles.indexOf(0.99)];
-  return {
-    query: `&value=${column}`,
-    colours: SCALE_STEPS,
-    low,
-    high: high > low ? high : low + 1,
-    categories: false,
-  };
+  if (!range) return { query: "", colours: [PLAIN], low: 0, middle: 0.5, high: 1, categories: false };
+  const [low, middle, high] = [0.01, 0.5, 0.99].map((part) => range[quantiles.indexOf(part)]);
+  return { query: `&value=${column}`, colours: SCALE_STEPS, low, middle, high, categories: false };
 }
 
 /** The same for a comparison. */
@@ -65,6 +60,7 @@ export const outcomeColouring = (other, role) => ({
   query: `&against=${other}&role=${role}`,
   colours: OUTCOMES.map((outcome) => outcome.colour),
   low: 0,
+  middle: OUTCOMES.length / 2,
   high: OUTCOMES.length,
   categories: true,
 });

@@ -4,8 +4,8 @@ import { element, figure } from "./dom.js";
 import { PLAIN, UNKNOWN } from "./colours.js";
 import { title } from "./measurements.js";
 
-/** A bar of colours with the values at its ends. */
-export function scaleLegend(name, colours, low, high) {
+/** A bar of colours with what is at its places from the first to the last. */
+export function scaleLegend(name, colours, ...places) {
   const canvas = element("canvas", { width: colours.length, height: 1, "aria-hidden": "true" });
   const context = canvas.getContext("2d");
   colours.forEach((colour, x) => {
@@ -17,7 +17,7 @@ export function scaleLegend(name, colours, low, high) {
     { className: "legend" },
     element("div", { className: "quiet" }, name),
     canvas,
-    element("div", { className: "ends" }, element("span", {}, low), element("span", {}, high)),
+    element("div", { className: "ends" }, ...places.map((place) => element("span", {}, place))),
   );
 }
 
@@ -26,7 +26,9 @@ export function nucleiLegend(column, colouring) {
   if (colouring.colours.length === 1) {
     return element("div", { className: "legend quiet" }, swatch(PLAIN), "A nucleus");
   }
-  const legend = scaleLegend(title(column), colouring.colours, `≤ ${figure(colouring.low)}`, `≥ ${figure(colouring.high)}`);
+  const { colours, low, middle, high } = colouring;
+  const places = [`≤ ${figure(low)}`, `median ${figure(middle)}`, `≥ ${figure(high)}`];
+  const legend = scaleLegend(title(column), colours, ...places);
   legend.append(element("div", { className: "quiet" }, swatch(UNKNOWN), "not measured"));
   return legend;
 }

@@ -48,15 +48,17 @@ function draw(nuclei, order) {
 }
 
 /** The nuclei of each colour; the last group has those without a value. */
-function grouped(nuclei, { colours, low, high, categories }, hidden) {
+function grouped(nuclei, { colours, low, middle, high, categories }, hidden) {
   const groups = Array.from({ length: colours.length + 1 }, () => []);
-  const steps = categories ? 1 : colours.length / (high - low);
+  const half = categories ? 0 : colours.length / 2;
+  const [below, above] = [middle - low || 1, high - middle || 1];
+  const step = (value) => half + ((value - middle) / (value < middle ? below : above)) * half;
   for (let i = 0; i < nuclei.count; i++) {
     if (hidden.size && hidden.has(nuclei.ids[i])) continue;
     const value = nuclei.values[i];
     let group = colours.length;
     if (colours.length === 1) group = 0;
-    else if (value === value) group = Math.max(0, Math.min(colours.length - 1, Math.floor((value - low) * steps)));
+    else if (value === value) group = Math.max(0, Math.min(colours.length - 1, Math.floor(categories ? value : step(value))));
     groups[group].push(i);
   }
   return groups;
