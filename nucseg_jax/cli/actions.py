@@ -89,6 +89,17 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
         devices.say(f"params sha256 {digest}")
 
 
+def estimate(experiment: Experiment, *, distributed: bool = False) -> None:
+    """Print what a training takes on this machine; it is not started."""
+    begin(distributed=distributed)
+    experiment = _with_inherited(experiment)
+    from nucseg_jax import devices
+    from nucseg_jax.training import estimate as estimates
+
+    for line in estimates.told(estimates.estimate(experiment.config), experiment.config):
+        devices.say(line)
+
+
 def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:
     """Score a run's checkpoint; prints the scores."""
     begin(distributed=distributed)
