@@ -20,6 +20,7 @@ class Experiment(NamedTuple):
       workdir: the run's folder.
       given: dotted keys that the command names → values.
       option: what these keys follow on the command line, for messages.
+      own_batch: the batch size that the config has in its file.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Experiment(NamedTuple):
     workdir: Path
     given: Mapping[str, Any]
     option: str
+    own_batch: int
 
 
 def read(
@@ -53,8 +55,9 @@ def read(
     if init is not None:
         if given.setdefault("init.source", init) != init:
             raise UserError(f"--init {init} and {option}init.source={given['init.source']}: give one of them")
+    own_batch = config.batch_size
     settings.apply(config, given, option)
-    return Experiment(name, config, workdir or Path("runs") / name, given, option)
+    return Experiment(name, config, workdir or Path("runs") / name, given, option, own_batch)
 
 
 def train(experiment: Experiment, *, distributed: bool = False) -> None:
@@ -74,6 +77,8 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
 
     # Evaluation would find it after the training.
     runs.check_effect(experiment.workdir, experiment.config, experiment.given, experiment.option)
+    if note := _note_on_batch(experiment):
+        devices.say(note)
     try:
         weights = train_config(experiment.config, experiment.workdir, interruption=signals)
     except TrainingStopped as stop:
@@ -98,6 +103,22 @@ def estimate(experiment: Experiment, *, distributed: bool = False) -> None:
 
     for line in estimates.told(estimates.estimate(experiment.config), experiment.config):
         devices.say(line)
+
+
+def _note_on_batch(experiment: Experiment) -> str | None:
+    """A line on a batch that has grown while the learning rate has not; None where that is not so."""
+    config, before = experiment.config, experiment.own_batch
+    settled = config.optim.reference_batch is not None or "optim.learning_rate" in experiment.given
+    if settled or config.batch_size <= before:
+        return None
+    changes = [f"optim.reference_batch={before}"]
+    if not config.self_correction.cycles and not config.optim.warmup_epochs:  # else there is a warm-up
+        changes.append("optim.warmup_epochs=5")
+    return (
+        f"note: batch_size = {config.batch_size} is {config.batch_size / before:.3g} times that of "
+        f"{experiment.name} ({before}), and optim.learning_rate is the same. For a rate that grows with the "
+        f"batch, after a warm-up: {' '.join(experiment.option + change for change in changes)}"
+    )
 
 
 def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:

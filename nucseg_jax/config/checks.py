@@ -134,6 +134,10 @@ def _check_recipe(config: ConfigDict) -> None:
             optim.encoder_learning_rate is None or optim.encoder_learning_rate >= 0,
             "0 or more",
         ),
+        "optim.reference_batch": (
+            optim.reference_batch is None or optim.reference_batch >= 1,
+            "None or at least 1",
+        ),
         "optim.warmup_epochs": (optim.warmup_epochs >= 0, "0 or more"),
         "optim.boundary_weight": (optim.boundary_weight > 0, "positive"),
         "optim.average_decay": (0 <= optim.average_decay < 1, "at least 0 and below 1"),

@@ -95,6 +95,9 @@ def get_config() -> ConfigDict:
     config.optim.method = "sgd"  # or "adamw"
     config.optim.learning_rate = 0.1
     config.optim.encoder_learning_rate = config_dict.placeholder(float)  # None: learning_rate
+    # Batch size that the rates are meant for: with another one they grow and shrink as it does (linear
+    # scaling, Goyal et al., arXiv 1706.02677, who add a warm-up of 5 epochs). None: the rates as they are.
+    config.optim.reference_batch = config_dict.placeholder(int)
     config.optim.warmup_epochs = 0.0  # of num_epochs: from 0 to the rate; the first cosine starts after it
     config.optim.momentum = 0.99  # of "sgd"
     config.optim.weight_decay = 1e-8  # "sgd": on all parameters, in the gradient; "adamw": on kernels alone

@@ -51,6 +51,7 @@ EARLIER: dict[str, Any] = {
     "optim.loss": "cross_entropy",
     "optim.method": "sgd",
     "optim.encoder_learning_rate": None,
+    "optim.reference_batch": None,
     "optim.warmup_epochs": 0.0,
     "optim.average_decay": 0.0,
     "optim.average_warmup": True,

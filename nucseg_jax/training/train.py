@@ -216,7 +216,7 @@ def make_step(
 
 def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -> optim.Schedule:
     """The config's schedule: cosine warm restarts, or self-correction's where it has cycles."""
-    rate, chosen = config.optim.learning_rate, config.self_correction
+    rate, chosen = scaled_rate(config), config.self_correction
     if not cycles.count:
         period = restart_period(config, steps_per_epoch)
         return optim.warm_restarts(rate, period, warmup_steps(config, steps_per_epoch, period))
@@ -227,6 +227,13 @@ def learning_rates(config: ConfigDict, cycles: Cycles, steps_per_epoch: float) -
         restart=chosen.restart,
         floor=chosen.floor,
     )
+
+
+def scaled_rate(config: ConfigDict) -> float:
+    """The learning rate at its highest: the config's, scaled to the batch where it says so."""
+    reference = config.optim.reference_batch
+    scale = 1.0 if reference is None else config.batch_size / reference
+    return float(config.optim.learning_rate * scale)
 
 
 def restart_period(config: ConfigDict, steps_per_epoch: float) -> int:

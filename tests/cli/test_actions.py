@@ -105,6 +105,41 @@ def test_the_digest_is_printed_whatever_becomes_of_the_scores(
     assert capsys.readouterr().out.splitlines()[-1] == f"params sha256 {digest}"
 
 
+@pytest.mark.parametrize(
+    ("option", "changes", "told"),
+    [
+        (
+            "--config.",
+            ["batch_size=8"],
+            "note: batch_size = 8 is 2 times that of demo (4), and optim.learning_rate is the same. For a "
+            "rate that grows with the batch, after a warm-up: --config.optim.reference_batch=4 "
+            "--config.optim.warmup_epochs=5",
+        ),
+        ("--set ", ["batch_size=8", "optim.warmup_epochs=1.0"], "--set optim.reference_batch=4"),
+        ("--set ", ["batch_size=4"], None),
+        ("--set ", ["batch_size=8", "optim.learning_rate=0.1"], None),
+        ("--set ", ["batch_size=8", "optim.reference_batch=4"], None),
+    ],
+)
+def test_a_batch_that_grows_without_the_rate_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+    changes: list[str],
+    told: str | None,
+) -> None:
+    weights = Weights({"a": np.ones(3, np.float32)}, {})
+    monkeypatch.setattr("nucseg_jax.training.train.train", lambda *_, **__: weights)
+    monkeypatch.setattr(actions, "_score", lambda _: None)
+    actions.train(actions.read("demo", changes, tmp_path, option))
+    note, *others = capsys.readouterr().out.splitlines()
+    if told is None:
+        assert note.startswith("params sha256") and not others
+    else:
+        assert note.startswith("note: batch_size = 8") and note.endswith(told)
+
+
 def test_an_unknown_experiment(tmp_path: Path) -> None:
     assert "demmo: no such config. Did you mean demo? There are demo, " in the_error(run("train", "demmo"))
     wrong = tmp_path / "mine.py"

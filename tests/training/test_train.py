@@ -143,6 +143,26 @@ def test_training_ends_where_a_cosine_ends(num_steps: int | None, tiny_config: C
     assert rates[-1] < 0.05 * 0.05, "the next cosine's first steps would throw the network off"
 
 
+def test_the_rate_grows_with_the_batch_where_it_is_told_to(tiny_config: ConfigDict) -> None:
+    tiny_config.num_steps = 40
+
+    def rates(**changes: Any) -> Any:
+        config = tiny_config.copy_and_resolve_references()
+        config.update_from_flattened_dict(changes)
+        cycles = Cycles.of(config, 75.0)
+        return np.asarray(train.learning_rates(config, cycles, 75.0)(np.arange(cycles.num_steps)))
+
+    given = rates()
+    np.testing.assert_allclose(rates(**{"optim.reference_batch": 2}), 4 * given, rtol=1e-6, atol=0)
+    np.testing.assert_array_equal(rates(**{"optim.reference_batch": 8}), given)
+    np.testing.assert_array_equal(rates(batch_size=16), given)
+    cycles = {"self_correction.cycles": 2, "self_correction.cycle_epochs": 0.2, "num_epochs": 1}
+    cycles["self_correction.warmup_epochs"] = 0.1
+    np.testing.assert_allclose(
+        rates(**cycles, **{"optim.reference_batch": 2}), 4 * rates(**cycles), rtol=1e-6, atol=0
+    )
+
+
 def test_what_floating_point_adds_to_a_period_makes_no_step(tiny_config: ConfigDict) -> None:
     tiny_config.optim.restart_epochs, tiny_config.num_steps, tiny_config.num_epochs = 1.1, 50, 5
     assert 1.1 * 50 / 5 > 11
