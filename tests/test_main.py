@@ -107,6 +107,38 @@ def test_two_processes_train_together_as_one_would(
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-3 * float(np.abs(b).max()))
 
 
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_all_go_on_from_the_checkpoint(
+    tiny_dataset: Path, tmp_path: Path
+) -> None:
+    base = command(tmp_path, tiny_dataset, "--distributed")
+    processes = started_together(base, devices=1)
+    log, deadline = tmp_path / "metrics.jsonl", time.monotonic() + 240
+    while time.monotonic() < deadline and not (log.exists() and '"step": 13,' in log.read_text()):
+        assert all(process.poll() is None for process in processes), outputs_of(processes, timeout_s=1)
+        time.sleep(0.01)
+    processes[1].kill()
+    killed = time.monotonic()
+    output, _ = outputs_of(processes, timeout_s=60)
+    assert time.monotonic() - killed < 60  # JAX alone takes 100 s to notice
+    assert processes[0].returncode == 1 and "Traceback" not in output, output
+    assert "error: process 0 of 2: another process of this training has ended" in output
+    again = started_together(base, devices=1)
+    outputs = outputs_of(again, timeout_s=240)
+    assert [process.returncode for process in again] == [0, 0], outputs
+    assert "steps 10 to 40" in outputs[0]
+
+
+@pytest.mark.slow
+def test_a_batch_that_the_processes_cannot_share_is_one_line_each(tiny_dataset: Path, tmp_path: Path) -> None:
+    arguments = ["--distributed", "--config.batch_size=7"]
+    processes = started_together(command(tmp_path, tiny_dataset, *arguments), devices=2)
+    outputs = outputs_of(processes, timeout_s=120)
+    assert [process.returncode for process in processes] == [2, 2], outputs
+    for output in outputs:
+        assert "Traceback" not in output and "batch_size" in output.partition("error: ")[2], output
+
+
 @pytest.mark.parametrize(
     ("argument", "code", "message"),
     [

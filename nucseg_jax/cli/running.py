@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,19 +45,24 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
         print("\nstopped", file=sys.stderr)
         return INTERRUPTED
     except FailedError as error:
-        return _say(error, FAILED)
+        return _failed(_say(error, FAILED))
     except UserError as error:
-        return _say(error, WRONG_USAGE)
+        return _failed(_say(error, WRONG_USAGE))
     except BrokenPipeError:  # what reads our output has ended, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:  # a file or folder cannot be read or written
-        return _say(_of_system(error), FAILED)
+        return _failed(_say(_of_system(error), FAILED))
     except Exception as error:
         if disk.is_full(error):  # libraries have errors of their own for that
-            return _say(disk.FULL, FAILED)
+            return _failed(_say(disk.FULL, FAILED))
+        if lost := _loss_of_others(error):
+            return _failed(_say(lost, FAILED), lost=True)
         # Typer's own errors, of which some versions have the classes in private modules.
         if not hasattr(error, "format_message"):
+            if _is_one_of_several():
+                traceback.print_exc()
+                return _failed(FAILED)
             raise
         message = error.format_message()
         if not message:  # no arguments: the help has been shown
@@ -68,6 +74,29 @@ def run(app: typer.Typer, argv: Sequence[str] | None, name: str) -> int:
 def _say(error: object, code: int) -> int:
     _end_progress_bars()
     print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def _is_one_of_several() -> bool:
+    """Whether this process trains together with others; only JAX knows, where it has been imported."""
+    return "jax" in sys.modules and bool(sys.modules["jax"].distributed.is_initialized())
+
+
+def _loss_of_others(error: Exception) -> str | None:
+    """What to tell of an error that comes from another process having gone."""
+    if not _is_one_of_several():
+        return None
+    from nucseg_jax import devices
+
+    return devices.loss_of_others(error)
+
+
+def _failed(code: int, *, lost: bool = False) -> int:
+    """The exit code of a command that has failed; does not return where others wait for this process."""
+    if _is_one_of_several():
+        from nucseg_jax import devices
+
+        devices.leave(code, lost=lost)
     return code
 
 

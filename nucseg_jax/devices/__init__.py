@@ -12,7 +12,14 @@ from nucseg_jax.devices.mesh import (
     split_batch,
 )
 from nucseg_jax.devices.platform import is_for_cpu, traced_for
-from nucseg_jax.devices.processes import any_process, is_first_process, join_processes, say
+from nucseg_jax.devices.processes import (
+    any_process,
+    is_first_process,
+    join_processes,
+    leave,
+    loss_of_others,
+    say,
+)
 
 __all__ = [
     "any_process",
@@ -22,7 +29,9 @@ __all__ = [
     "is_for_cpu",
     "jit",
     "join_processes",
+    "leave",
     "local_rows",
+    "loss_of_others",
     "make_mesh",
     "replicate",
     "replicated",

@@ -1,6 +1,9 @@
-"""Several processes that train together, and which of them speaks."""
+"""Several processes that train together, which of them speaks, and how one that fails lets the others end."""
 
 import os
+import sys
+import threading
+import time
 
 import jax
 import numpy as np
@@ -33,6 +36,48 @@ def join_processes() -> None:
             f"cannot join the other processes ({error}): start under SLURM or on a TPU pod, or set "
             "JAX_COORDINATOR_ADDRESS=HOST:PORT, JAX_NUM_PROCESSES=N and JAX_PROCESS_ID=0…N-1"
         ) from error
+
+
+_SIGNS = ("Gloo", "NCCL", "Connection", "UNAVAILABLE", "heartbeat", "coordination service", "Socket closed")
+_PATIENCE_S = 10.0  # that a process which fails waits for the others to end with it
+_HEAD_START_S = 3.0  # of the others, which JAX aborts as soon as the first process has gone
+
+
+def loss_of_others(error: Exception) -> str | None:
+    """What to tell of an error that comes from another process having gone; None of another error."""
+    if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
+        return None
+    if not any(sign in str(error) for sign in _SIGNS):
+        return None
+    return (
+        f"process {jax.process_index()} of {jax.process_count()}: another process of this training has "
+        "ended, or cannot be reached: look at what the others print. Start all of them again with the same command: "
+        "they go on from the last checkpoint"
+    )
+
+
+def leave(code: int, *, lost: bool) -> None:
+    """End this process, which is one of several and has failed; do nothing where it is alone.
+
+    Python's own end would wait minutes for others that wait for this one, and JAX would then abort with pages
+    of text.
+
+    Args:
+      code: the exit code.
+      lost: others have gone already, so that there is nobody to wait for.
+    """
+    if not jax.distributed.is_initialized():
+        return
+    if lost:
+        if jax.process_index() == 0:
+            time.sleep(_HEAD_START_S)
+    else:  # all fail in the same way, as with a wrong setting, and end together; or this one alone
+        end = threading.Thread(target=jax.distributed.shutdown, daemon=True)
+        end.start()
+        end.join(_PATIENCE_S)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)
 
 
 def is_first_process() -> bool:

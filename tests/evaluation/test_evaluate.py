@@ -281,8 +281,12 @@ def shifted(dataset: Dataset) -> Dataset:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"model__channel_order": "BGR", "model__input_scale": 0.5}],
-    ids=["staintools", "converted"],
+    [
+        pytest.param({}, id="staintools"),
+        pytest.param(
+            {"model__channel_order": "BGR", "model__input_scale": 0.5}, id="converted", marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_without_a_target_the_engine_takes_the_prepared_pixels(
     config: ConfigDict, tmp_path: Path, changes: dict[str, Any]

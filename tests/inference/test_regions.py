@@ -51,8 +51,15 @@ def inside(nuclei: Iterable[Nucleus]) -> dict[tuple, tuple[str, ...]]:
     return {nucleus: held for nucleus, held in names.items() if held}
 
 
-@pytest.mark.parametrize("small_px", [0, 2**23], ids=["side by side", "at once"])
-@pytest.mark.parametrize("blend", [0, 32])
+@pytest.mark.parametrize(
+    ("small_px", "blend"),
+    [
+        pytest.param(0, 0, id="side by side"),
+        pytest.param(2**23, 32, id="at once, blended"),
+        pytest.param(2**23, 0, id="at once", marks=pytest.mark.slow),
+        pytest.param(0, 32, id="side by side, blended", marks=pytest.mark.slow),
+    ],
+)
 def test_the_nuclei_of_a_region_are_those_of_the_slide(small_px: int, blend: int) -> None:
     network = RedIsNucleus(tile=128, margin=16, blend=blend)
     segmenter = Segmenter(

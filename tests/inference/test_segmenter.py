@@ -161,7 +161,7 @@ UNTRAINED = pytest.mark.filterwarnings(r"ignore:image. (kept|left out|shows no)"
     [
         pytest.param(2, "components", range(5), marks=pytest.mark.slow),
         pytest.param(3, "boundary", (0, 2, 4), marks=pytest.mark.slow),
-        (3, "boundary", (1, 3)),
+        pytest.param(3, "boundary", (1, 3), marks=pytest.mark.slow),
     ],
 )
 def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
@@ -209,6 +209,7 @@ def test_a_run_says_the_same_of_a_pixel_in_whatever_tiles_and_batches(
         assert identical_part(other, nuclei) > 0.99, others
 
 
+@pytest.mark.slow
 @UNTRAINED
 def test_a_network_that_sees_its_whole_tile_has_its_tiles_blended(tmp_path: Path, one_device: Mesh) -> None:
     """No seam where tiles meet; sizes of batches and blocks change nothing."""
@@ -236,11 +237,14 @@ def test_flips_and_turns_are_laid_back(tmp_path: Path, one_device: Mesh) -> None
     """With test-time augmentation a turned image gives the turned result."""
     run = write_run(tmp_path)
 
+    segmenters = {
+        augment: Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides={"eval.augment": augment})
+        for augment in (False, True)
+    }
+
     def maps(augment: bool, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        overrides = {"eval.augment": augment}
-        one = Segmenter.load(run, network_mpp=MPP, mesh=one_device, overrides=overrides)
         with slide_of_array(np.ascontiguousarray(image), MPP) as slide:
-            return one.nucleus_map(slide).nucleus
+            return segmenters[augment].nucleus_map(slide).nucleus
 
     image = tissue(64, 64, 24)
     straight = maps(True, image)

@@ -89,6 +89,7 @@ def checkpoint_without_stain(model):
     return network, model.params, model.batch_stats
 
 
+@pytest.mark.slow
 def test_prepared_images_are_what_the_checkpoint_makes_of_originals(tmp_path):
     synthetic.write_dataset(tmp_path / "source", images=4, test=1, size=96, seed=0)
     prepare = ["--source", str(tmp_path / "source"), "--out", str(tmp_path / "data"), "--name", "synthetic"]
@@ -125,7 +126,7 @@ def test_a_run_does_not_go_on_with_images_of_another_normalisation(config, tmp_p
         train.train(config, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["macenko", "reinhard", "identity"])
+@pytest.mark.parametrize("method", [pytest.param("macenko", marks=pytest.mark.slow), "reinhard", "identity"])
 def test_every_method_in_the_network(config, method):
     dataset = data.load(config.data)
     config.stain.method = method

@@ -133,6 +133,7 @@ def fine_tuning(config: ConfigDict, source: Path) -> ConfigDict:
     return config
 
 
+@pytest.mark.slow
 def test_a_run_records_what_it_started_from_and_resumes_without_it(
     source: Path, tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -118,14 +118,8 @@ CONV_BIAS = re.compile(r"conv\d?\.bias$")
 
 # FCN-16 and -32 differ from FCN-8 in which features they add, EfficientUNetHalf in where it ends: one of each
 # is enough here.
-@pytest.mark.parametrize(
-    "name",
-    ["unet"]
-    + [
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(NETWORKS.keys() - {"unet", "fcn16", "fcn32", "efficient_unet"})
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - {"fcn16", "fcn32", "efficient_unet"}))
 def test_every_network_takes_a_bfloat16_step_on_eight_devices(
     name: str, tiny_config: ConfigDict, tissue_batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +183,7 @@ def test_accumulation_on_eight_devices_equals_one(
     assert_close((many_loss, many.params, many.batch_stats), (one_loss, one.params, one.batch_stats))
 
 
+@pytest.mark.slow
 def test_the_average_is_of_the_weights_after_each_step(tiny_config: ConfigDict, one_device: Mesh) -> None:
     """Of one step: a tenth of the start, nine tenths of what the step comes to."""
     tiny_config.optim.average_decay = 0.9

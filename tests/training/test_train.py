@@ -338,6 +338,7 @@ def partly_annotated(dataset: Dataset, *, bare: bool) -> Dataset:
     return replace(dataset, splits={**dataset.splits, "train": [partly, *others]})
 
 
+@pytest.mark.slow
 def test_what_nobody_annotated_has_no_influence(
     tiny_config: ConfigDict,
     tmp_path: Path,
