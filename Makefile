@@ -26,8 +26,9 @@ demo: setup
 	$(PY) -m nucseg_jax.main --config configs/demo.py --workdir $(RUN)
 	$(PY) -m nucseg_jax.main --config configs/demo.py --workdir $(RUN) --mode eval
 
+# XLA compiles without LLVM's optimisations, which takes less time; `slow` and `parity` have them.
 test: .venv/dev
-	$(PY) -m pytest
+	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(PY) -m pytest
 
 .venv/torch: .venv/dev
 	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,dev,torch,benchmarks,spatialdata]" -c constraints.txt

@@ -51,8 +51,8 @@ def loss_of_others(error: Exception) -> str | None:
         return None
     return (
         f"process {jax.process_index()} of {jax.process_count()}: another process of this training has "
-        "ended, or cannot be reached: look at what the others print. Start all of them again with the same command: "
-        "they go on from the last checkpoint"
+        "ended, or cannot be reached: look at what the others print. Start all of them again with the same "
+        "command: they go on from the last checkpoint"
     )
 
 

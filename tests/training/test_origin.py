@@ -168,6 +168,7 @@ def test_a_run_records_what_it_started_from_and_resumes_without_it(
         train.train(config, workdir)
 
 
+@pytest.mark.slow
 def test_the_best_step_may_be_the_source_itself_and_training_ends_early(
     source: Path,
     tiny_config: ConfigDict,
