@@ -1,4 +1,4 @@
-"""A server's application over drawn slides and results, and a page that knows its address."""
+"""A server over drawn slides and results: its application, and the page that a browser shows of it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.library import Library
 from tests.view.drawn_results import write_result, write_slide
+from tests.view.started_server import StartedServer
 
 TOKEN, PORT = "token-of-this-test", 8765
 
@@ -47,3 +48,47 @@ def page_of(library: Library, folder: Path, **options: Any) -> TestClient:
         (folder / name).mkdir(exist_ok=True)
     app = create_app(library, ServerOptions(TOKEN, PORT, folder / "cache", folder / "state", **options))
     return TestClient(app, base_url=f"http://127.0.0.1:{PORT}/{TOKEN}/", follow_redirects=False)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedServer]:
+    """A slide with two results: all nuclei, and all but the last ten; and a slide without a resolution."""
+    root = tmp_path_factory.mktemp("page")
+    write_slide(root / "slide.png")
+    formats = ["parquet", "csv", "geojson", "neighbours", "density"]
+    nuclei = write_result(root / "results" / "first", root / "slide.png", formats=formats)
+    write_result(root / "results" / "second", root / "slide.png", nuclei[:-10], formats=formats)
+    write_slide(root / "other.png", mpp=None)
+    with StartedServer([root / "slide.png", root / "other.png", root / "results"], root / "state") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.view.driven_page import CHROMIUM
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: StartedServer) -> Iterator[Any]:
+    """A page of its own, open on the first result; its end fails if a script has failed or was refused."""
+    from tests.view.driven_page import shown
+
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    opened, errors = context.new_page(), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda line: line.type == "error" and errors.append(line.text))
+    opened.goto(server.address)
+    opened.get_by_role("button", name="first").click()
+    shown(opened)
+    yield opened
+    context.close()
+    refused = ("404", "409")  # a click beside all nuclei; corrections that another tab has saved
+    assert [error for error in errors if not any(status in error for status in refused)] == []

@@ -14,7 +14,7 @@ export class ResultPanel {
     this.side = side;
     this.about = side.result;
     this.column = "";
-    this.densityPicture = null;
+    this.shownDensity = null; // {picture, place, opacity}
     this.legend = element("div");
     this.densityLegend = element("div");
     this.select = this.#choices();
@@ -98,15 +98,15 @@ export class ResultPanel {
 
   async #showDensity(on) {
     const { pane } = this.side;
-    if (this.densityPicture) pane.removeOverlay(this.densityPicture);
-    this.densityPicture = null;
+    if (this.shownDensity) pane.removeOverlay(this.shownDensity.picture);
+    this.shownDensity = null;
     this.densityLegend.replaceChildren();
     if (!on) return;
     const base = `api/results/${this.about.id}`;
     const map = await getJson(`${base}/density`);
+    if (!this.density.box.checked || this.shownDensity || !pane.view()) return; // switched again, or left
     const place = { url: `${base}/density.png`, width: map.width_px, height: map.height_px };
-    this.densityPicture = pane.addOverlay(place, OVERLAY_OPACITY);
-    this.densityPlace = place;
+    this.shownDensity = { picture: pane.addOverlay(place, OVERLAY_OPACITY), place, opacity: OVERLAY_OPACITY };
     const end = `${figure(map.top_per_mm2)} per mm²`;
     this.densityLegend.replaceChildren(scaleLegend("Density of nuclei", stepsOf(map.colours), "0", end));
   }
