@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from nucseg_jax.nuclei import Frame
 from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.library import Library
-from tests.view.drawn_results import write_result, write_slide
+from tests.export.drawn_nuclei import many
+from tests.view.drawn_results import MPP, write_result, write_slide
 from tests.view.started_server import StartedServer
 
 TOKEN, PORT = "token-of-this-test", 8765
@@ -52,13 +54,16 @@ def page_of(library: Library, folder: Path, **options: Any) -> TestClient:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedServer]:
-    """A slide with two results: all nuclei, and all but the last ten; and a slide without a resolution."""
+    """A slide with two results, all nuclei and all but the last ten; a thin one; one without a resolution."""
     root = tmp_path_factory.mktemp("page")
     write_slide(root / "slide.png")
     formats = ["parquet", "csv", "geojson", "neighbours", "density"]
     nuclei = write_result(root / "results" / "first", root / "slide.png", formats=formats)
     write_result(root / "results" / "second", root / "slide.png", nuclei[:-10], formats=formats)
     write_slide(root / "other.png", mpp=None)
+    thin = Frame(size=(6000, 40), mpp=MPP, network_mpp=MPP)
+    write_slide(root / "thin.png", thin.size)
+    write_result(root / "results" / "thin", root / "thin.png", many(60, thin), frame=thin)
     with StartedServer([root / "slide.png", root / "other.png", root / "results"], root / "state") as started:
         yield started
 
@@ -90,5 +95,5 @@ def page(browser: Any, server: StartedServer) -> Iterator[Any]:
     shown(opened)
     yield opened
     context.close()
-    refused = ("404", "409")  # a click beside all nuclei; corrections that another tab has saved
+    refused = ("404", "409", "422")  # a click beside all nuclei; what another tab has saved; no image
     assert [error for error in errors if not any(status in error for status in refused)] == []

@@ -18,7 +18,7 @@ PLACES = """async () => {
   const item = OpenSeadragon.getViewer(document.querySelector(".slide")).world.getItemAt(0);
   const { results } = await (await fetch("api/library")).json();
   const id = location.hash.split("=")[1] ?? results[0].id;
-  const answer = await fetch(`api/results/${id}/nuclei?x=0&y=0&w=400&h=300`);
+  const answer = await fetch(`api/results/${id}/nuclei?x=0&y=0&w=400&h=6000`);
   const bytes = await answer.arrayBuffer();
   const count = new Uint32Array(bytes, 0, 8)[2];
   const ids = new Int32Array(bytes, 32, count);

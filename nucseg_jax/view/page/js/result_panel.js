@@ -59,7 +59,7 @@ export class ResultPanel {
     const density = nuclei?.per_mm2;
     return [
       element("div", { className: "number" }, count.toLocaleString("en")),
-      density ? element("p", {}, `${figure(density)} per mm² in ${figure(nuclei.area_mm2)} mm² of tissue`) : null,
+      density !== null && density !== undefined ? element("p", {}, `${figure(density)} per mm² in ${figure(nuclei.area_mm2)} mm² of tissue`) : null,
       element("p", { className: "quiet" }, `${model ? `by ${model}, ` : ""}${figure(mpp)} µm per pixel`),
       notes.length ? this.#notes(notes) : null,
     ].filter(Boolean);
