@@ -111,9 +111,11 @@ def test_what_cannot_be_opened_leaves_an_empty_page_that_goes_on(page):
     page.route(gone, lambda route: route.fulfill(status=404, json={"error": "it has gone"}))
     page.get_by_role("button", name="second").click()
     expect(page.locator("#messages")).to_contain_text("it has gone")
+    page.get_by_role("button", name="second").click()
     expect(page.locator("#title")).to_have_text("it could not be opened")
     expect(page.locator("#tools")).to_be_hidden()
     assert page.locator(".pane").count() == 0
+    assert page.locator(".message").count() == 1  # the same is said once
     for key in ("Enter", "Shift+R", "r", "e", "h", "d", "+", "0", "ArrowLeft", "Escape"):
         page.keyboard.press(key)
     page.get_by_role("button", name="first").click()

@@ -40,10 +40,12 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Show a line that goes away by itself; an error stays until it is closed. */
+/** Show a line that goes away by itself; an error stays until it is closed. The same line is shown once. */
 export function say(text, { error = false } = {}) {
   const close = element("button", { className: "plain", "aria-label": "Close", onclick: () => box.remove() }, "×");
   const box = element("div", { className: error ? "message error" : "message" }, element("span", {}, text), close);
+  const isSame = ({ firstChild }) => firstChild.textContent === text;
+  [...byId("messages").children].filter(isSame).forEach((one) => one.remove());
   byId("messages").append(box);
   if (!error) setTimeout(() => box.remove(), 6000);
 }
