@@ -38,7 +38,7 @@ def analysed_tissue(
     Args:
       frame: of the result.
       slide: that it is of; None where that is not to be had.
-      masked: kinds of places where no nucleus was looked for (`instances.masked` of the run).
+      masked: kinds of places where no nucleus was looked for (`masked` of the request in summary.json).
       density: density.tif of the result; None without. It alone knows of regions that were asked for.
 
     Raises:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from nucseg_jax.errors import UserError, shown
 from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.names import is_address
-from nucseg_jax.predict.results import SUMMARY, request_of
+from nucseg_jax.predict.results import SUMMARY, request_of, state_of
 from nucseg_jax.predict.results_folder import look_into
 from nucseg_jax.slides import file_state, files_of
 from nucseg_jax.slides.zarr_metadata import is_zarr
@@ -84,6 +84,7 @@ class Library:
         self.notes: list[str] = []
         self._slides: dict[str, ListedSlide] = {}
         self._results: dict[str, ListedResult] = {}
+        self._states: dict[str, tuple[int, int] | None] = {}  # of results, when their summaries were read
         self._lock = threading.Lock()
 
     def add(self, path: Path) -> None:
@@ -130,7 +131,8 @@ class Library:
     def results(self) -> list[ListedResult]:
         """All results, in the order they came."""
         with self._lock:
-            return list(self._results.values())
+            results = list(self._results.values())
+        return [self._current(result) for result in results]
 
     def slide(self, id_: str) -> ListedSlide:
         """A slide by its id.
@@ -152,7 +154,18 @@ class Library:
         with self._lock:
             if id_ not in self._results:
                 raise NotListedError("no result has this id: load the page again")
-            return self._results[id_]
+            result = self._results[id_]
+        return self._current(result)
+
+    def _current(self, result: ListedResult) -> ListedResult:
+        """A result as it is now: it may have been made anew since it was listed."""
+        state = state_of(result.folder)
+        if state in (None, self._states.get(result.id)):
+            return result
+        try:
+            return self._add_result(result.folder, result.name)
+        except UserError:
+            return result
 
     def _add_folder(self, root: Path) -> None:
         results = [finished.folder for finished in look_into(root).finished]
@@ -190,14 +203,14 @@ class Library:
             return self._slides.setdefault(slide.id, slide)
 
     def _add_result(self, folder: Path, name: str = "") -> ListedResult:
-        summary = _summary_of(folder)
+        state, summary = state_of(folder), _summary_of(folder)
         if summary is None:
             raise UserError(f"{folder}: is no result of nucseg predict. Name a folder with a {SUMMARY}")
         slide, missing = self._slide_of(summary)
         id_ = id_of("result", folder)
         result = ListedResult(id_, name or shown(folder.name), folder, summary, slide, missing)
         with self._lock:
-            self._results[id_] = result
+            self._results[id_], self._states[id_] = result, state
         return result
 
     def _slide_of(self, summary: dict[str, Any]) -> tuple[str | None, str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -130,6 +131,8 @@ class ResultRoutes:
         if "against" in request.query_params:
             return self._comparisons.outcomes(request, result)
         value = request.query_params.get("value", "area_um2")
+        if not index.about.nuclei:
+            return np.empty(0)
         try:
             return index.column(value)
         except KeyError as error:

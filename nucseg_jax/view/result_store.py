@@ -23,6 +23,7 @@ from nucseg_jax.view.library import Library, ListedResult
 from nucseg_jax.view.nuclei_index import NucleiIndex
 from nucseg_jax.view.nuclei_sources import read_parts, source_of
 from nucseg_jax.view.open_slides import OpenSlides
+from nucseg_jax.view.result_facts import value_of
 from nucseg_jax.view.truth_reading import DrawOutlines, build_truth
 
 PATIENCE_S = 1.0
@@ -174,10 +175,8 @@ def frame_of(result: ListedResult) -> Frame:
 
 
 def _masked(result: ListedResult) -> list[str]:
-    try:
-        return [str(name) for name in result.summary["config"]["run"]["instances"]["masked"]]
-    except (KeyError, TypeError):
-        return []
+    masked = value_of(result, "config", "request", "masked")
+    return [str(name) for name in masked] if isinstance(masked, list) else []
 
 
 def _count_of(result: ListedResult) -> int:

@@ -49,13 +49,14 @@ def write_result(
     nuclei = many(60, frame) if nuclei is None else list(nuclei)
     options.setdefault("formats", ["parquet", "neighbours", "density"])
     state = file_state(slide)._asdict()
-    asked = {"source": str(slide), "mpp": None, "white": None, "crop": True, **state, **(request or {})}
+    asked = {"source": str(slide), "mpp": None, "white": None, "crop": True, "masked": [], **state}
+    asked |= request or {}
     with Exports(
         folder,
         frame,
         source=slide,
         thumbnail=np.full((30, 40, 3), 230, np.uint8),
-        config={"request": asked, "run": {"instances": {"masked": []}}, "notes": []},
+        config={"request": asked, "run": {"instances": {}}, "notes": []},
         seconds={},
         **options,
     ) as exports:

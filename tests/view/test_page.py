@@ -1,100 +1,18 @@
 """The page in a browser: Debian's chromium, driven by Playwright; skipped where one of them is missing."""
 
-import io
 import json
-import shutil
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.view.drawn_results import MPP, write_result, write_slide
-from tests.view.started_server import StartedServer
+pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-Page, expect = playwright.Page, playwright.expect
+from playwright.sync_api import expect
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium"),
-]
+from tests.view.drawn_results import MPP, write_slide
+from tests.view.driven_page import MARKS, PLACES, click, count_of, pixels, shown
 
-PLACES = """async () => {
-  const item = OpenSeadragon.getViewer(document.querySelector(".slide")).world.getItemAt(0);
-  const { results } = await (await fetch("api/library")).json();
-  const id = location.hash.split("=")[1] ?? results[0].id;
-  const answer = await fetch(`api/results/${id}/nuclei?x=0&y=0&w=400&h=300`);
-  const bytes = await answer.arrayBuffer();
-  const count = new Uint32Array(bytes, 0, 8)[2];
-  const ids = new Int32Array(bytes, 32, count);
-  const centroids = new Float32Array(bytes, 32 + 8 * count, 2 * count);
-  const { left, top } = document.querySelector(".slide").getBoundingClientRect();
-  return [...ids].map((id, i) => {
-    const { x, y } = item.imageToViewerElementCoordinates(
-      new OpenSeadragon.Point(centroids[2 * i], centroids[2 * i + 1]));
-    return { id, x: left + x, y: top + y, inside: [centroids[2 * i], centroids[2 * i + 1]] };
-  });
-}"""
-"""Where nuclei are on the screen."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedServer]:
-    """A slide with two results: all nuclei, and all but the last ten."""
-    root = tmp_path_factory.mktemp("page")
-    write_slide(root / "slide.png")
-    formats = ["parquet", "csv", "geojson", "neighbours", "density"]
-    nuclei = write_result(root / "results" / "first", root / "slide.png", formats=formats)
-    write_result(root / "results" / "second", root / "slide.png", nuclei[:-10], formats=formats)
-    write_slide(root / "other.png", mpp=None)
-    with StartedServer([root / "slide.png", root / "other.png", root / "results"], root / "state") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser, server: StartedServer) -> Iterator["Page"]:
-    """A page of its own, open on the first result; its end fails if a script has failed or was refused."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    opened, errors = context.new_page(), []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda line: line.type == "error" and errors.append(line.text))
-    opened.goto(server.address)
-    opened.get_by_role("button", name="first").click()
-    shown(opened)
-    yield opened
-    context.close()
-    assert [error for error in errors if "404" not in error] == []  # a click beside all nuclei
-
-
-def shown(page: "Page") -> None:
-    """Wait until nuclei are drawn."""
-    page.wait_for_selector(".pane[data-nuclei]")
-
-
-def count_of(page: "Page") -> str:
-    return page.locator("#right .number").first.inner_text()
-
-
-def click(page: "Page", place: dict, **options) -> None:
-    """Click, and wait so long that the next click is not a double click."""
-    page.mouse.move(place["x"], place["y"])
-    page.mouse.down()
-    page.mouse.up()
-    page.wait_for_timeout(400)
-
-
-def pixels(content: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+pytestmark = MARKS
 
 
 def test_nuclei_are_counted_drawn_and_hidden_by_a_key(page, server):

@@ -50,3 +50,25 @@ def test_openseadragon_comes_with_its_licence() -> None:
     folder = PAGE / "vendor" / "openseadragon"
     assert (folder / "openseadragon.min.js").read_text(encoding="utf-8").startswith("//! openseadragon 6.1.1")
     assert "CodePlex" in (folder / "LICENSE.txt").read_text(encoding="utf-8")
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+def test_text_can_be_read(theme: int) -> None:
+    """The contrast of all text on all that it lies on, light and dark, is 4.5 or more (WCAG 2.2, 1.4.3)."""
+    text = (PAGE / "css/theme.css").read_text(encoding="utf-8").split("}")[theme]
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", text))
+    pairs = [
+        (front, back)
+        for front in ("text", "quiet", "accent", "warning", "error")
+        for back in ("ground", "panel", "raised", "glass")
+    ]
+    for front, back in [*pairs, ("on-accent", "accent")]:
+        low, high = sorted(luminance(colours[name]) for name in (front, back))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (front, back)

@@ -12,7 +12,7 @@ from nucseg_jax.view import result_store
 from nucseg_jax.view.library import Library, ListedResult
 from nucseg_jax.view.open_slides import OpenSlides
 from nucseg_jax.view.result_store import NotReadyError, ResultStore, frame_of
-from tests.view.drawn_results import FRAME, write_result
+from tests.view.drawn_results import FRAME, write_result, write_slide
 
 
 @pytest.fixture
@@ -57,6 +57,8 @@ def test_a_result_that_is_replaced_has_a_new_index(tmp_path, library):
     assert store.index(result).about.nuclei == 60
     write_result(tmp_path / "out", tmp_path / "any.svs", [])
     assert store.index(result).about.nuclei == 0
+    for listed in (library.result(result.id), *library.results()):
+        assert listed.summary["nuclei"]["count"] == 0 and listed.name == result.name
 
 
 def test_old_indexes_are_deleted(tmp_path, library):
@@ -91,3 +93,17 @@ def test_tissue_falls_back_to_the_density_map_where_the_slide_cannot_be_opened(t
     assert result.slide is not None
     assert store.tissue(result).kind == "squares"
     assert store.tissue(result) is store.tissue(result)
+
+
+def test_no_tissue_is_where_the_run_has_masked(tmp_path, monkeypatch):
+    write_slide(tmp_path / "slide.png")
+    write_result(tmp_path / "out", tmp_path / "slide.png", request={"masked": ["pen", "fold"]})
+    library, asked = Library(), []
+    library.add(tmp_path / "out")
+
+    def found(frame, slide, masked, density):
+        asked.append((slide is not None, masked))
+
+    monkeypatch.setattr(result_store, "analysed_tissue", found)
+    ResultStore(library, OpenSlides(), tmp_path / "cache").tissue(*library.results())
+    assert asked == [(True, ["pen", "fold"])]

@@ -152,6 +152,16 @@ def test_a_part_of_the_slide(client, result, table):
     assert not len(unpacked(client.get(f"{result}/nuclei?x=-9&y=-9&w=1&h=1").content)["ids"])
 
 
+def test_a_result_without_nuclei_has_an_answer_without_nuclei(tmp_path, named):
+    write_result(tmp_path / "none", named / "slides/slide.png", [])
+    library = Library()
+    library.add(tmp_path / "none")
+    with page_of(library, tmp_path) as client:
+        address = f"api/results/{library.results()[0].id}"
+        found = unpacked(client.get(f"{address}/nuclei?x=0&y=0&w=400&h=300").content)
+        assert found["total"] == 0 and client.get(address).json()["count"] == 0
+
+
 def test_one_nucleus(client, result, table):
     by_id = client.get(f"{result}/nucleus?id=5").json()
     assert by_id["object_id"] == table.object_id[4]

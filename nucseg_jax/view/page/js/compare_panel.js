@@ -3,7 +3,7 @@
 
 import { getJson } from "./api.js";
 import { OUTCOMES, outcomeColouring } from "./colours.js";
-import { element, figure, sayError } from "./dom.js";
+import { element, figure, progressWords, sayError } from "./dom.js";
 import { swatch } from "./legend.js";
 
 const SCORES = [
@@ -16,6 +16,8 @@ export class ComparePanel {
   /** others: results of the same slide. onBegin and onEnd are called when two are shown, and one again. */
   constructor(scene, others, { onBegin, onEnd }) {
     this.scene = scene;
+    this.own = scene.main.result;
+    this.number = 0; // of what was chosen last
     this.onBegin = onBegin;
     this.onEnd = onEnd;
     this.body = element("div");
@@ -30,34 +32,38 @@ export class ComparePanel {
 
   async #choose() {
     const other = this.select.value;
-    if (!other) {
-      this.#end();
-      return;
-    }
-    const own = this.scene.main.result;
-    const say = (words) => this.body.replaceChildren(element("p", { className: "quiet" }, words));
-    const onBusy = (done, of) => say(`comparing: ${figure(done)} of ${figure(of)}`);
-    say("comparing …");
+    this.#end();
+    if (!other) return;
+    this.select.value = other;
+    const number = ++this.number;
+    const isAsked = () => number === this.number;
+    const tell = (words) => isAsked() && this.body.replaceChildren(element("p", { className: "quiet" }, words));
+    const onBusy = (done, of) => tell(progressWords("comparing", done, of));
+    tell("comparing …");
     try {
-      const about = await this.scene.openBeside(other, onBusy);
-      if (!about) return;
-      const [reference, judged] = about.truth ? [about, own] : [own, about];
-      const query = `reference=${reference.id}&other=${judged.id}`;
-      const found = await getJson(`api/compare?${query}`, { onBusy });
-      if (this.select.value !== other) return;
-      const { main, second } = this.scene;
-      main.layer.colour(outcomeColouring(about.id, reference === own ? "reference" : "other"));
-      second.layer.colour(outcomeColouring(own.id, reference === own ? "other" : "reference"));
-      second.pane.name.textContent = nameOf(about);
-      this.onBegin();
-      this.#show(found, reference, judged);
+      await this.#compare(other, onBusy, isAsked);
     } catch (error) {
-      this.#end();
+      if (isAsked() && this.scene.main?.result === this.own) this.#end();
       throw error;
     }
   }
 
+  async #compare(other, onBusy, isAsked) {
+    const { own } = this;
+    const about = await this.scene.openBeside(other, onBusy);
+    const [reference, judged] = about.truth ? [about, own] : [own, about];
+    const found = await getJson(`api/compare?reference=${reference.id}&other=${judged.id}`, { signal: this.scene.beside.signal, onBusy });
+    if (!isAsked() || this.scene.second?.result !== about) return; // something else was chosen
+    const { main, second } = this.scene;
+    main.layer.colour(outcomeColouring(about.id, reference === own ? "reference" : "other"));
+    second.layer.colour(outcomeColouring(own.id, reference === own ? "other" : "reference"));
+    second.pane.name.textContent = nameOf(about);
+    this.onBegin();
+    this.#show(found, reference, judged);
+  }
+
   #end() {
+    this.number++;
     this.scene.closeBeside();
     this.body.replaceChildren();
     this.select.value = "";

@@ -2,7 +2,7 @@
 
 import { absolute, sendJson } from "./api.js";
 import { Corrections } from "./corrections.js";
-import { element, say, sayError } from "./dom.js";
+import { ask, element, say, sayError } from "./dom.js";
 import { isInside, ringOfView } from "./geometry.js";
 import { nucleusAt } from "./nucleus_card.js";
 
@@ -16,9 +16,12 @@ export class CorrectPanel {
     this.side = side;
     this.onShapes = onShapes;
     this.selected = []; // {id, outline} of nuclei, {drawn, outline} of drawn ones
-    this.root = element("section", { id: "correct", hidden: true });
+    this.asked = 0; // the number of the last click
+    this.merging = false;
     this.corrections = new Corrections(side.result.id, () => this.#changed());
     this.corrections.onError = sayError;
+    this.corrections.onConflict = askWhose;
+    this.#build();
     this.corrections.load().catch(sayError);
   }
 
@@ -46,8 +49,10 @@ export class CorrectPanel {
 
   /** Select what lies at a point; with Shift or Ctrl, too. */
   async select(point, event) {
-    const more = event?.shiftKey || event?.ctrlKey || event?.metaKey || this.several?.checked;
+    const more = event?.shiftKey || event?.ctrlKey || event?.metaKey || this.several.checked;
+    const number = ++this.asked;
     const found = await this.#at(point);
+    if (!this.active || (!more && number !== this.asked)) return; // another click came in between
     const same = (one) => found && one.id === found.id && one.drawn === found.drawn;
     if (more) {
       const had = this.selected.some(same);
@@ -72,11 +77,19 @@ export class CorrectPanel {
       say("Select two nuclei or more first: click them with Shift held down");
       return;
     }
+    if (this.merging) return;
     const { ids, drawn } = this.#chosen();
-    const outlines = this.selected.map(({ outline }) => outline[0]);
-    const { polygon } = await sendJson("POST", "api/merged-outline", { outlines });
-    this.selected = [];
-    this.corrections.draw(polygon, ids, drawn);
+    const { selected } = this;
+    const outlines = selected.map(({ outline }) => outline[0]);
+    this.merging = true;
+    try {
+      const { polygon } = await sendJson("POST", "api/merged-outline", { outlines });
+      if (!selected.every((one) => this.#isThere(one))) return; // deleted or undone in between
+      this.selected = [];
+      this.corrections.draw(polygon, ids, drawn);
+    } finally {
+      this.merging = false;
+    }
   }
 
   /** Draw an outline, in place of what is selected. */
@@ -125,61 +138,79 @@ export class CorrectPanel {
     const drawn = this.corrections.now.added.findLast(({ polygon }) => isInside(polygon, point));
     if (drawn) return { drawn: drawn.id, outline: [drawn.polygon] };
     const nucleus = await nucleusAt(this.side.result.id, point);
-    if (!nucleus?.outline || this.corrections.now.removed.includes(nucleus.id)) return null;
-    return { id: nucleus.id, outline: nucleus.outline };
+    const one = { id: nucleus?.id, outline: nucleus?.outline };
+    return one.outline && this.#isThere(one) ? one : null;
+  }
+
+  /** Whether something that was selected is not removed. */
+  #isThere({ id, drawn }) {
+    const { removed, added } = this.corrections.now;
+    return drawn === undefined ? !removed.includes(id) : added.some((one) => one.id === drawn);
   }
 
   #changed() {
     const { removed } = this.corrections.now;
-    if (removed.length || this.side.layer.hidden.length) {
-      const known = new Set(this.side.layer.hidden);
-      if (removed.length !== known.size || removed.some((id) => !known.has(id))) this.side.layer.hide(removed);
-    }
-    if (this.active) this.#build();
+    this.selected = this.selected.filter((one) => this.#isThere(one));
+    const hidden = new Set(this.side.layer.hidden);
+    if (removed.length !== hidden.size || removed.some((id) => !hidden.has(id))) this.side.layer.hide(removed);
+    if (this.active) this.#show();
     this.onShapes();
   }
 
+  /** Make the panel, once: what has the focus or is pressed stays. */
   #build() {
-    const { corrections, selected } = this;
-    const { regions } = corrections.now;
-    const wasSeveral = this.several?.checked ?? false;
-    this.several = element("input", { type: "checkbox", checked: wasSeveral });
-    const button = (words, key, onclick, enabled = true) =>
-      element("button", { onclick, disabled: !enabled, title: `${words} (${key})` }, words);
-    const any = selected.length > 0;
-    const parts = [
+    const button = (words, key, onclick) => element("button", { onclick, title: `${words} (${key})` }, words);
+    const row = (...parts) => element("div", { className: "row" }, ...parts);
+    this.several = element("input", { type: "checkbox" });
+    this.buttons = {
+      remove: button("Delete", "Del", () => this.remove()),
+      merge: button("Merge", "M", () => this.merge().catch(sayError)),
+      draw: button("Draw", "N", () => this.draw()),
+      undo: button("Undo", "Ctrl+Z", () => this.undo()),
+      redo: button("Redo", "Ctrl+Y", () => this.redo()),
+    };
+    const { remove, merge, draw, undo, redo } = this.buttons;
+    this.status = element("p", { role: "status" });
+    this.notes = element("div");
+    this.regions = element("div");
+    this.save = this.#saved();
+    this.root = element(
+      "section",
+      { id: "correct", hidden: true, tabIndex: -1, "aria-label": "Correct" },
       element("h2", {}, "Correct"),
       element("p", { className: "quiet" }, "Click a nucleus to select it; with Shift, several."),
       element("label", {}, this.several, "Select several"),
-      element(
-        "div",
-        { className: "row" },
-        button("Delete", "Del", () => this.remove(), any),
-        button("Merge", "M", () => this.merge().catch(sayError), selected.length > 1),
-        button(any ? "Redraw" : "Draw", "N", () => this.draw()),
-      ),
-      element(
-        "div",
-        { className: "row" },
-        button("Undo", "Ctrl+Z", () => this.undo(), corrections.past.length > 0),
-        button("Redo", "Ctrl+Y", () => this.redo(), corrections.future.length > 0),
-      ),
-      element("p", { role: "status" }, this.#words()),
-      ...corrections.notes.map((note) => element("p", { className: "warning" }, note)),
+      row(remove, merge, draw),
+      row(undo, redo),
+      this.status,
+      this.notes,
       element("h3", {}, "Checked regions"),
       element("p", { className: "quiet" }, "Where all nuclei are right now. A model learns from these regions only."),
-      element(
-        "div",
-        { className: "row" },
+      row(
         button("Draw a rectangle", "K", () => this.check()),
         button("All that I see", "Shift+K", () => this.check(true)),
       ),
-      ...regions.map(({ id }, number) => this.#region(id, number)),
-      regions.length ? this.#saved() : null,
-    ];
-    const focused = this.root.contains(document.activeElement) ? document.activeElement.title : "";
-    this.root.replaceChildren(...parts.filter(Boolean));
-    if (focused) this.root.querySelector(`[title="${focused}"]`)?.focus();
+      this.regions,
+      this.save,
+    );
+  }
+
+  #show() {
+    const { corrections, selected, buttons, root } = this;
+    const focused = document.activeElement;
+    const hadFocus = root.contains(focused);
+    buttons.remove.disabled = !selected.length;
+    buttons.merge.disabled = selected.length < 2;
+    buttons.draw.textContent = selected.length ? "Redraw" : "Draw";
+    buttons.undo.disabled = !corrections.past.length;
+    buttons.redo.disabled = !corrections.future.length;
+    if (this.status.textContent !== this.#words()) this.status.textContent = this.#words();
+    this.notes.replaceChildren(...corrections.notes.map((note) => element("p", { className: "warning" }, note)));
+    const { regions } = corrections.now;
+    if (regions !== this.shownRegions) this.regions.replaceChildren(...regions.map(({ id }, number) => this.#region(id, number)));
+    this.shownRegions = regions;
+    this.save.hidden = !regions.length;
+    if (hadFocus && (focused.disabled || !root.contains(focused))) root.focus();
   }
 
   #words() {
@@ -190,8 +221,10 @@ export class CorrectPanel {
   }
 
   #region(id, number) {
-    const remove = element("button", { className: "plain", onclick: () => this.corrections.removeRegion(id) }, "Remove");
-    return element("label", {}, `Region ${number + 1}`, remove);
+    const name = `Region ${number + 1}`;
+    const onclick = () => this.corrections.removeRegion(id);
+    const remove = element("button", { className: "plain", "aria-label": `Remove ${name}`, onclick }, "Remove");
+    return element("div", { className: "named" }, name, remove);
   }
 
   #saved() {
@@ -203,4 +236,14 @@ export class CorrectPanel {
     };
     return element("a", { className: "wide", href, onclick: (event) => get(event).catch(sayError) }, "Save for training (GeoJSON)");
   }
+}
+
+/** Another tab has saved other corrections: whether ours stay; null where the person does not say. */
+async function askWhose() {
+  const words = "Corrections of this result have been saved in another tab or window since this one read them. One of the two is lost.";
+  const answer = await ask("Whose corrections stay?", [element("p", {}, words)], [
+    ["theirs", "Those of the other tab"],
+    ["ours", "Those of this tab"],
+  ]);
+  return { ours: true, theirs: false }[answer] ?? null;
 }

@@ -15,7 +15,8 @@ export class Corrections {
     this.version = null; // null: not loaded
     this.notes = [];
     this.saving = null;
-    this.state = "";
+    this.state = ""; // "changed", "saving" or "saved"
+    this.onConflict = null; // async (): whether ours stay where another tab has saved others; null: neither yet
   }
 
   get path() {
@@ -23,11 +24,17 @@ export class Corrections {
   }
 
   async load() {
-    const { version, removed, added, regions, notes } = await getJson(this.path);
+    this.#take(await getJson(this.path));
+    this.onChange();
+  }
+
+  #take({ version, removed, added, regions, notes }) {
     this.version = version;
     this.notes = notes;
     this.now = { removed, added, regions };
-    this.onChange();
+    this.past = [];
+    this.future = [];
+    this.state = "";
   }
 
   /** How many changes of nuclei there are. */
@@ -75,7 +82,7 @@ export class Corrections {
   async flush() {
     clearTimeout(this.timer);
     this.timer = null;
-    if (this.saving) await this.saving;
+    while (this.saving) await this.saving; // another may begin while this one waits
     if (this.state !== "changed") return;
     this.state = "saving";
     this.onChange();
@@ -94,10 +101,30 @@ export class Corrections {
       if (this.state === "saving") this.state = "saved";
     } catch (error) {
       this.state = "changed";
-      throw error;
+      if (error.status !== 409) throw error;
+      await this.#settle();
     } finally {
       this.onChange();
     }
+  }
+
+  /** Another tab has saved since: the person says whose corrections stay. */
+  async #settle() {
+    const theirs = await getJson(this.path);
+    const isOurs = await this.onConflict();
+    if (isOurs === null) return;
+    if (!isOurs) {
+      this.#take(theirs);
+      return;
+    }
+    this.version = theirs.version;
+    this.state = "saving";
+    await this.#put();
+  }
+
+  /** Whether something is not on the disk. */
+  get unsaved() {
+    return this.state === "changed" || this.state === "saving";
   }
 
   /** Whether they have been read. */
@@ -128,7 +155,7 @@ export class Corrections {
 
   #newId(letter) {
     const taken = [...this.now.added, ...this.now.regions, ...this.past.flatMap((one) => [...one.added, ...one.regions])];
-    const numbers = taken.filter(({ id }) => id.startsWith(letter)).map(({ id }) => Number(id.slice(1)));
+    const numbers = taken.filter(({ id }) => /^[ar]\d+$/.test(id) && id[0] === letter).map(({ id }) => Number(id.slice(1)));
     return `${letter}${Math.max(0, ...numbers) + 1}`;
   }
 }

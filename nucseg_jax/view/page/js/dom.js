@@ -30,6 +30,9 @@ export function figure(value) {
   return value.toLocaleString("en", { maximumSignificantDigits: 3 });
 }
 
+/** How far something is, such as "reading nuclei: 20 of 1,932"; without the end where nobody knows it. */
+export const progressWords = (what, done, of) => `${what}: ${figure(done)}${of ? ` of ${figure(of)}` : ""}`;
+
 /** Seconds as "40 s", "3 min" or "1 h 20 min". */
 export function duration(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
@@ -37,10 +40,12 @@ export function duration(seconds) {
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Show a line that goes away by itself; an error stays until it is closed. */
+/** Show a line that goes away by itself; an error stays until it is closed. The same line is shown once. */
 export function say(text, { error = false } = {}) {
   const close = element("button", { className: "plain", "aria-label": "Close", onclick: () => box.remove() }, "×");
   const box = element("div", { className: error ? "message error" : "message" }, element("span", {}, text), close);
+  const isSame = ({ firstChild }) => firstChild.textContent === text;
+  [...byId("messages").children].filter(isSame).forEach((one) => one.remove());
   byId("messages").append(box);
   if (!error) setTimeout(() => box.remove(), 6000);
 }
@@ -52,30 +57,25 @@ export function sayError(error) {
   if (!error.status) console.error(error);
 }
 
-/** A question in the middle of the page. Gives what `answer(form)` makes of it, or null when it is called off. */
-export function ask(title, content, action, answer = () => true) {
+/**
+ * A window in the middle of the page. Gives the value of the button that closes it, "" where that was Escape.
+ *
+ * buttons: [[value, words], …], the usual one last.
+ */
+export async function ask(title, content, buttons) {
   const dialog = byId("dialog");
-  return new Promise((resolve) => {
-    let result = null;
-    const form = element(
-      "form",
-      {
-        method: "dialog",
-        onsubmit: () => {
-          result = answer(form);
-        },
-      },
-      element("h2", {}, title),
-      ...content,
-      element(
-        "div",
-        { className: "row" },
-        action ? element("button", { type: "button", onclick: () => dialog.close() }, "Cancel") : null,
-        element("button", { className: "main" }, action || "Close"),
-      ),
-    );
-    dialog.replaceChildren(form);
-    dialog.addEventListener("close", () => resolve(result), { once: true });
-    dialog.showModal();
-  });
+  const closed = () => new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  if (dialog.open) {
+    dialog.close();
+    await closed();
+  }
+  const made = buttons.map(([value, words], i) =>
+    element("button", { value, className: i === buttons.length - 1 ? "main" : "" }, words),
+  );
+  const row = element("div", { className: "row" }, ...made);
+  dialog.replaceChildren(element("form", { method: "dialog" }, element("h2", { id: "dialog-title" }, title), ...content, row));
+  dialog.returnValue = "";
+  dialog.showModal();
+  await closed();
+  return dialog.returnValue;
 }

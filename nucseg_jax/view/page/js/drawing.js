@@ -1,6 +1,8 @@
 // What a person draws on a pane: rectangles and outlines, in base pixels; and the layer that shows drawn things.
 
 const CLOSE = 12; // pixels to the first point that close an outline
+const STILL = 5; // pixels that a hand moves while it clicks
+const STROKE = 8; // points that are more than a corner
 
 export class Drawing {
   constructor(pane) {
@@ -8,6 +10,9 @@ export class Drawing {
     this.tool = null; // "rectangle" or "polygon"
     this.done = null;
     this.points = [];
+    this.start = null; // where the pointer was pressed, with a tool
+    this.freehand = false; // the pointer draws, and does not click
+    this.before = 0; // points before it was pressed
     this.shapes = []; // {rings, colour, dashed, filled}
     this.canvas = pane.addLayer();
     pane.onView(() => this.draw());
@@ -57,18 +62,20 @@ export class Drawing {
   }
 
   #press(event) {
-    if (this.tool === "rectangle") this.start = this.pane.toBase(event.position);
+    this.start = this.tool ? this.pane.toBase(event.position) : null;
     this.freehand = false;
+    this.before = this.points.length;
   }
 
   #drag(event) {
-    if (!this.tool) return;
+    if (!this.tool || !this.start) return;
     event.preventDefaultAction = true;
     const point = this.pane.toBase(event.position);
     if (this.tool === "rectangle") {
       const [[left, top], [right, bottom]] = [this.start, point];
       this.points = [[left, top], [right, top], [right, bottom], [left, bottom]];
     } else {
+      if (!this.freehand && this.#near(this.start, point, STILL)) return;
       this.freehand = true;
       this.points.push(point);
     }
@@ -78,7 +85,8 @@ export class Drawing {
   #release(event) {
     if (!this.tool || !this.points.length) return;
     event.preventDefaultAction = true;
-    if (this.tool === "rectangle" || (this.freehand && this.points.length > 8)) this.#end();
+    const isStroke = this.freehand && this.points.length - this.before > STROKE;
+    if (this.tool === "rectangle" || isStroke) this.#end();
   }
 
   #click(event) {
@@ -90,7 +98,7 @@ export class Drawing {
     }
     event.preventDefaultAction = true;
     if (this.tool !== "polygon") return;
-    if (this.points.length > 2 && this.#near(this.points[0], point)) {
+    if (this.points.length > 2 && this.#near(this.points[0], point, CLOSE)) {
       this.#end();
       return;
     }
@@ -109,8 +117,8 @@ export class Drawing {
     if (this.tool === "polygon" && this.points.length > 2) this.#end();
   }
 
-  #near([x, y], [u, v]) {
-    return Math.hypot(x - u, y - v) * this.pane.view().scale < CLOSE;
+  #near([x, y], [u, v], pixels) {
+    return Math.hypot(x - u, y - v) * this.pane.view().scale < pixels;
   }
 
   #end() {

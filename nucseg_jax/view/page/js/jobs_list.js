@@ -66,6 +66,7 @@ export class JobsList {
     for (const job of jobs) {
       if (this.#entryOf(job).show(job)) this.onDone(job);
     }
+    clearTimeout(this.timer); // of another look, which has ended in between
     if (jobs.some(isActive)) this.timer = setTimeout(() => this.look().catch(sayError), SECONDS * 1000);
   }
 

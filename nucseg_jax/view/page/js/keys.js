@@ -46,8 +46,9 @@ export function showHelp() {
   const lines = HELP.map(([keys, words]) =>
     element("tr", {}, element("th", {}, ...keys.split(", ").flatMap((key) => [element("kbd", {}, key), " "])), element("td", {}, words)),
   );
-  return ask("Keys", [
+  const content = [
     element("table", {}, element("tbody", {}, ...lines)),
     element("p", { className: "quiet" }, "For research, not for diagnosis. Images and results stay on this machine."),
-  ]);
+  ];
+  return ask("Keys", content, [["close", "Close"]]);
 }

@@ -39,6 +39,13 @@ export class LibraryList {
     return found.filter((one) => !one.truth || one.slide === slide || !own.some(({ name }) => name === one.name));
   }
 
+  /** The newest of what was found in a slide; undefined where nothing was. */
+  newestOf(slide) {
+    const found = this.resultsOf(slide).filter(({ truth }) => !truth);
+    const time = ({ created }) => Date.parse(created) || 0;
+    return found.reduce((newest, one) => (newest && time(newest) > time(one) ? newest : one), undefined);
+  }
+
   /** What a result can be compared with. */
   othersOf(result) {
     const own = this.results.find(({ id }) => id === result);
@@ -52,7 +59,9 @@ export class LibraryList {
       ...this.resultsOf(slide.id).map((one) => this.#result(one, true)),
     ]);
     const alone = this.results.filter((one) => !this.slides.some(({ id }) => id === one.slide));
+    const focused = document.activeElement?.dataset.entry;
     byId("library").replaceChildren(...lines, ...alone.map((one) => this.#result(one, false)));
+    if (focused) byId("library").querySelector(`[data-entry="${focused}"]`)?.focus();
   }
 
   #result(result, under) {
@@ -61,10 +70,15 @@ export class LibraryList {
     return this.#line("result", result, words, () => this.onResult(result.id), under);
   }
 
-  #line(kind, { id, name }, words, onclick, under = false) {
+  #line(kind, { id, name }, words, open, under = false) {
+    const entry = `${kind} ${id}`;
+    const onclick = (event) => {
+      if (event.detail) event.currentTarget.blur(); // a pointer's click: keys are the slide's from now on
+      open();
+    };
     const button = element(
       "button",
-      { className: under ? "entry under" : "entry", onclick, "aria-current": String(this.current === `${kind} ${id}`) },
+      { className: under ? "entry under" : "entry", onclick, "data-entry": entry, "aria-current": String(this.current === entry) },
       name,
       words ? element("small", {}, words) : null,
     );
@@ -96,7 +110,8 @@ export class LibraryList {
   }
 
   async #add(files) {
-    let last = null;
+    const before = this.current;
+    const added = [];
     for (const file of files) {
       if (file.size > this.mostBytes) {
         const remedy = "Name it when you start nucseg view, or give --max-upload-mb";
@@ -105,19 +120,20 @@ export class LibraryList {
       }
       const bar = element("progress", { max: 1, value: 0 });
       const line = element("li", { className: "job" }, `Adding ${file.name}`, bar);
-      byId("library").prepend(line);
+      byId("adding").append(line);
       try {
-        last = await upload(file, (part) => (bar.value = part));
+        added.push(await upload(file, (part) => (bar.value = part)));
       } catch (error) {
         sayError(error);
       } finally {
         line.remove();
       }
     }
-    if (!last) return;
+    if (!added.length) return;
     await this.load();
-    if (files.length > 1) say(`${files.length} images were added`);
-    this.onSlide(last.id);
+    const isAway = this.current !== before; // the person looks at something else by now
+    if (isAway || added.length > 1) say(added.length === 1 ? `${added[0].name} was added` : `${added.length} images were added`);
+    if (!isAway) this.onSlide(added.at(-1).id);
   }
 }
 

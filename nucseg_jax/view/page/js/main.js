@@ -2,7 +2,8 @@
 
 import { ComparePanel } from "./compare_panel.js";
 import { CorrectPanel } from "./correct_panel.js";
-import { byId, element, say, sayError } from "./dom.js";
+import { byId, element, progressWords, say, sayError } from "./dom.js";
+import { openDrawer, startDrawers } from "./drawers.js";
 import { FindPanel } from "./find_panel.js";
 import { ringOfView } from "./geometry.js";
 import { JobsList } from "./jobs_list.js";
@@ -39,32 +40,35 @@ class Page {
 
   async start() {
     startTheme();
+    startDrawers();
     startKeys(this.#keys());
     byId("panes").addEventListener("pointerdown", () => byId("panes").classList.remove("by-keys"));
     byId("help").addEventListener("click", () => showHelp());
     byId("zoom-in").addEventListener("click", () => this.#zoom(1.6));
     byId("zoom-out").addEventListener("click", () => this.#zoom(1 / 1.6));
     byId("zoom-home").addEventListener("click", () => this.scene.main?.pane.home());
-    for (const side of ["left", "right"]) {
-      byId(`toggle-${side}`).addEventListener("click", () => byId(side).classList.toggle("shown"));
-    }
     addEventListener("visibilitychange", () => {
       if (document.hidden) this.correct?.corrections.flush().catch(sayError);
+    });
+    addEventListener("beforeunload", (event) => {
+      if (this.correct?.corrections.unsaved) event.preventDefault(); // the browser asks whether to leave
     });
     addEventListener("hashchange", () => this.#openAddress().catch(sayError));
     await Promise.all([this.library.load(), this.jobs.look()]);
     await this.#openAddress();
   }
 
-  /** Show a slide; with the newest of its results, unless it is to be alone. */
+  /** Show a slide; with the newest of its results, if there are. */
   async openSlide(id) {
-    const results = this.library.resultsOf(id).filter((result) => !result.truth);
-    if (results.length) return this.openResult(results.at(-1).id);
-    this.#leave(`slide=${id}`);
-    const slide = await this.scene.openSlide(id);
-    if (!slide) return;
+    const newest = this.library.newestOf(id);
+    await (newest ? this.openResult(newest.id) : this.#openAlone(id));
+  }
+
+  /** Show a slide, and what finds its nuclei. */
+  async #openAlone(id) {
+    this.#leave("slide", id);
+    const slide = await this.#opened(this.scene.openSlide(id));
     this.#showTitle(slide.name);
-    this.library.mark(`slide ${id}`);
     this.tools.show(false, false);
     const find = new FindPanel(slide, () => {
       say("It has been put into the queue. Its nuclei open when they are found");
@@ -75,51 +79,58 @@ class Page {
 
   /** Show a result: its slide with its nuclei. */
   async openResult(id) {
-    this.#leave(`result=${id}`);
-    byId("right").replaceChildren();
-    const about = await this.scene.openResult(id, (done, of) => {
-      this.#showTitle(`reading nuclei: ${done.toLocaleString("en")} of ${of.toLocaleString("en")}`);
-    });
-    if (!about) return;
+    this.#leave("result", id);
+    const onBusy = (done, of) => this.#showTitle(progressWords("reading nuclei", done, of));
+    const about = await this.#opened(this.scene.openResult(id, onBusy));
     this.#showTitle(about.name);
-    this.library.mark(`result ${id}`);
     const side = this.scene.main;
-    this.tools.show(true, about.has_outlines && !about.truth);
+    const canCorrect = about.has_outlines && !about.truth;
+    this.tools.show(true, canCorrect);
     this.panel = new ResultPanel(side);
-    this.correct = about.has_outlines && !about.truth ? new CorrectPanel(side, () => this.#showShapes()) : null;
+    this.correct = canCorrect ? new CorrectPanel(side, () => this.#showShapes()) : null;
     const others = about.has_outlines ? this.library.othersOf(id) : [];
     const compare = others.length ? new ComparePanel(this.scene, others, this.panel.comparing()).root : null;
     this.card = element("div");
     this.regionPlace = element("div");
     const save = savePanel(about, () => this.#pictured());
-    const parts = [this.panel.root, this.correct?.root, this.card, this.regionPlace, compare, save, this.#again(about)];
+    const again = about.slide && !about.truth ? this.#again(about.slide) : null;
+    const parts = [this.panel.root, this.correct?.root, this.card, this.regionPlace, compare, save, again];
     byId("right").replaceChildren(...parts.filter(Boolean));
     side.drawing.onClick = (point, event) => this.#click(point, event).catch(sayError);
     this.tools.choose("move");
   }
 
-  #leave(address) {
-    history.replaceState(null, "", `#${address}`);
+  /** End what is shown; something else, "slide" or "result", is about to be. */
+  #leave(kind, id) {
+    history.replaceState(null, "", `#${kind}=${id}`);
     this.correct?.corrections.flush().catch(sayError);
     this.panel = this.correct = this.nucleus = this.region = null;
+    this.library.mark(`${kind} ${id}`);
+    byId("right").replaceChildren();
     this.#showTitle("opening …");
     byId("zoom").hidden = false;
-    byId("left").classList.remove("shown");
+    openDrawer(null);
   }
 
-  /** Look for nuclei once more, such as with another model. */
-  #again({ slide, truth }) {
-    if (!slide || truth) return null;
-    const again = async () => {
-      this.#leave(`slide=${slide}`);
-      const shown = await this.scene.openSlide(slide);
-      if (!shown) return;
-      this.#showTitle(shown.name);
-      this.tools.show(false, false);
-      this.library.mark(`slide ${slide}`);
-      byId("right").replaceChildren(new FindPanel(shown, () => this.jobs.look().catch(sayError)).root);
-    };
-    return element("section", {}, element("button", { className: "wide", onclick: () => again().catch(sayError) }, "Find nuclei again …"));
+  /** Wait until something is open. What cannot be opened leaves an empty page, which says so. */
+  async #opened(opening) {
+    try {
+      return await opening;
+    } catch (error) {
+      if (error.name !== "AbortError") {
+        this.scene.close();
+        this.tools.show(false, false);
+        byId("zoom").hidden = true;
+        this.#showTitle("it could not be opened");
+      }
+      throw error;
+    }
+  }
+
+  /** A button to look for nuclei once more, such as with another model. */
+  #again(slide) {
+    const onclick = () => this.#openAlone(slide).catch(sayError);
+    return element("section", {}, element("button", { className: "wide", onclick }, "Find nuclei again …"));
   }
 
   async #openAddress() {
@@ -151,7 +162,7 @@ class Page {
     }
     if (tool === "correct") {
       this.#showNucleus(null);
-      byId("right").classList.add("shown");
+      openDrawer("right");
       byId("right").scrollTop = 0;
     }
   }
@@ -161,12 +172,14 @@ class Page {
       await this.correct.select(point, event);
       return;
     }
-    this.#showNucleus(await nucleusAt(this.scene.main.result.id, point));
+    const side = this.scene.main;
+    const nucleus = await nucleusAt(side.result.id, point);
+    if (side === this.scene.main && this.panel) this.#showNucleus(nucleus);
   }
 
   #showNucleus(nucleus) {
     this.nucleus = nucleus;
-    this.card?.replaceChildren(...(nucleus ? [nucleusCard(nucleus, () => this.#showNucleus(null))] : []));
+    this.card?.replaceChildren(...(nucleus ? [nucleusCard(nucleus, () => this.#close(() => this.#showNucleus(null)))] : []));
     this.card?.scrollIntoView?.({ block: "nearest" });
     this.#showShapes();
   }
@@ -184,8 +197,14 @@ class Page {
       this.regionPlace.replaceChildren();
       this.#showShapes();
     };
-    this.regionPlace.replaceChildren(regionCard(figures, remove));
+    this.regionPlace.replaceChildren(regionCard(figures, () => this.#close(remove)));
     this.regionPlace.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Close a card by its button; the slide has the keyboard's focus then. */
+  #close(remove) {
+    remove();
+    this.scene.main?.pane.focus();
   }
 
   #countView() {
@@ -210,13 +229,7 @@ class Page {
   }
 
   #pictured() {
-    return this.scene.sides.map((side, index) => {
-      const shown = index === 0 && this.panel.densityPicture;
-      const density = shown
-        ? { picture: this.panel.densityPicture, place: this.panel.densityPlace, opacity: Number(shown.style.opacity) }
-        : null;
-      return { side, density };
-    });
+    return this.scene.sides.map((side) => ({ side, density: side === this.scene.main ? this.panel.shownDensity : null }));
   }
 
   /** Close an outline that is being drawn, or choose the nucleus in the middle. */
@@ -224,13 +237,14 @@ class Page {
     const { drawing, pane, result } = this.scene.main ?? {};
     if (drawing?.tool) {
       drawing.finish();
-    } else if (result) {
+    } else if (result && this.panel) {
       const { x, y, w, h } = pane.view();
       this.#click([x + w / 2, y + h / 2]).catch(sayError);
     }
   }
 
   #escape() {
+    if (openDrawer(null)) return;
     const drawing = this.scene.main?.drawing;
     if (!drawing || drawing.cancel()) return;
     if (this.correct?.active && (drawing.tool || this.correct.selected.length)) this.tools.choose("correct");

@@ -19,7 +19,7 @@ export class NucleiLayer {
     this.filled = false;
     this.hidden = []; // ids
     this.colouring = null;
-    this.drawn = null; // {bitmap, rectangle, scale}
+    this.drawn = null; // {bitmap, rectangle, scale, dots: pixels of the bitmap a base pixel}
     this.number = 0;
     this.waiting = null; // the order that the worker has
     this.stale = true;
@@ -64,14 +64,14 @@ export class NucleiLayer {
     const context = this.pane.cleared(this.canvas);
     if (!this.visible) return;
     if (this.drawn) {
-      const { bitmap, rectangle } = this.drawn;
+      const { bitmap, rectangle, dots } = this.drawn;
       const scale = view.scale * devicePixelRatio;
       context.drawImage(
         bitmap,
         (rectangle.x - view.x) * scale,
         (rectangle.y - view.y) * scale,
-        rectangle.w * scale,
-        rectangle.h * scale,
+        (bitmap.width / dots) * scale,
+        (bitmap.height / dots) * scale,
       );
     }
     if (this.#needed(view)) this.#order(view);
@@ -80,6 +80,8 @@ export class NucleiLayer {
   destroy() {
     this.stop();
     this.worker.terminate();
+    this.waiting = null;
+    this.drawn?.bitmap.close();
     this.canvas.remove();
   }
 
@@ -108,13 +110,14 @@ export class NucleiLayer {
     const rectangle = { x: left, y: top, w: right - left, h: bottom - top };
     const scale = view.scale * devicePixelRatio; // pixels of the screen a base pixel
     const query = `x=${left}&y=${top}&w=${rectangle.w}&h=${rectangle.h}&scale=${1 / scale}${this.colouring.query}`;
-    this.waiting = { number: ++this.number, rectangle, scale: view.scale };
+    this.waiting = { number: ++this.number, rectangle, scale: view.scale, dots: scale };
     this.worker.postMessage({
       number: this.number,
       url: absolute(`api/results/${this.result}/nuclei?${query}`),
       rectangle,
-      width: Math.max(1, Math.round(rectangle.w * scale)),
-      height: Math.max(1, Math.round(rectangle.h * scale)),
+      scale,
+      width: Math.ceil(rectangle.w * scale),
+      height: Math.ceil(rectangle.h * scale),
       colouring: this.colouring,
       unknown: UNKNOWN,
       lineWidth: (scale > 0.5 ? 1.6 : 1.1) * devicePixelRatio,
@@ -125,7 +128,7 @@ export class NucleiLayer {
 
   #receive({ number, bitmap, about, busy, error }) {
     const order = this.waiting;
-    if (!order || order.number !== number) return;
+    if (order?.number !== number) return;
     this.waiting = null;
     if (busy) {
       this.onState({ busy });
@@ -138,7 +141,7 @@ export class NucleiLayer {
       return;
     }
     this.drawn?.bitmap.close();
-    this.drawn = { bitmap, rectangle: order.rectangle, scale: order.scale };
+    this.drawn = { ...order, bitmap };
     this.onState({ about });
     this.draw();
   }

@@ -15,7 +15,8 @@ self.addEventListener("message", async ({ data: order }) => {
     const { outlines, count, touching } = answer;
     self.postMessage({ number: order.number, bitmap, about: { outlines, count, touching } }, [bitmap]);
   } catch (error) {
-    self.postMessage({ number: order.number, error: error.message });
+    const isLost = error instanceof TypeError; // of fetch
+    self.postMessage({ number: order.number, error: isLost ? "nucseg view does not answer: it has ended" : error.message });
   }
 });
 
@@ -29,13 +30,12 @@ async function nucleiOf(url) {
   return nuclei;
 }
 
-/** order: {rectangle, width, height (of the bitmap), colouring, unknown, lineWidth, filled, hidden}. */
+/** order: {rectangle, scale, width, height (of the bitmap), colouring, unknown, lineWidth, filled, hidden}. */
 function draw(nuclei, order) {
   const canvas = new OffscreenCanvas(order.width, order.height);
   const context = canvas.getContext("2d");
   const groups = grouped(nuclei, order.colouring, new Set(order.hidden));
-  const scale = order.width / order.rectangle.w;
-  const place = { scale, left: order.rectangle.x, top: order.rectangle.y };
+  const place = { scale: order.scale, left: order.rectangle.x, top: order.rectangle.y };
   const colours = [...order.colouring.colours, order.unknown];
   context.lineJoin = "round";
   groups.forEach((members, group) => {

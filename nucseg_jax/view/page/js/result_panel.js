@@ -14,7 +14,7 @@ export class ResultPanel {
     this.side = side;
     this.about = side.result;
     this.column = "";
-    this.densityPicture = null;
+    this.shownDensity = null; // {picture, place, opacity}
     this.legend = element("div");
     this.densityLegend = element("div");
     this.select = this.#choices();
@@ -59,7 +59,7 @@ export class ResultPanel {
     const density = nuclei?.per_mm2;
     return [
       element("div", { className: "number" }, count.toLocaleString("en")),
-      density ? element("p", {}, `${figure(density)} per mm² in ${figure(nuclei.area_mm2)} mm² of tissue`) : null,
+      density !== null && density !== undefined ? element("p", {}, `${figure(density)} per mm² in ${figure(nuclei.area_mm2)} mm² of tissue`) : null,
       element("p", { className: "quiet" }, `${model ? `by ${model}, ` : ""}${figure(mpp)} µm per pixel`),
       notes.length ? this.#notes(notes) : null,
     ].filter(Boolean);
@@ -98,15 +98,15 @@ export class ResultPanel {
 
   async #showDensity(on) {
     const { pane } = this.side;
-    if (this.densityPicture) pane.removeOverlay(this.densityPicture);
-    this.densityPicture = null;
+    if (this.shownDensity) pane.removeOverlay(this.shownDensity.picture);
+    this.shownDensity = null;
     this.densityLegend.replaceChildren();
     if (!on) return;
     const base = `api/results/${this.about.id}`;
     const map = await getJson(`${base}/density`);
+    if (!this.density.box.checked || this.shownDensity || !pane.view()) return; // switched again, or left
     const place = { url: `${base}/density.png`, width: map.width_px, height: map.height_px };
-    this.densityPicture = pane.addOverlay(place, OVERLAY_OPACITY);
-    this.densityPlace = place;
+    this.shownDensity = { picture: pane.addOverlay(place, OVERLAY_OPACITY), place, opacity: OVERLAY_OPACITY };
     const end = `${figure(map.top_per_mm2)} per mm²`;
     this.densityLegend.replaceChildren(scaleLegend("Density of nuclei", stepsOf(map.colours), "0", end));
   }

@@ -1,6 +1,6 @@
 // One slide on the screen: OpenSeadragon, layers over it, and coordinates in base pixels.
 
-import { element } from "./dom.js";
+import { element, sayError } from "./dom.js";
 import { ScaleBar } from "./scale_bar.js";
 
 const OpenSeadragon = window.OpenSeadragon;
@@ -11,6 +11,7 @@ export class SlidePane {
   constructor(parent, shown) {
     this.size = { width: shown.width, height: shown.height };
     this.moving = false;
+    this.gone = false;
     this.withoutMap = false; // without the small map of the slide
     this.listeners = new Set();
     const place = element("div", { className: "slide" });
@@ -27,6 +28,7 @@ export class SlidePane {
       navigatorPosition: "TOP_RIGHT",
       navigatorSizeRatio: 0.16,
       navigatorBackground: "#ffffff",
+      navigatorOpacity: 1,
       navigatorDisplayRegionColor: "#6a3fb5",
       maxZoomPixelRatio: 8,
       minZoomImageRatio: 0.7,
@@ -36,6 +38,7 @@ export class SlidePane {
       immediateRender: false,
       imageLoaderLimit: 6,
       timeout: 60000,
+      clickTimeThreshold: 2000, // milliseconds that a click may last
       gestureSettingsMouse: { clickToZoom: false, dblClickToZoom: false },
       gestureSettingsTouch: { clickToZoom: false, dblClickToZoom: false },
       gestureSettingsPen: { clickToZoom: false, dblClickToZoom: false },
@@ -47,16 +50,22 @@ export class SlidePane {
       this.#tell();
     });
     for (const event of ["update-viewport", "open", "resize"]) this.viewer.addHandler(event, () => this.#tell());
-    this.opened = new Promise((resolve, reject) => {
+    this.opened = new Promise((resolve) => {
       this.viewer.addOnceHandler("open", resolve);
-      this.viewer.addOnceHandler("open-failed", ({ message }) => reject(new Error(`the slide cannot be shown: ${message}`)));
+      this.viewer.addOnceHandler("open-failed", ({ message }) => {
+        sayError(new Error(`${shown.name}: the slide cannot be shown: ${message}`));
+        this.viewer.open(blank(shown));
+      });
+      this.settle = resolve;
     });
+    this.viewer.canvas.setAttribute("role", "application");
+    this.viewer.canvas.setAttribute("aria-label", `The slide ${shown.name}. Keys: see Help`);
     if (shown.mpp) this.scaleBar = new ScaleBar(this, shown.mpp);
   }
 
   /** What is on the screen: {x, y, w, h} in base pixels, and scale, CSS pixels a base pixel; null before it opens. */
   view() {
-    if (!this.viewer.world?.getItemCount()) return null;
+    if (this.gone || !this.viewer.world.getItemCount()) return null;
     const { x, y, width, height } = this.viewer.world
       .getItemAt(0)
       .viewportToImageRectangle(this.viewer.viewport.getBounds(true));
@@ -137,12 +146,19 @@ export class SlidePane {
     this.viewer.viewport.fitBoundsWithConstraints(item.imageToViewportRectangle(x, y, w, h));
   }
 
+  /** Give it the keyboard's focus. */
+  focus() {
+    this.viewer.canvas.focus({ preventScroll: true });
+  }
+
   /** The slide as it is drawn now. */
   picture() {
     return this.viewer.drawer.canvas;
   }
 
   destroy() {
+    this.gone = true;
+    this.settle(); // who waits for it to open goes on
     this.listeners.clear();
     this.viewer.destroy();
     this.root.remove();
