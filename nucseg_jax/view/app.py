@@ -16,23 +16,22 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from nucseg_jax.errors import UserError, in_short, shown
-from nucseg_jax.view import merged_outline
-from nucseg_jax.view.compare_routes import CompareRoutes
-from nucseg_jax.view.comparison_store import ComparisonStore
-from nucseg_jax.view.correction_routes import CorrectionRoutes
-from nucseg_jax.view.corrections import CorrectionStore
+from nucseg_jax.view.comparison.store import ComparisonStore
+from nucseg_jax.view.corrections.store import CorrectionStore
 from nucseg_jax.view.guard import Guard
-from nucseg_jax.view.job_routes import JobRoutes
-from nucseg_jax.view.job_runner import JobRunner, predict_command
-from nucseg_jax.view.job_store import Job, JobStore
+from nucseg_jax.view.jobs.runner import JobRunner, predict_command
+from nucseg_jax.view.jobs.store import Job, JobStore
 from nucseg_jax.view.library import Library, ListedResult, NotListedError
-from nucseg_jax.view.open_slides import OpenSlides
-from nucseg_jax.view.result_facts import model_of, text_of
-from nucseg_jax.view.result_routes import ResultRoutes
-from nucseg_jax.view.result_store import NotReadyError, ResultStore
-from nucseg_jax.view.slide_routes import SlideRoutes
-from nucseg_jax.view.summary_routes import SummaryRoutes
-from nucseg_jax.view.truth_reading import DrawOutlines
+from nucseg_jax.view.results.facts import model_of, text_of
+from nucseg_jax.view.results.store import NotReadyError, ResultStore
+from nucseg_jax.view.routes.comparison import CompareRoutes
+from nucseg_jax.view.routes.corrections import CorrectionRoutes
+from nucseg_jax.view.routes.jobs import JobRoutes
+from nucseg_jax.view.routes.results import ResultRoutes
+from nucseg_jax.view.routes.slides import SlideRoutes
+from nucseg_jax.view.routes.summary import SummaryRoutes
+from nucseg_jax.view.slides.open_slides import OpenSlides
+from nucseg_jax.view.truths.reading import DrawOutlines
 
 _PAGE = Path(__file__).with_name("page")
 """The files of the page itself."""
@@ -97,7 +96,6 @@ def create_app(library: Library, options: ServerOptions) -> ASGIApp:
         *SlideRoutes(library, slides).routes,
         *ResultRoutes(library, store, comparing).routes,
         *comparing.routes,
-        merged_outline.route,
         *CorrectionRoutes(library, store, corrections).routes,
         *SummaryRoutes(library, store, slides, corrections).routes,
         *jobs.routes,

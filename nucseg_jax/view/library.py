@@ -18,7 +18,7 @@ from nucseg_jax.predict.results import SUMMARY, request_of, state_of
 from nucseg_jax.predict.results_folder import look_into
 from nucseg_jax.slides import file_state, files_of
 from nucseg_jax.slides.zarr_metadata import is_zarr
-from nucseg_jax.view.displayed_slide import Opening
+from nucseg_jax.view.slides.displayed_slide import Opening
 
 _ID_LETTERS = 20
 

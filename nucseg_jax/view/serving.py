@@ -15,8 +15,8 @@ from nucseg_jax.io.locks import alone, lock_inside
 from nucseg_jax.view.app import ServerOptions, create_app
 from nucseg_jax.view.guard import new_token
 from nucseg_jax.view.library import Library
-from nucseg_jax.view.truth_reading import DrawOutlines, is_outlines
-from nucseg_jax.view.truths import add_truths
+from nucseg_jax.view.truths.listing import add_truths
+from nucseg_jax.view.truths.reading import DrawOutlines, is_outlines
 
 HOST = "127.0.0.1"
 _SHUTDOWN_S = 3  # that answers may still take at the end

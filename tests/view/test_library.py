@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nucseg_jax.errors import UserError
-from nucseg_jax.view.displayed_slide import Opening
 from nucseg_jax.view.library import Library, NotListedError
+from nucseg_jax.view.slides.displayed_slide import Opening
 from tests.view.drawn_results import write_result, write_slide
 
 

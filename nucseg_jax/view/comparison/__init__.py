@@ -1,0 +1,1 @@
+"""Two results of one slide against each other."""

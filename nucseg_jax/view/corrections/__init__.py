@@ -1,0 +1,1 @@
+"""What users correct: kept, and written for training."""

@@ -1,0 +1,1 @@
+"""Jobs, which `nucseg predict` does, and images that are uploaded for them."""

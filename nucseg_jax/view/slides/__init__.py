@@ -1,0 +1,1 @@
+"""Slides as the page shows them: opened and kept open, in tiles."""

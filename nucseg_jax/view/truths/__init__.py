@@ -1,0 +1,1 @@
+"""Ground truths, which are listed and looked at as results are."""
