@@ -1,4 +1,4 @@
-"""What `launch/` starts, on which cores and with which memory: the commands are replaced by ones that print."""
+"""What `launch/` starts, on which cores, with which memory: the commands are replaced by ones that print."""
 
 import os
 import re
@@ -74,7 +74,9 @@ def test_a_tpu_slice_gets_one_command_for_all_of_its_machines(fakes: Path) -> No
     ]
     command = found[-1].removeprefix("--command=")
     environment = {**os.environ, "PATH": f"{fakes}{os.pathsep}{os.environ['PATH']}"}
-    read = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    read = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=True
+    )
     assert read.stdout.splitlines() == [
         *("-m", "nucseg_jax.main", "--distributed", "--config", "my config.py"),
         *("--workdir", "/mnt/a b"),
