@@ -30,7 +30,7 @@ test: .venv/dev
 	$(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,dev,torch,benchmarks,spatialdata]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,dev,torch,onnx,benchmarks,spatialdata]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch

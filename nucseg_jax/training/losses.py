@@ -228,7 +228,7 @@ def _jaccard_weights(errors: jax.Array, foreground: jax.Array) -> jax.Array:
     bits = jax.lax.bitcast_convert_type(jnp.clip(errors, 0, 1), jnp.int32)
     keys = 2 * bits + foreground
     if is_for_cpu():
-        # Sorting lone integers takes XLA's CPU backend a quarter of the time of floats, or of keys with values.
+        # XLA's CPU backend sorts lone integers in a quarter of the time of floats, or of keys with values.
         ordered = jax.lax.sort(keys, is_stable=False)
         return jnp.take_along_axis(_weights_in_order(ordered), _last_place(ordered, keys), axis=2)
     # Elsewhere a second sort brings them back: reading single values is slow on GPUs, and far slower on TPUs.
