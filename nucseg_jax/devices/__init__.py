@@ -1,6 +1,7 @@
 """Devices and processes: where arrays live, who computes what, and which process prints."""
 
 from nucseg_jax.devices.mesh import (
+    by_device,
     compiler_options,
     gather_shares,
     jit,
@@ -8,6 +9,7 @@ from nucseg_jax.devices.mesh import (
     make_mesh,
     replicate,
     replicated,
+    sharing,
     split,
     split_batch,
 )
@@ -16,6 +18,7 @@ from nucseg_jax.devices.processes import any_process, is_first_process, join_pro
 
 __all__ = [
     "any_process",
+    "by_device",
     "compiler_options",
     "gather_shares",
     "is_first_process",
@@ -27,6 +30,7 @@ __all__ = [
     "replicate",
     "replicated",
     "say",
+    "sharing",
     "split",
     "split_batch",
     "traced_for",
