@@ -1,5 +1,6 @@
 """Devices and processes: where arrays live, who computes what, and which process prints."""
 
+from nucseg_jax.devices.determinism import use_deterministic_operations
 from nucseg_jax.devices.mesh import (
     by_device,
     compiler_options,
@@ -34,4 +35,5 @@ __all__ = [
     "split",
     "split_batch",
     "traced_for",
+    "use_deterministic_operations",
 ]
