@@ -9,22 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from flax import nnx
 from jax import export
-from ml_collections import ConfigDict
 
 from nucseg_jax import config as settings
 from nucseg_jax import devices
-from nucseg_jax.models import NETWORKS, design_model
-from nucseg_jax.models.network import InputFormat, Weights, split_network
-from nucseg_jax.stain import NORMALIZERS
-from nucseg_jax.stain.normalization import LabStatistics, NoStyle, Stains, Style
-from nucseg_jax.training import augmentation, train
-from nucseg_jax.training.objectives import DEPTH
-from nucseg_jax.training.step import Given, TrainState
+from nucseg_jax.models import NETWORKS
+from tests.abstract_programs import STYLES, config_of, programs
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 SIDE = 64
@@ -32,60 +23,6 @@ REMATERIALISES = {"fc_densenet"}
 """Networks that compute layers again in the backward pass, with a barrier before each on every backend."""
 SLOW = {"fc_densenet", "psp_segnet", "efficient_unet", "efficient_unet_half"}
 """They are traced for long; each kind of layer is in one of the others, or in the recipe `he_fast`."""
-STYLES: dict[str, Style] = {
-    "vahadane": Stains(np.eye(2, 3, dtype=np.float32), np.ones(2, np.float32)),
-    "macenko": Stains(np.eye(2, 3, dtype=np.float32), np.ones(2, np.float32)),
-    "reinhard": LabStatistics(np.ones(3, np.float32), np.ones(3, np.float32)),
-    "identity": NoStyle(),
-}
-
-
-def abstract(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
-
-
-def config_of(name: str) -> ConfigDict:
-    """The network as narrow as it can be, with the loss that teaches all of its branches."""
-    config = settings.get_config()
-    config.model.name, config.model.width, config.data.crop_size = name, 1 / 32, SIDE
-    config.optim.loss = "ce2p" if name == "self_correction" else "cross_entropy"
-    return config
-
-
-def programs(config: ConfigDict) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
-    """The training step and inference, and the shapes of their arguments."""
-    chosen = config.model
-    model, _ = design_model(
-        chosen.name,
-        num_classes=chosen.num_classes,
-        width=chosen.width,
-        dtype=chosen.dtype,
-        rngs=nnx.Rngs(params=0, dropout=0),
-    )
-    stain = None
-    if config.stain.where == "model":
-        stain = NORMALIZERS[config.stain.method]()
-        stain.target = STYLES[config.stain.method]
-    changes = augmentation.image_changes(config, None)
-    network, params, batch_stats = split_network(model, InputFormat(stain=stain), changes)
-    params, batch_stats = abstract((params, batch_stats))
-    optimizer = train.make_optimizer(config)
-    given = Given(jax.ShapeDtypeStruct((9,), jnp.float32), jax.ShapeDtypeStruct((2,), jnp.uint32))
-    step: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    average = Weights(params, batch_stats) if config.optim.average_decay else None
-    state = TrainState(step, params, batch_stats, jax.eval_shape(optimizer.init, params), given, average)
-    window = augmentation.window_size(config)
-    batch = {
-        "image": jax.ShapeDtypeStruct((2, window, window, 3), jnp.uint8),
-        "label_map": jax.ShapeDtypeStruct((2, window, window), jnp.int32),
-    }
-    if config.model.boundary == "distance":
-        batch[DEPTH] = jax.ShapeDtypeStruct((2, window, window), jnp.uint8)
-    images = jax.ShapeDtypeStruct((2, SIDE, SIDE, 3), jnp.uint8)
-    return {
-        "training": (train.make_step(config, network, optimizer), (state, batch)),
-        "inference": (network.probabilities, (params, batch_stats, images)),
-    }
 
 
 def lowered(function: Callable[..., Any], arguments: tuple[Any, ...], platform: str) -> str:
@@ -114,7 +51,7 @@ def only_cpus_need(text: str, network: str) -> set[str]:
     [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(NETWORKS)],
 )
 def test_every_network_lowers_for_every_backend(name: str) -> None:
-    for what, (function, arguments) in programs(config_of(name)).items():
+    for what, (function, arguments) in programs(config_of(name, side=SIDE)).items():
         texts = {platform: lowered(function, arguments, platform) for platform in PLATFORMS}
         assert only_cpus_need(texts["cpu"], name), what
         for platform in ("cuda", "tpu"):
@@ -125,9 +62,7 @@ def test_every_network_lowers_for_every_backend(name: str) -> None:
 
 @pytest.mark.parametrize("method", sorted(STYLES))
 def test_stain_normalisation_in_the_network_lowers_for_every_backend(method: str) -> None:
-    config = config_of("fcn32")
-    config.stain.where, config.stain.method, config.data.stain = "model", method, "none"
-    function, arguments = programs(config)["training"]
+    function, arguments = programs(config_of("fcn32", side=SIDE, stain=method))["training"]
     for platform in PLATFORMS:
         found = only_cpus_need(lowered(function, arguments, platform), "fcn32")
         assert "products" not in found or platform == "cpu"
