@@ -25,10 +25,10 @@ def program(
       platforms: of PLATFORMS. One for "cpu" alone has the convolutions that are fast there; one for several
         platforms has those of accelerators, which run everywhere.
     """
-    held = jax.tree.map(np.asarray, weights)  # in the program, which no mesh belongs to
+    params, batch_stats = jax.tree.map(np.asarray, weights)  # in the program, which no mesh belongs to
     with devices.traced_for("cpu" if set(platforms) == {"cpu"} else "tpu"):
         exported = jax.export.export(
-            jax.jit(lambda images: network.predict(*held, images)), platforms=list(platforms)
+            jax.jit(lambda images: network.predict(params, batch_stats, images)), platforms=list(platforms)
         )(jax.ShapeDtypeStruct(shape, jnp.uint8))
     return bytes(exported.serialize())
 
