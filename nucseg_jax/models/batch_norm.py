@@ -97,8 +97,8 @@ def _moments(x: jax.Array, near: jax.Array, axis_name: str | None, devices: int)
     The variance is taken about the mean: Flax's default, E[x²] − E[x]², loses digits wherever the mean is
     large beside the deviation. Several devices would have to wait for the mean of them all before they take
     deviations from it. Instead each takes its own rows' moments, and one message puts them together: the
-    variance is the mean of their variances and the variance of their means. The latter loses digits where `near`
-    is many deviations from the mean, as it may be in the first steps: 1e-3 of the variance at 100 deviations.
+    variance is the mean of their variances and the variance of their means. The latter loses digits where
+    `near` is many deviations from the mean, as in first steps: 1e-3 of the variance at 100 deviations.
 
     Args:
       x: [B,H,W,C].
