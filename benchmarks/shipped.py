@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from flax import nnx
 from ml_collections import ConfigDict
 
 from benchmarks import compare, measure
 from benchmarks.compare import COLUMNS, MakeOurs, MakePeer
 from benchmarks.measure import shown
 from benchmarks.ours import Case
-from nucseg_jax.models import create_model
 from nucseg_jax.models.network import Weights
-from nucseg_jax.torch_bridge.weights import state_arrays
 
 Shape = tuple[int, int]
 """Images a step, and their side in pixels."""
@@ -67,20 +64,9 @@ def torch_twin(config: ConfigDict, weights: Weights) -> Any:
       config: `config.model`.
       weights: of the network.
     """
-    import torch
+    from nucseg_jax.torch_bridge.twin import torch_twin as twin
 
-    from nucseg_jax.torch_bridge.networks import create_torch_network
-
-    model = create_model(
-        config.name,
-        num_classes=config.num_classes,
-        width=config.width,
-        rngs=nnx.Rngs(params=0, dropout=0),
-    )
-    nnx.update(model, *weights)
-    network = create_torch_network(config.name, num_classes=config.num_classes, width=config.width)
-    network.load_state_dict({key: torch.tensor(value) for key, value in state_arrays(model).items()})
-    return network
+    return twin(config.name, weights, num_classes=config.num_classes, width=config.width)
 
 
 def _columns() -> dict[str, Callable[[dict[str, Any]], str]]:

@@ -9,7 +9,10 @@
 # waits for it at the end, and does it itself if the other gives up. The array is a range, as 0-7, and no list. What
 # a killed task has left is deleted by the next one that works on its slide; on another machine, after a day. A task
 # ends without an error when all slides of its share are done, and with one if any of them has failed.
+# Eight cores for one GPU: they read the slide, and cut the nuclei out of what the GPU finds.
 #SBATCH --job-name=nucseg_predict
+#SBATCH --cpus-per-task=8
+#SBATCH --mem=32G
 #SBATCH --requeue
 #SBATCH --output=%x-%A_%a.log
 set -euo pipefail

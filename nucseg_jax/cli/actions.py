@@ -66,7 +66,7 @@ def train(experiment: Experiment, *, distributed: bool = False) -> None:
     A dataset without images to score is said, and no error: one may train on all of them. SIGTERM and Ctrl-C
     end it after the step that runs, with a checkpoint; the exit code is that of the signal.
     """
-    begin(distributed=distributed)
+    begin(distributed=distributed, deterministic=experiment.config.deterministic)
     experiment = _with_inherited(experiment)
     from nucseg_jax import devices, runs
     from nucseg_jax.cli.interruption import Stopped, signals
@@ -123,13 +123,13 @@ def _note_on_batch(experiment: Experiment) -> str | None:
 
 def evaluate(experiment: Experiment, *, distributed: bool = False) -> None:
     """Score a run's checkpoint; prints the scores."""
-    begin(distributed=distributed)
+    begin(distributed=distributed, deterministic=experiment.config.deterministic)
     _score(_with_inherited(experiment))
 
 
 def tune(experiment: Experiment) -> None:
     """Find how nuclei are best made of a run's probabilities; writes tuning.json."""
-    begin()
+    begin(deterministic=experiment.config.deterministic)
     experiment = _with_inherited(experiment)
     from nucseg_jax.evaluation.tuning import tune as tune_run
 

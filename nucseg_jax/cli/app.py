@@ -8,6 +8,7 @@ from nucseg_jax.cli.arguments import Command
 from nucseg_jax.cli.compare import compare
 from nucseg_jax.cli.convert import convert, to_torch
 from nucseg_jax.cli.evaluate import evaluate
+from nucseg_jax.cli.export import export
 from nucseg_jax.cli.merge import merge
 from nucseg_jax.cli.models import models
 from nucseg_jax.cli.predict import predict
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_USE, _TRAIN, _TORCH = "Find nuclei", "Train and score", "PyTorch"
+_USE, _TRAIN, _OTHERS = "Find nuclei", "Train and score", "PyTorch, ONNX, StableHLO"
 
 
 def _show_version(asked: bool) -> None:
@@ -59,6 +60,7 @@ app.command(cls=Command, rich_help_panel=_TRAIN)(train)
 app.command(cls=Command, rich_help_panel=_TRAIN)(evaluate)
 app.command(cls=Command, rich_help_panel=_TRAIN)(tune)
 app.command(cls=Command, rich_help_panel=_TRAIN)(report)
-app.command(cls=Command, rich_help_panel=_TORCH)(convert)
-app.command(cls=Command, name="to-torch", rich_help_panel=_TORCH)(to_torch)
-app.command(cls=Command, rich_help_panel=_TORCH)(compare)
+app.command(cls=Command, rich_help_panel=_OTHERS)(convert)
+app.command(cls=Command, name="to-torch", rich_help_panel=_OTHERS)(to_torch)
+app.command(cls=Command, rich_help_panel=_OTHERS)(compare)
+app.command(cls=Command, rich_help_panel=_OTHERS)(export)

@@ -20,6 +20,11 @@ def get_config() -> ConfigDict:
     # CPUs gain nothing.
     config.steps_per_dispatch = 1
 
+    # On GPUs, too, a training gives the same bits each time, and so does one that was killed and went on. XLA
+    # then takes no operation whose sums depend on which thread is first, and does not choose the fastest by
+    # trying. CPUs give the same bits in any case.
+    config.deterministic = False
+
     # What a training starts from, where that is not random weights (training/origin.py).
     config.init = ConfigDict()
     # An installed model's name, a .safetensors file, or a run's folder; `--init` sets it.

@@ -1,6 +1,8 @@
 """Devices and processes: where arrays live, who computes what, and which process prints."""
 
+from nucseg_jax.devices.determinism import use_deterministic_operations
 from nucseg_jax.devices.mesh import (
+    by_device,
     compiler_options,
     gather_shares,
     jit,
@@ -8,6 +10,7 @@ from nucseg_jax.devices.mesh import (
     make_mesh,
     replicate,
     replicated,
+    sharing,
     split,
     split_batch,
 )
@@ -23,6 +26,7 @@ from nucseg_jax.devices.processes import (
 
 __all__ = [
     "any_process",
+    "by_device",
     "compiler_options",
     "gather_shares",
     "is_first_process",
@@ -36,7 +40,9 @@ __all__ = [
     "replicate",
     "replicated",
     "say",
+    "sharing",
     "split",
     "split_batch",
     "traced_for",
+    "use_deterministic_operations",
 ]

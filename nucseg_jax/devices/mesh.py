@@ -14,6 +14,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nucseg_jax.devices.platform import traced_for
 
+_traced_over = jax.make_user_context(None)
+"""`with _traced_over(mesh): …`: programs traced in the block have batches split over this mesh."""
+
 
 def make_mesh() -> Mesh:
     """All devices of all processes on one axis."""
@@ -34,7 +37,7 @@ def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.
     """`jax.jit` of a function for a mesh: written for its platform, with results on all its devices.
 
     Args:
-      mesh: where the arguments are.
+      mesh: where the arguments are; batches are split over it (`by_device`, `sharing`).
       function: of arrays.
       options: of `jax.jit`.
     """
@@ -43,10 +46,38 @@ def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.
     # A partial function has no name, and programs are named by functions.
     @functools.wraps(function.func if isinstance(function, functools.partial) else function)
     def on_platform(*arguments: Any) -> Any:
-        with traced_for(platform):
+        with traced_for(platform), _traced_over(mesh):
             return function(*arguments)
 
     return jax.jit(on_platform, out_shardings=replicated(mesh), **options)
+
+
+def sharing(rows: int) -> int:
+    """How many devices share so many rows of a batch, in equal parts, in the program that is being traced.
+
+    1 where that is not known: in programs that are not traced by `jit`, and where parts are not equal.
+    """
+    mesh = _traced_over.value
+    return mesh.devices.size if mesh is not None and rows % mesh.devices.size == 0 else 1
+
+
+def by_device(function: Callable[[jax.Array], Any], batch: jax.Array) -> Any:
+    """A function of a batch, computed by each device of its own rows, so that none waits for another.
+
+    The compiler alone would make a loop that ends when all rows are done end on all devices at once, which
+    takes them a message a round.
+
+    Args:
+      function: of arrays [B,…] for any B → the same; what it makes of a row depends on that row alone.
+      batch: [B,…], split over the devices along its first axis.
+    """
+    if sharing(batch.shape[0]) == 1:
+        return function(batch)
+    rows = PartitionSpec("data")
+    # What a loop carries is each device's own, though it begins alike on all: JAX's check would refuse that.
+    return jax.shard_map(function, mesh=_traced_over.value, in_specs=rows, out_specs=rows, check_vma=False)(
+        batch
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from nucseg_jax.devices import traced_for
+from nucseg_jax.devices import by_device, traced_for
 from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.stain import StainNormalizer
@@ -226,7 +226,8 @@ def network_input(
     """
     images = images.astype(jnp.float32)
     if input_format.stain is not None:
-        images = input_format.stain.normalize(images).images
+        normalize = input_format.stain.normalize
+        images = by_device(lambda own: normalize(own).images, images)
     if augment is not None:
         images = augment(images)
     images = images / 255.0

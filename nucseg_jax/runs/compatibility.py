@@ -13,6 +13,7 @@ from nucseg_jax.errors import UserError
 FREE_KEYS = (
     "log_every",
     "steps_per_dispatch",
+    "deterministic",
     "checkpoint.every",
     "checkpoint.keep",
     "eval",

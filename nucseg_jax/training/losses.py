@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from nucseg_jax.devices import is_for_cpu
 from nucseg_jax.models.targets import edge_map, spread, within_reach
 
 DICE_PIXELS = 1.0
@@ -223,24 +224,36 @@ def _jaccard_weights(errors: jax.Array, foreground: jax.Array) -> jax.Array:
     Returns:
       float32[B,C,N], 0 for a class without foreground.
     """
-    pixels = errors.shape[-1]
-    # Sorting lone integers takes XLA on CPUs a quarter of the time that floats, or keys with values, take.
     # A float that is not negative sorts as its bits do, which leave one for the foreground up to 1.0.
     bits = jax.lax.bitcast_convert_type(jnp.clip(errors, 0, 1), jnp.int32)
     keys = 2 * bits + foreground
-    ordered = jax.lax.sort(keys, is_stable=False)
+    if is_for_cpu():
+        # XLA's CPU backend sorts lone integers in a quarter of the time of floats, or of keys with values.
+        ordered = jax.lax.sort(keys, is_stable=False)
+        return jnp.take_along_axis(_weights_in_order(ordered), _last_place(ordered, keys), axis=2)
+    # Elsewhere a second sort brings them back: reading single values is slow on GPUs, and far slower on TPUs.
+    places = jax.lax.broadcasted_iota(jnp.int32, keys.shape, 2)
+    ordered, origins = jax.lax.sort((keys, places), num_keys=1, is_stable=False)
+    return jax.lax.sort((origins, _weights_in_order(ordered)), num_keys=1, is_stable=False)[1]
+
+
+def _weights_in_order(ordered: jax.Array) -> jax.Array:
+    """The weights of ordered keys, the same for equal ones: int32[B,C,N] → float32[B,C,N]."""
+    pixels = ordered.shape[-1]
     is_foreground = ordered & 1
-    # All counts below hold at the last of equal keys, where _last_place reads them.
     place = jax.lax.broadcasted_iota(jnp.int32, ordered.shape, 2)
-    starts = jnp.pad(ordered[..., 1:] != ordered[..., :-1], ((0, 0), (0, 0), (1, 0)), constant_values=True)
+    changes = ordered[..., 1:] != ordered[..., :-1]
+    starts = jnp.pad(changes, ((0, 0), (0, 0), (1, 0)), constant_values=True)
+    ends = jnp.pad(changes, ((0, 0), (0, 0), (0, 1)), constant_values=True)
     first = jax.lax.cummax(jnp.where(starts, place, 0), axis=2)
+    last = jax.lax.cummin(jnp.where(ends, place, pixels), axis=2, reverse=True)
+    # Among equal keys it grows in the foreground, and the union stays; in the background it stays.
     intersection = jax.lax.cumsum(is_foreground, axis=2)
-    union = pixels - (place + 1 - intersection)
+    union = pixels - (jnp.where(is_foreground == 1, place, last) + 1 - intersection)
     union_with_equals = pixels - (first - intersection)
     # Without foreground the first union is empty and the intersection 0, so any divisor does.
     divided = intersection / jnp.maximum(union, 1) / union_with_equals
-    weights = jnp.where(is_foreground == 1, 1 / union, divided)
-    return jnp.take_along_axis(weights, _last_place(ordered, keys), axis=2)
+    return jnp.where(is_foreground == 1, 1 / union, divided)
 
 
 def _last_place(ordered: jax.Array, keys: jax.Array) -> jax.Array:

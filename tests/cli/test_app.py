@@ -16,6 +16,7 @@ VERBS = (
     "compare",
     "convert",
     "evaluate",
+    "export",
     "merge",
     "models",
     "predict",

@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nucseg_jax import devices
+from nucseg_jax.training import losses
 from tests.training.loss_definitions import (
     SHAPE,
     labels_of,
@@ -146,3 +148,22 @@ def test_lovasz_weighs_the_pixels_of_a_large_image_exactly() -> None:
     weights = np.full(labels.shape, 1 / 2**18)
     weights[0, 100, 200] = -(1 / 2**18 + 1)
     np.testing.assert_allclose(gradient[..., 1], weights / 2 * p * (1 - p), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_lovasz_as_accelerators_compute_it_is_the_same_and_reads_no_single_values(tied: bool) -> None:
+    """Every gather of one value at a time is a round trip to a TPU's memory: sorting brings weights back."""
+    logits, labels = random_case(4, (2, 24, 31), 3)
+    logits = np.round(logits) if tied else logits
+    ignored = np.random.default_rng(5).random(labels.shape) < 0.1
+    operands = (jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(ignored))
+    found = []
+    for platform in ("cpu", "tpu"):
+        with devices.traced_for(platform):
+            step = jax.jit(jax.value_and_grad(losses.lovasz_softmax))
+            text = step.lower(*operands).as_text()
+            assert ("gather" in text or "while" in text) == (platform == "cpu")
+            found.append(step(*operands))
+    (value, gradient), (other, other_gradient) = found
+    np.testing.assert_allclose(other, value, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(other_gradient, gradient, rtol=1e-5, atol=1e-9)
