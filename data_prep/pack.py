@@ -54,11 +54,11 @@ def pack(
     )
     folder = out / data.dataset_name(config)
     with plain_warnings():
-        loaded = data.load(config)
-    packed.write(loaded, folder, overwrite=overwrite, shards=shards)
+        stored = data.open_stored(config)
+        packed.write(stored, folder, overwrite=overwrite, shards=shards)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"packed {shown(folder)} ({total / 1e6:.1f} MB)")
-    for name, examples in loaded.splits.items():
+    for name, examples in stored.splits.items():
         print(f"  {name}: {len(examples)} images")
 
 

@@ -1,10 +1,10 @@
 """A prepared dataset in host memory, wherever it was read from."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -115,6 +115,24 @@ class Example:
                 "packed from, by data.dir"
             )
         return self.original_image
+
+
+class Examples(Protocol):
+    """Examples that are taken one after the other, in memory or not."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Example]: ...
+
+
+class Prepared(Protocol):
+    """A prepared dataset, in memory or not: `Dataset`, or `tfds.Stored`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def splits(self) -> Mapping[str, Examples]: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)

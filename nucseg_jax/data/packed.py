@@ -16,19 +16,18 @@ Training images may lie in shards instead (`sharded`), which are not read into m
 are files in any case.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nucseg_jax.cores import usable_cores
 from nucseg_jax.data import sharded
-from nucseg_jax.data.dataset import MASKS, TRAIN, Dataset, Example, default_source
+from nucseg_jax.data.dataset import MASKS, TRAIN, Dataset, Example, Prepared, default_source
 from nucseg_jax.data.encoded import REMEDY, SUFFIXES, check_together, decoded, digest, encoded
 from nucseg_jax.data.packed_index import INDEX, PER_SHARD, read_index, write_index
+from nucseg_jax.data.threads import in_threads
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
@@ -59,16 +58,15 @@ def read(folder: Path) -> Dataset:
         if split == TRAIN and PER_SHARD in index:
             splits[split] = sharded.read(folder, entries, index[PER_SHARD], source)
         else:
-            with ThreadPoolExecutor(usable_cores()) as threads:
-                splits[split] = list(threads.map(partial(_read_example, folder, source), entries))
+            splits[split] = list(in_threads(partial(_read_example, folder, source), entries))
     return Dataset(name, splits, index["metadata"])
 
 
-def write(dataset: Dataset, folder: Path, *, overwrite: bool, shards: int | None = None) -> None:
-    """Pack a dataset into `folder`, whole or not at all.
+def write(dataset: Prepared, folder: Path, *, overwrite: bool, shards: int | None = None) -> None:
+    """Pack a dataset into `folder`, whole or not at all; images are ordered by their ids.
 
     Args:
-      dataset: a prepared dataset.
+      dataset: a prepared dataset, which may be more than memory holds: its images are taken one by one.
       folder: ROOT/DATASET/SPLIT_STAIN[_SIZE].
       overwrite: replace a packed dataset that is there.
       shards: how many the training images are put into; None: each is a file.
@@ -88,15 +86,16 @@ def write(dataset: Dataset, folder: Path, *, overwrite: bool, shards: int | None
         splits = {}
         for split, examples in dataset.splits.items():
             if split == TRAIN and per_shard is not None:
-                splits[split] = sharded.write(temporary, examples, per_shard)
+                entries = sharded.write(temporary, examples, per_shard)
             else:
-                splits[split] = _write_files(temporary, examples, scored=split != TRAIN)
+                entries = _write_files(temporary, examples, scored=split != TRAIN)
+            splits[split] = sorted(entries, key=lambda entry: entry["id"])
         write_index(temporary, splits, dataset.metadata, per_shard=per_shard)
 
 
-def _per_shard(dataset: Dataset, shards: int) -> int:
+def _per_shard(dataset: Prepared, shards: int) -> int:
     """How many images a shard has: all but the last one have as many."""
-    count = len(dataset.splits.get(TRAIN, []))
+    count = len(dataset.splits[TRAIN]) if TRAIN in dataset.splits else 0
     if not 1 <= shards <= count:
         raise DataError(
             f"{dataset.name}: --shards {shards} must be from 1 to its number of training images, {count}"
@@ -104,10 +103,9 @@ def _per_shard(dataset: Dataset, shards: int) -> int:
     return -(-count // shards)
 
 
-def _write_files(folder: Path, examples: Sequence[Example], *, scored: bool) -> list[dict[str, Any]]:
+def _write_files(folder: Path, examples: Iterable[Example], *, scored: bool) -> list[dict[str, Any]]:
     """Write the files of some examples; returns their entries in packed.json."""
-    with ThreadPoolExecutor(usable_cores()) as threads:
-        return list(threads.map(partial(_write_example, folder, scored), examples))
+    return list(in_threads(partial(_write_example, folder, scored), examples))
 
 
 def _write_example(folder: Path, scored: bool, example: Example) -> dict[str, Any]:

@@ -5,19 +5,17 @@ them there are `depth/` (8-bit PNG), and `unknown_depth/` (1 bit) of images that
 training with `model.boundary=distance` is taught, which takes long to compute.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nucseg_jax.cores import usable_cores
 from nucseg_jax.data.dataset import Example
 from nucseg_jax.data.encoded import REMEDY, check_kind, decoded, digest, encode_png, encoded
 from nucseg_jax.data.shards import Shards, ShardWriter
+from nucseg_jax.data.threads import in_threads
 from nucseg_jax.errors import DataError
 
 
@@ -152,7 +150,7 @@ def read(folder: Path, entries: Sequence[Mapping[str, Any]], per_shard: int, sou
     return [ShardedExample(entry, shards, source) for entry in entries]
 
 
-def write(folder: Path, examples: Sequence[Example], per_shard: int) -> list[dict[str, Any]]:
+def write(folder: Path, examples: Iterable[Example], per_shard: int) -> list[dict[str, Any]]:
     """Write examples into shards, a few at a time; returns their entries in packed.json.
 
     Args:
@@ -167,21 +165,12 @@ def write(folder: Path, examples: Sequence[Example], per_shard: int) -> list[dic
     writer = ShardWriter(folder, per_shard)
     entries = []
     try:
-        for entry, files in _prepared(examples):
+        for entry, files in in_threads(_entry_and_files, examples):
             records = {kind: writer.add(kind, content) for kind, content in files.items()}
             entries.append({**entry, "records": records})
     finally:
         writer.close()
     return entries
-
-
-def _prepared(examples: Iterable[Example]) -> Iterator[tuple[dict[str, Any], dict[str, bytes]]]:
-    """The entry and the files of each example, made in threads that are not far ahead."""
-    threads = usable_cores()
-    waiting = iter(examples)
-    with ThreadPoolExecutor(threads) as pool:
-        while part := list(islice(waiting, 2 * threads)):
-            yield from pool.map(_entry_and_files, part)
 
 
 def _entry_and_files(example: Example) -> tuple[dict[str, Any], dict[str, bytes]]:

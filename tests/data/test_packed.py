@@ -165,8 +165,8 @@ def test_threads_are_as_many_as_cores_may_be_used(folder: Path, monkeypatch: pyt
         threads.append(count)
         return ThreadPoolExecutor(count)
 
-    monkeypatch.setattr(packed, "usable_cores", lambda: 3)
-    monkeypatch.setattr(packed, "ThreadPoolExecutor", recorded)
+    monkeypatch.setattr("nucseg_jax.data.threads.usable_cores", lambda: 3)
+    monkeypatch.setattr("nucseg_jax.data.threads.ThreadPoolExecutor", recorded)
     packed.write(packed.read(folder), folder, overwrite=True)
     assert threads and set(threads) == {3}
 

@@ -3,7 +3,8 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ml_collections import ConfigDict
 
 from data_prep import pack
 from nucseg_jax import data
+from nucseg_jax.cores import usable_cores
 from nucseg_jax.data import packed
 from nucseg_jax.data.annotation import annotated_share, check_annotated, check_nuclei
 from nucseg_jax.data.dataset import MASKS, Dataset, Example
@@ -125,6 +127,38 @@ def test_depths_of_a_part_are_those_that_are_known(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.unknown_depth, expected)
     np.testing.assert_array_equal(found.depth, relative_depth(labels))
     assert not whole.unknown_depth.any()
+
+
+def test_images_are_packed_one_by_one_and_ordered_by_id(tmp_path: Path) -> None:
+    """As those of a dataset beyond memory come: in the order of its files."""
+
+    class Stored:
+        name, metadata = "folder/x_none", {"stain": "none"}
+        taken = 0
+
+        def __len__(self) -> int:
+            return 40
+
+        def __iter__(self) -> Iterator[Example]:
+            for i in reversed(range(10, 50)):
+                self.taken += 1
+                kept.append(weakref.ref(found := drawn(i, 8, 9, masked=i % 2 == 0)))
+                assert sum(reference() is not None for reference in kept) <= 2 * usable_cores() + 2
+                yield found
+
+        @property
+        def splits(self) -> dict[str, "Stored"]:
+            return {"train": self}
+
+    kept: list[weakref.ref[Example]] = []
+    stored = Stored()
+    packed.write(stored, tmp_path / "folder/x_none", overwrite=False, shards=3)
+    assert stored.taken == 40
+    examples = packed.read(tmp_path / "folder/x_none").splits["train"]
+    assert [e.id for e in examples] == [f"image {i}" for i in range(10, 50)]
+    for i, found in enumerate(examples, start=10):
+        np.testing.assert_array_equal(found.image, drawn(i, 8, 9).image)
+        assert (found.unannotated is None) == (i % 2 == 1)
 
 
 def test_what_is_checked_before_training_reads_no_pixel(folder: Path, tiny_config: ConfigDict) -> None:
