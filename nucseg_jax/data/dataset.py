@@ -21,7 +21,7 @@ MASKS = ("unannotated", "original_unannotated")
 
 @dataclass(frozen=True)
 class Example:
-    """One prepared image, in memory. `sharded.ShardedExample` is one that is read when it is asked for.
+    """One prepared image, in memory. `stored.StoredExample` is one that is read when it is asked for.
 
     `size` and what follows it cost no reading there: what is checked before training asks for nothing else.
 

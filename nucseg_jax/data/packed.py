@@ -12,8 +12,8 @@
 A machine without TensorFlow trains and scores from it. Images are lossless WebP: a quarter smaller than
 PNG (54 MB instead of 70 for MoNuSeg) and no slower to read. Written by `data_prep.pack`.
 
-Training images may lie in shards instead (`sharded`), which are not read into memory. Those of other splits
-are files in any case.
+Training images may lie in shards instead (`sharded`); those of other splits are files in any case. Then no
+image is read into memory before it is asked for (`stored`).
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,9 @@ import numpy as np
 
 from nucseg_jax.data import sharded
 from nucseg_jax.data.dataset import MASKS, TRAIN, Dataset, Example, Prepared, default_source
-from nucseg_jax.data.encoded import REMEDY, SUFFIXES, check_together, decoded, digest, encoded
+from nucseg_jax.data.encoded import check_together, decoded, encoded
 from nucseg_jax.data.packed_index import INDEX, PER_SHARD, read_index, write_index
+from nucseg_jax.data.stored import Files, entry_of, stored_examples
 from nucseg_jax.data.threads import in_threads
 from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder
@@ -41,7 +42,7 @@ def is_packed(folder: Path) -> bool:
 def read(folder: Path) -> Dataset:
     """Read a packed dataset into host memory; `original_image` is None in the training split.
 
-    Training images that lie in shards are read when they are asked for.
+    Where training images lie in shards, all images are read when they are asked for (`stored`).
 
     Args:
       folder: ROOT/DATASET/SPLIT_STAIN[_SIZE]; the last two parts are the dataset's name.
@@ -53,12 +54,15 @@ def read(folder: Path) -> Dataset:
     index = read_index(folder / INDEX)
     name = "/".join(folder.parts[-2:])
     source = default_source(name, index["metadata"])
+    files = Files(folder)
     splits = {}
     for split, entries in index["splits"].items():
-        if split == TRAIN and PER_SHARD in index:
+        if PER_SHARD not in index:
+            splits[split] = list(in_threads(partial(_read_example, files, source), entries))
+        elif split == TRAIN:
             splits[split] = sharded.read(folder, entries, index[PER_SHARD], source)
         else:
-            splits[split] = list(in_threads(partial(_read_example, folder, source), entries))
+            splits[split] = stored_examples(entries, files, source)
     return Dataset(name, splits, index["metadata"])
 
 
@@ -110,22 +114,28 @@ def _write_files(folder: Path, examples: Iterable[Example], *, scored: bool) -> 
 
 def _write_example(folder: Path, scored: bool, example: Example) -> dict[str, Any]:
     """Write the files of an example; returns its entry in packed.json."""
-    files = encoded(example, scored=scored)
+    example = example.loaded()  # one that is read from files, too: each file is decoded once
+    files, place = encoded(example, scored=scored), Files(folder)
+    entry = entry_of(example, files)
     for kind, content in files.items():
-        path = _path(folder, kind, example.id)
+        path = place.path(entry, kind)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
-    sha256 = {kind: digest(content) for kind, content in files.items()}
-    return {"id": example.id, "organ": example.organ, "source": example.source, "sha256": sha256}
+    return entry
 
 
-def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example:
-    """The example of an entry; its source is `fallback` where an earlier release packed it and named none."""
-    example_id, sha256 = entry["id"], entry["sha256"]
-    pixels = {kind: _read_file(_path(folder, kind, example_id), sha256[kind]) for kind in sha256}
-    check_together(f"{folder}: {example_id}", pixels)
+def _read_example(files: Files, fallback: str, entry: dict[str, Any]) -> Example:
+    """The example of an entry, in memory.
+
+    Its source is `fallback` where an earlier release packed it and named none.
+    """
+    pixels = {
+        kind: decoded(str(files.path(entry, kind)), files.read(entry, kind), sha256)
+        for kind, sha256 in entry["sha256"].items()
+    }
+    check_together(f"{files.folder}: {entry['id']}", pixels)
     return Example(
-        id=example_id,
+        id=entry["id"],
         organ=entry["organ"],
         image=pixels["image"],
         label_map=pixels["label_map"].astype(np.int32),
@@ -134,16 +144,3 @@ def _read_example(folder: Path, fallback: str, entry: dict[str, Any]) -> Example
         source=entry.get("source", fallback),
         **{kind: pixels.get(kind) for kind in MASKS},
     )
-
-
-def _read_file(path: Path, sha256: str) -> np.ndarray:
-    """The pixels of a file whose bytes are those that were written."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). {REMEDY}") from error
-    return decoded(str(path), content, sha256)
-
-
-def _path(folder: Path, kind: str, example_id: str) -> Path:
-    return folder / kind / f"{example_id}{SUFFIXES[kind]}"

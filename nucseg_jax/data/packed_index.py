@@ -1,8 +1,9 @@
 """packed.json: what a packed dataset says of its files, checked when it is read.
 
-In version 3 the training images lie in shards (`sharded`). Their entries say more, so that nothing but this
-file is read before training: sizes, numbers of nuclei and of unannotated pixels, and the number of each
-file's record. Readers of earlier releases know versions 1 and 2 alone, and say so.
+In version 3 the training images lie in shards (`sharded`), and nothing but this file is read before an image
+is asked for: an entry has its image's sizes, numbers of nuclei and of unannotated pixels, and where it lies
+in shards, the number of each file's record. Readers of earlier releases know versions 1 and 2 alone, and say
+so. What entries of these have beside files' digests is for people.
 """
 
 import json
@@ -97,13 +98,15 @@ def _is_whole(index: Mapping[str, Any]) -> bool:
     entries = [e for split in splits.values() for e in split]
     if not (entries and all(_names_files(e) for e in entries)):
         return False
-    sharded = splits.get(TRAIN, []) if index["version"] == VERSION_WITH_SHARDS else []
-    files = [e for split in splits.values() if split is not sharded for e in split]
-    if not all(e["sha256"].keys() <= SUFFIXES.keys() for e in files):
-        return False
     if index["version"] != VERSION_WITH_SHARDS:
-        return True
-    return _is_count(index[PER_SHARD], least=1) and all(_tells_all(e) for e in sharded)
+        return all(e["sha256"].keys() <= SUFFIXES.keys() for e in entries)
+    files = [e for split in splits if split != TRAIN for e in splits[split]]
+    return (
+        _is_count(index[PER_SHARD], least=1)
+        and all(_tells_sizes(e) for e in entries)
+        and all(e["sha256"].keys() <= SUFFIXES.keys() for e in files)
+        and all(_tells_records(e) for e in splits[TRAIN])
+    )
 
 
 def _names_files(entry: Mapping[str, Any]) -> bool:
@@ -117,15 +120,21 @@ def _names_files(entry: Mapping[str, Any]) -> bool:
     )
 
 
-def _tells_all(entry: Mapping[str, Any]) -> bool:
-    """Whether the entry of an image in shards tells its size, its counts and its records."""
-    kinds, records = entry["sha256"].keys(), entry["records"]
+def _tells_sizes(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry tells the sizes and the counts of its image."""
     sides = [*entry["size"], *entry["original_size"]]
     return (
         len(entry["size"]) == len(entry["original_size"]) == 2
         and all(_is_count(side, least=1) and side <= LARGEST_SIDE for side in sides)
         and all(_is_count(entry[key]) for key in _COUNTS)
-        and REQUIRED | {"depth"} <= kinds <= SHARDED
+    )
+
+
+def _tells_records(entry: Mapping[str, Any]) -> bool:
+    """Whether the entry of an image in shards tells its records."""
+    kinds, records = entry["sha256"].keys(), entry["records"]
+    return (
+        REQUIRED | {"depth"} <= kinds <= SHARDED
         and ("unknown_depth" in kinds) == ("unannotated" in kinds)
         and records.keys() == kinds
         and all(_is_count(record) for record in records.values())

@@ -213,8 +213,26 @@ def test_a_damaged_record_is_named(folder: Path) -> None:
 
 def test_a_missing_shard_is_found_before_anything_is_read(folder: Path) -> None:
     (folder / "depth/00001.array_record").unlink()
-    with pytest.raises(DataError, match=r"depth/00001\.array_record: this shard is missing \(1 of 11 are\)"):
+    with pytest.raises(DataError, match=r"depth/00001\.array_record: is missing \(1 of 11 files are\)"):
         packed.read(folder)
+
+
+def test_scored_images_are_read_when_they_are_asked_for(folder: Path) -> None:
+    """They are files; one that is damaged or missing is named."""
+    path = folder / "original_image/test.webp"
+    (test,) = packed.read(folder).scored()["test"]
+    assert test.has_original and not test.in_memory and test.scored_image().shape == (80, 100, 3)
+    np.testing.assert_array_equal(test.depth, relative_depth(test.label_map))
+    path.write_bytes(path.read_bytes()[:-9])
+    (test,) = packed.read(folder).scored()["test"]
+    with pytest.raises(DataError, match=r"original_image/test\.webp: test: damaged or replaced"):
+        test.scored_image()
+    assert test.original_size == (80, 100)
+    path.unlink()
+    with pytest.raises(DataError, match=r"original_image/test\.webp: is missing \(1 of 4 files are\)\. Pack"):
+        packed.read(folder)
+    with pytest.raises(DataError, match=r"original_image/test\.webp: cannot be read \(No such file"):
+        test.scored_image()
 
 
 def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Dataset:
@@ -319,7 +337,7 @@ def test_the_command_packs_shards(tiny_config: ConfigDict, tiny_dataset: Path, t
     assert found.metadata == prepared.metadata and list(found.splits) == list(prepared.splits)
     for split, examples in prepared.splits.items():
         for a, b in zip(found.splits[split], examples, strict=True):
-            assert a.in_memory == (split != "train")
+            assert not a.in_memory
             np.testing.assert_array_equal(a.image, b.image)
             np.testing.assert_array_equal(a.original_label_map, b.original_label_map)
     names = {p.name for p in (tmp_path / "folder/synthetic_none/image").iterdir()}
