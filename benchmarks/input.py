@@ -25,8 +25,9 @@ from benchmarks.ours import Case
 from nucseg_jax import devices
 from nucseg_jax.cores import usable_cores
 from nucseg_jax.data import feed_device
-from nucseg_jax.data.dataset import Example, rasters
+from nucseg_jax.data.dataset import Example
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
+from nucseg_jax.data.rasters import rasters
 from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.training import feeds
 from nucseg_jax.training.step import initial_state, train_step
@@ -110,7 +111,7 @@ def make_plan(examples: Sequence[Example], crop: int) -> PatchPlan:
 
 def resident_pipeline(case: Case, examples: Sequence[Example], stack: contextlib.ExitStack) -> Pipeline:
     plan, mesh = make_plan(examples, case.size), ours.one_device()
-    store = feed_device.place(mesh, rasters(examples))
+    store = feed_device.place(mesh, rasters(examples), plan.sizes)
     cut = jax.jit(functools.partial(feed_device.cut, crop=case.size))
     optimizer = ours.make_optimizer()
     network, *weights = split_network(ours.build(case))

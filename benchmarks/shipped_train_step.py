@@ -24,11 +24,11 @@ from benchmarks.measure import Side, use_precision
 from benchmarks.ours import Case, Ours
 from configs import he, he_fast
 from nucseg_jax.config import get_config
+from nucseg_jax.data.rasters import DEPTH
 from nucseg_jax.models.network import forward_flops
 from nucseg_jax.training import augmentation, optim, start, train
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.losses import DICE_PIXELS
-from nucseg_jax.training.objectives import DEPTH
 from nucseg_jax.training.step import Given, compile_step
 
 RECIPES = {"he-fast": he_fast.get_config, "he": he.get_config}

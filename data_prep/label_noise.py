@@ -142,7 +142,7 @@ def add_noise(
                 shift_px=shift_px,
                 dilate_px=dilate_px,
             )
-            example = dataclasses.replace(example, label_map=labels)
+            example = dataclasses.replace(example.loaded(), label_map=labels)
             counts.update(of_image)
         examples.append(example)
     noise = {

@@ -1,7 +1,8 @@
 """Pack a prepared dataset: ``python -m data_prep.pack --dataset monuseg --split paper --out DIR``.
 
 Writes plain image files (`nucseg_jax.data.packed`) that `--config.data.dir=DIR` trains and scores from on
-machines without TensorFlow.
+machines without TensorFlow. `--shards N` puts the training images into N shards, from which
+`--config.data.pipeline=streamed` reads more of them than memory holds.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ def pack(
     size: int | None,
     out: Path,
     overwrite: bool,
+    shards: int | None = None,
 ) -> None:
     """Pack a prepared dataset; prints what was made.
 
@@ -36,9 +38,10 @@ def pack(
       dataset, split, stain, size: as it was prepared; `stain` None: the usual one of the dataset.
       out: folder for packed datasets.
       overwrite: do it again.
+      shards: how many the training images are put into; None: each is a file.
 
     Raises:
-      UserError: no such prepared dataset; it is packed already.
+      UserError: no such prepared dataset; it is packed already; more shards than possible.
     """
     config = ConfigDict(
         {
@@ -51,11 +54,11 @@ def pack(
     )
     folder = out / data.dataset_name(config)
     with plain_warnings():
-        loaded = data.load(config)
-    packed.write(loaded, folder, overwrite=overwrite)
+        stored = data.open_stored(config)
+        packed.write(stored, folder, overwrite=overwrite, shards=shards)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     print(f"packed {shown(folder)} ({total / 1e6:.1f} MB)")
-    for name, examples in loaded.splits.items():
+    for name, examples in stored.splits.items():
         print(f"  {name}: {len(examples)} images")
 
 

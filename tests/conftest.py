@@ -20,8 +20,8 @@ from configs import demo
 from data_prep import folder, synthetic
 from nucseg_jax import data
 from nucseg_jax.data import feed_host
-from nucseg_jax.data.dataset import Batch, rasters
 from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.data.rasters import Batch, rasters
 
 # The first example of a test compiles; a deadline would measure that.
 settings.register_profile("default", deadline=None)

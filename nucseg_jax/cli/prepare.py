@@ -176,6 +176,15 @@ def pack(
         Stain | None, typer.Option(help="As it was prepared. Default: the usual one of the dataset.")
     ] = None,
     size: Size = None,
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Put the training images into N shards, which data.pipeline=streamed reads from a disk. "
+            "For more images than memory holds.",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Pack a prepared dataset as plain image files, for machines without TensorFlow.
@@ -184,7 +193,14 @@ def pack(
     nucseg prepare pack --dataset monuseg --split paper --out PACKED
     """
     module_of("pack").pack(
-        data_dir, dataset=dataset, split=split, stain=stain, size=size, out=out, overwrite=overwrite
+        data_dir,
+        dataset=dataset,
+        split=split,
+        stain=stain,
+        size=size,
+        out=out,
+        overwrite=overwrite,
+        shards=shards,
     )
 
 

@@ -87,6 +87,13 @@ def _check_pipeline(config: ConfigDict) -> None:
             f"steps_per_dispatch = {config.steps_per_dispatch} needs data.pipeline = 'resident', got "
             f"{_shown(pipeline)}, whose batches come from the host one by one"
         )
+    correction = config.self_correction
+    if pipeline == "streamed" and correction.cycles and correction.average != "nothing":
+        raise UserError(
+            f"self_correction.average = {_shown(correction.average)} needs all training images in memory at "
+            "the end of each cycle, and data.pipeline = 'streamed' keeps none: set data.pipeline to 'tfdata' "
+            "or 'resident', or self_correction.average to 'nothing'"
+        )
 
 
 def _check_objective(config: ConfigDict) -> None:

@@ -59,9 +59,11 @@ def get_config() -> ConfigDict:
     # Where data.validation names none and at least three training images are there, one of them is held out:
     # the one of the median number of nuclei.
     config.data.hold_out = False
-    # The same patches either way: "tfdata" cuts them on the host; "resident" keeps all training images in
-    # the memory of each device and cuts them there, and needs no TensorFlow: 7 bytes a pixel; in cycles of
-    # self-correction 2 more a class, and with optim.loss = "ce2p" 4 more for edges.
+    # The same patches in any case. "tfdata" keeps all training images in the host's memory and cuts them
+    # there. "resident" keeps them in the memory of each device and cuts them there, and needs no TensorFlow:
+    # 7 bytes a pixel; in cycles of self-correction 2 more a class, and with optim.loss = "ce2p" 4 more for
+    # edges. "streamed" reads an image when a patch of it is due, for more images than memory holds
+    # (nucseg prepare pack --shards); it needs no TensorFlow, and has no averages of self-correction.
     config.data.pipeline = "tfdata"
     config.data.crop_size = 512  # pixels
     config.data.random_crops = 200  # an image and epoch, beside its tiles

@@ -1,7 +1,8 @@
 """The names that settings may take, where what they name lies in a higher room."""
 
-PIPELINES = ("tfdata", "resident")
-"""Of `data.pipeline`: patches are cut on the host, or on the device (`training.feeds`)."""
+PIPELINES = ("tfdata", "streamed", "resident")
+"""Of `data.pipeline`: patches are cut on the host, of images in memory or of images that are read when a
+patch is due, or on the device (`training.feeds`)."""
 
 OPTIMIZERS = ("sgd", "adamw")
 """Of `optim.method` (`training.optim`)."""

@@ -8,9 +8,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nucseg_jax.data.loading import COMMANDS, DEFAULT_DIR, dataset_name, load, root_of
+    from nucseg_jax.data.loading import COMMANDS, DEFAULT_DIR, dataset_name, load, open_stored, root_of
 
-__all__ = ["COMMANDS", "DEFAULT_DIR", "dataset_name", "load", "root_of"]
+__all__ = ["COMMANDS", "DEFAULT_DIR", "dataset_name", "load", "open_stored", "root_of"]
 
 
 def __getattr__(name: str) -> Any:

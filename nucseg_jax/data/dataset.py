@@ -1,28 +1,19 @@
 """A prepared dataset in host memory, wherever it was read from."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
-from nucseg_jax.errors import DataError, listed
+from nucseg_jax.data.distances import relative_depth, unknown_depth
+from nucseg_jax.errors import DataError
 from nucseg_jax.nuclei import TYPICAL_MPP
-
-Batch = dict[str, np.ndarray]
-"""Patches: `image` uint8[B,S,S,3] RGB, `label_map` int32[B,S,S] with 0 = background, and what else the
-rasters have that they are cut from."""
-
-Rasters = Mapping[str, Sequence[np.ndarray]]
-"""What patches are cut from: by name an array [H,W] or [H,W,C] an image. All of one image share H and W."""
-
-UNANNOTATED = "unannotated"
-"""Name of the raster that says which pixels nobody annotated."""
 
 TRAIN = "train"
 """The split that is trained on; every other one is scored."""
-
 
 MASKS = ("unannotated", "original_unannotated")
 """The fields of an `Example` that say which pixels are not annotated."""
@@ -30,7 +21,9 @@ MASKS = ("unannotated", "original_unannotated")
 
 @dataclass(frozen=True)
 class Example:
-    """One prepared image.
+    """One prepared image, in memory. `stored.StoredExample` is one that is read when it is asked for.
+
+    `size` and what follows it cost no reading there: what is checked before training asks for nothing else.
 
     Attributes:
       id: the image's name, such as TCGA-AR-A1AS-01Z-00-DX1.
@@ -57,6 +50,63 @@ class Example:
     unannotated: np.ndarray | None = None
     original_unannotated: np.ndarray | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the prepared image in pixels."""
+        height, width = self.image.shape[:2]
+        return height, width
+
+    @property
+    def original_size(self) -> tuple[int, int]:
+        """Height and width of the image as it came, in pixels."""
+        height, width = self.original_label_map.shape
+        return height, width
+
+    @property
+    def nuclei(self) -> int:
+        """How many nuclei the image has, at its original size."""
+        return int(np.count_nonzero(np.unique(self.original_label_map)))
+
+    @property
+    def has_nuclei(self) -> bool:
+        return bool(self.original_label_map.any())
+
+    @property
+    def unannotated_px(self) -> int:
+        """Pixels of the prepared image that nobody annotated."""
+        return _count(self.unannotated)
+
+    @property
+    def original_unannotated_px(self) -> int:
+        """Pixels of the image as it came that nobody annotated."""
+        return _count(self.original_unannotated)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether asking for pixels costs no reading."""
+        return True
+
+    @property
+    def has_original(self) -> bool:
+        """Whether the image as it came is kept."""
+        return self.original_image is not None
+
+    @cached_property
+    def depth(self) -> np.ndarray:
+        """uint8[H,W]: how deep each pixel of the prepared image lies in its nucleus (`distances`)."""
+        return relative_depth(self.label_map)
+
+    @cached_property
+    def unknown_depth(self) -> np.ndarray:
+        """bool[H,W]: where nobody knows how deep a pixel lies in its nucleus (`distances`)."""
+        if self.unannotated is None or not self.unannotated.any():
+            return np.zeros(self.size, bool)
+        return unknown_depth(self.label_map, self.unannotated)
+
+    def loaded(self) -> "Example":
+        """The example with its pixels in memory: itself, unless it lies in shards."""
+        return self
+
     def scored_image(self) -> np.ndarray:
         """The original image, which every image of a scored split has; DataError for one that has none."""
         if self.original_image is None:
@@ -65,6 +115,24 @@ class Example:
                 "packed from, by data.dir"
             )
         return self.original_image
+
+
+class Examples(Protocol):
+    """Examples that are taken one after the other, in memory or not."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Example]: ...
+
+
+class Prepared(Protocol):
+    """A prepared dataset, in memory or not: `Dataset`, or `tfds.Stored`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def splits(self) -> Mapping[str, Examples]: ...
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -100,9 +168,7 @@ class Dataset:
           DataError: an earlier release rescaled the images by different factors.
         """
         factors = {
-            e.id: e.original_label_map.shape[0] / e.image.shape[0]
-            for examples in self.splits.values()
-            for e in examples
+            e.id: e.original_size[0] / e.size[0] for examples in self.splits.values() for e in examples
         }
         smallest, largest = min(factors, key=factors.__getitem__), max(factors, key=factors.__getitem__)
         if factors[largest] > 1.01 * factors[smallest]:
@@ -120,10 +186,10 @@ class Dataset:
           window: side of what patches are made of in training: the least of a training image.
         """
         small = [
-            f"{e.id} ({e.image.shape[0]}×{e.image.shape[1]})"
+            f"{e.id} ({e.size[0]}×{e.size[1]})"
             for split, examples in self.splits.items()
             for e in examples
-            if min(e.image.shape[:2]) < (window if split == TRAIN else crop)
+            if min(e.size) < (window if split == TRAIN else crop)
         ]
         if small:
             of_training = "" if window == crop else f" (training images: / augment.smallest_scale = {window})"
@@ -183,106 +249,5 @@ def shown_sources(sources: Sequence[str]) -> str:
     return f" ({', '.join(f'{count} of {source}' for source, count in counts)})"
 
 
-def check_nuclei(name: str, part: str, examples: Sequence[Example]) -> str | None:
-    """A sentence that names the images without a nucleus; None where all have some.
-
-    Args:
-      name: of the dataset, for messages.
-      part: of it, such as "training images", for messages.
-      examples: this part, at least one.
-
-    Raises:
-      DataError: no image has a nucleus.
-    """
-    bare = [e.id for e in examples if not e.original_label_map.any()]
-    if len(bare) == len(examples):
-        raise DataError(
-            f"{name}: none of its {len(examples)} {part} has a nucleus. Check the annotations, and prepare "
-            "the dataset again"
-        )
-    if not bare:
-        return None
-    return f"{name}: {len(bare)} of {len(examples)} {part} have no nucleus: {listed(bare)}"
-
-
-def check_annotated(name: str, part: str, examples: Sequence[Example]) -> str | None:
-    """A sentence that says how much of some images is annotated; None where all of it is.
-
-    Args:
-      name: of the dataset, for messages.
-      part: of it, such as "training images", for messages.
-      examples: this part, at least one.
-
-    Raises:
-      DataError: an image has no annotated pixel.
-    """
-    # A few annotated pixels may have got lost where the image was reduced.
-    empty = [e.id for e in examples if _is_all(e.unannotated) or _is_all(e.original_unannotated)]
-    if empty:
-        raise DataError(
-            f"{name}: no pixel of {listed(empty)} ({part}) is annotated. Annotate a part of each, or leave "
-            "them out"
-        )
-    count = sum(_unannotated_px(e) > 0 for e in examples)
-    if not count:
-        return None
-    return (
-        f"{name}: {count} of {len(examples)} {part} are annotated in part. Only annotated pixels count, "
-        f"{shown_share(annotated_share(examples))} of all"
-    )
-
-
-def annotated_share(examples: Sequence[Example]) -> float:
-    """The share of the pixels of some images, at their original size, that is annotated: 0 to 1."""
-    pixels = sum(e.original_label_map.size for e in examples)
-    return 1 - sum(_unannotated_px(e) for e in examples) / pixels
-
-
-def _unannotated_px(example: Example) -> int:
-    mask = example.original_unannotated
+def _count(mask: np.ndarray | None) -> int:
     return 0 if mask is None else int(np.count_nonzero(mask))
-
-
-def _is_all(mask: np.ndarray | None) -> bool:
-    return mask is not None and bool(mask.all())
-
-
-def shown_share(share: float) -> str:
-    """A share for messages: such as "12 %", or "0.3 %" where that would be none or all."""
-    digits = 0 if 0.01 <= share <= 0.99 else 1
-    return f"{100 * share:.{digits}f} %"
-
-
-def same_annotation(a: Example, b: Example) -> bool:
-    """Whether two examples have the same true nuclei and the same annotated pixels, at the original size."""
-    masks = (a.original_unannotated, b.original_unannotated)
-    shape = a.original_label_map.shape
-    first, second = (np.zeros(shape, bool) if mask is None else mask for mask in masks)
-    return np.array_equal(a.original_label_map, b.original_label_map) and np.array_equal(first, second)
-
-
-def rasters(examples: Sequence[Example]) -> Rasters:
-    """The images and label maps that training sees, and where one has some, the pixels nobody annotated."""
-    found = {"image": [e.image for e in examples], "label_map": [e.label_map for e in examples]}
-    if any(e.unannotated is not None and e.unannotated.any() for e in examples):
-        found[UNANNOTATED] = [_mask_of(e) for e in examples]
-    return found
-
-
-def _mask_of(example: Example) -> np.ndarray:
-    if example.unannotated is None:
-        return np.zeros(example.label_map.shape, bool)
-    return example.unannotated
-
-
-def stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays [H,W] or [H,W,C] → one [N,H,W] or [N,H,W,C], smaller ones padded with zeros.
-
-    The padding is at the bottom and the right. Patches never reach into it: the plan (`PatchPlan`) knows
-    each image's size.
-    """
-    height, width = (max(a.shape[i] for a in arrays) for i in (0, 1))
-    stacked = np.zeros((len(arrays), height, width, *arrays[0].shape[2:]), arrays[0].dtype)
-    for i, a in enumerate(arrays):
-        stacked[i, : a.shape[0], : a.shape[1]] = a
-    return stacked

@@ -1,9 +1,11 @@
 """The device-resident pipeline: the images live on the device, and the step cuts its own patches.
 
-Beside tf.data (`feed_host`) the one other way from a prepared dataset to batches, and the same
-batches: both map over the rows of `PatchPlan.batch`. The host sends 20 bytes a patch, and may send several
+The other feeds are tf.data (`feed_host`) and `feed_streamed`. All give the same batches: they map over the
+rows of `PatchPlan.batch`. The host sends 20 bytes a patch, and may send several
 steps at once.
 """
+
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +13,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nucseg_jax import devices
-from nucseg_jax.data.dataset import Rasters, stack
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS, PatchPlan
+from nucseg_jax.data.rasters import Rasters, stack
 
 Store = dict[str, jax.Array]
 """By name an array [N,H,W] or [N,H,W,C] of all training images, smaller ones padded with zeros; replicated
 over the mesh."""
 
 
-def place(mesh: Mesh, rasters: Rasters) -> Store:
-    """Rasters in the memory of every device."""
-    return devices.replicate(mesh, {name: stack(arrays) for name, arrays in rasters.items()})
+def place(mesh: Mesh, rasters: Rasters, sizes: Sequence[tuple[int, int]]) -> Store:
+    """Rasters in the memory of every device.
+
+    Args:
+      mesh: of the devices.
+      rasters: of some images.
+      sizes: height and width of each image in pixels.
+    """
+    return devices.replicate(mesh, {name: stack(arrays, sizes) for name, arrays in rasters.items()})
 
 
 def cut(store: Store, rows: jax.Array, crop: int) -> dict[str, jax.Array]:

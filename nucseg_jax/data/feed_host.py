@@ -1,4 +1,7 @@
-"""tf.data: images in host memory → batches of training patches. The other feed is `feed_device`."""
+"""tf.data: images in host memory → batches of training patches.
+
+The other feeds are `feed_device` and `feed_streamed`.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nucseg_jax.data import patches
-from nucseg_jax.data.dataset import Batch, Rasters, stack
 from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.data.rasters import Batch, Rasters, stack
 from nucseg_jax.data.tensorflow import import_tensorflow
 
 
@@ -32,12 +35,13 @@ def batches(
       MissingExtraError: TensorFlow is not installed.
     """
     tf = import_tensorflow(instead="or train without it: data.pipeline=resident")
+    stacked = {name: stack(arrays, plan.sizes) for name, arrays in rasters.items()}
+    without_channel = {name for name, arrays in stacked.items() if arrays.ndim == 3}
     # All with a channel, which TensorFlow's rotation wants.
     stacks = {
-        name: tf.constant(stack([a if a.ndim == 3 else a[..., None] for a in arrays]))
-        for name, arrays in rasters.items()
+        name: tf.constant(arrays[..., None] if name in without_channel else arrays)
+        for name, arrays in stacked.items()
     }
-    without_channel = {name for name, arrays in rasters.items() if arrays[0].ndim == 2}
     crop = plan.crop
 
     def step_rows(step: np.int64) -> np.ndarray:

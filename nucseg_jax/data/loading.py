@@ -7,7 +7,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from nucseg_jax.data import packed, tfds
-from nucseg_jax.data.dataset import Dataset
+from nucseg_jax.data.dataset import Dataset, Prepared
 from nucseg_jax.errors import DataError
 
 COMMANDS = {"monuseg": "nucseg prepare monuseg", "folder": "nucseg prepare folder"}
@@ -30,6 +30,25 @@ def load(config: ConfigDict) -> Dataset:
       MissingExtraError: the dataset is TFDS's and the extra `data` is not installed; the message has the
         command.
     """
+    folder, name = _find(config)
+    return packed.read(folder) if packed.is_packed(folder) else tfds.read(folder, name)
+
+
+def open_stored(config: ConfigDict) -> Prepared:
+    """A prepared dataset whose images are taken one by one, since they may be more than memory holds.
+
+    Args:
+      config: as for `load`.
+
+    Raises:
+      DataError, MissingExtraError: as `load` does; where an image is damaged, when it is its turn.
+    """
+    folder, name = _find(config)
+    return packed.read(folder) if packed.is_packed(folder) else tfds.open_stored(folder, name)
+
+
+def _find(config: ConfigDict) -> tuple[Path, str]:
+    """The folder that holds a prepared dataset, packed or of TFDS's newest version, and its name."""
     if config.dataset not in COMMANDS:
         raise DataError(f"data.dataset must be one of {', '.join(COMMANDS)}, got {config.dataset!r}")
     root = root_of(config.dir)
@@ -41,7 +60,7 @@ def load(config: ConfigDict) -> Dataset:
                 f"{root / name}: holds both a packed dataset and TFDS's ({versions[-1].name}). Delete one: "
                 "they may differ"
             )
-        return packed.read(root / name)
+        return root / name, name
     if not versions:
         there = sorted(
             "/".join(folder.parts[-2:])
@@ -52,7 +71,7 @@ def load(config: ConfigDict) -> Dataset:
             f"no prepared dataset {name} in {root} (there: {', '.join(there) or 'none'}). Prepare it with:",
             f"  {COMMANDS[config.dataset]} --source DIR {_options(config, root)}",
         )
-    return tfds.read(versions[-1], name)
+    return versions[-1], name
 
 
 def root_of(given: str | Path | None) -> Path:

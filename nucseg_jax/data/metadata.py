@@ -81,6 +81,13 @@ def check_splits(metadata: Mapping[str, Any], ids: Mapping[str, list[str]]) -> N
             )
 
 
+def of_split(metadata: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """The part of metadata that `check_splits` compares one split with."""
+    if "manifest" not in metadata:
+        return {}
+    return {"manifest": {"images": [e for e in metadata["manifest"]["images"] if e["split"] == split]}}
+
+
 def _are_texts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 

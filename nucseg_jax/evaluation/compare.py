@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import data, devices
-from nucseg_jax.data.dataset import Dataset, Example, same_annotation
+from nucseg_jax.data.annotation import same_annotation
+from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.devices import say
 from nucseg_jax.errors import DataError, UserError
 from nucseg_jax.evaluation import classical, ensemble, external, scoring

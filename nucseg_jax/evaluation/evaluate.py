@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nucseg_jax import data, devices, drawing, runs
-from nucseg_jax.data.dataset import Dataset, Example, annotated_share
+from nucseg_jax.data.annotation import annotated_share
+from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.devices import say
 from nucseg_jax.errors import DataError, NothingToScoreError, shown, shown_lines
 from nucseg_jax.evaluation import classical, scoring

@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from nucseg_jax.data import dataset_name
-from nucseg_jax.data.dataset import Dataset, Example, check_annotated, check_nuclei
+from nucseg_jax.data.annotation import check_annotated, check_nuclei
+from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.errors import DataError
 from nucseg_jax.inference import trained
 from nucseg_jax.inference.examples import ExampleSource

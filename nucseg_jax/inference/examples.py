@@ -33,7 +33,7 @@ class ExampleSource:
           examples: of it; training images of a packed dataset have no originals.
           has_target: the run says how an image's stain is normalised, or needs no normalisation.
         """
-        originals = all(example.original_image is not None for example in examples)
+        originals = all(example.has_original for example in examples)
         return cls(dataset.mpp, dataset.prepared_mpp, prepared=not (has_target and originals))
 
     def slide(self, example: Example) -> Slide:
@@ -44,8 +44,7 @@ class ExampleSource:
 
     def frame(self, example: Example, network_mpp: float) -> Frame:
         """Where the nuclei lie on the original image."""
-        height, width = example.original_label_map.shape
-        return Frame((height, width), self.mpp, network_mpp)
+        return Frame(example.original_size, self.mpp, network_mpp)
 
     @property
     def magnification(self) -> Magnification:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from nucseg_jax import drawing
-from nucseg_jax.data.dataset import annotated_share, shown_share
+from nucseg_jax.data.annotation import annotated_share, shown_share
 from nucseg_jax.evaluation.results import Comparison, Entry
 from nucseg_jax.report import charts, network_sections, numbers, panels, scatter, tables, theme
 from nucseg_jax.report.figures import Figures

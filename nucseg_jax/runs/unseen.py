@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example, check_nuclei
+from nucseg_jax.data.annotation import check_nuclei
+from nucseg_jax.data.dataset import TRAIN, Dataset, Example
 from nucseg_jax.errors import UserError, listed
 from nucseg_jax.io.images import pixel_sha256
 

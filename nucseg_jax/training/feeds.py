@@ -1,11 +1,13 @@
-"""The two ways that patches reach the training step, as one: `feed(rasters, steps)` → `advance`.
+"""The three ways that patches reach the training step, as one: `feed(rasters, steps)` → `advance`.
 
-`tfdata` cuts patches on the host (`data.feed_host`); `resident` keeps all images on the device and cuts
-them there (`data.feed_device`). Both cut the same pixels.
+`tfdata` keeps all images in the host's memory and cuts patches there (`data.feed_host`); `streamed` reads
+each image when a patch of it is due (`data.feed_streamed`); `resident` keeps all images on the device and
+cuts them there (`data.feed_device`). All cut the same pixels.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,10 +18,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nucseg_jax import devices
-from nucseg_jax.data import feed_device, feed_host
-from nucseg_jax.data.dataset import Rasters
+from nucseg_jax.data import feed_device, feed_host, feed_streamed
 from nucseg_jax.data.feed_device import Store
 from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.data.rasters import Batch, Rasters
 from nucseg_jax.training.step import Step, TrainState, compile_step
 
 if TYPE_CHECKING:  # benchmarks need no configs
@@ -33,7 +35,8 @@ Feed = Callable[[Rasters, range], Advance]
 """(rasters, steps) → advance, which will be asked for all of `steps`, one after the other. It compiles the
 step. May be called again with other rasters of the same images, as every cycle of self-correction does: the
 step is compiled again only where there are other kinds of them.
-MissingExtraError: `tfdata`, and TensorFlow is not installed."""
+MissingExtraError: `tfdata`, and TensorFlow is not installed. DataError: `streamed`, and an image cannot be
+read: `advance` raises it, too."""
 
 
 def build(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
@@ -106,12 +109,20 @@ def compile_steps(mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int 
     )
 
 
-def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
+def _from_host(
+    batches_of: Callable[..., Iterator[Batch]],
+    config: ConfigDict,
+    mesh: Mesh,
+    step: Step,
+    plan: PatchPlan,
+    shapes: TrainState,
+) -> Feed:
+    """Batches that the host makes, by `batches_of`."""
     compiled = compile_step(mesh, step)
     local = devices.local_rows(config.batch_size)
 
     def feed(rasters: Rasters, steps: range) -> Advance:
-        batches = feed_host.batches(
+        batches = batches_of(
             rasters, plan, batch_size=config.batch_size, rows=local, first=steps.start, last=steps.stop
         )
         first = next(batches)
@@ -120,7 +131,7 @@ def _tfdata(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes:
 
         def advance(state: TrainState, steps: range) -> tuple[TrainState, jax.Array]:
             # Neither the copy to the device nor the step is waited for: while a step runs, the next batch
-            # is taken from tf.data's threads and copied.
+            # is taken from the threads that make them, and copied.
             return compiled(state, devices.gather_shares(mesh, next(batches)))
 
         return advance
@@ -133,7 +144,7 @@ def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shape
     local = devices.local_rows(config.batch_size)
 
     def feed(rasters: Rasters, steps: range) -> Advance:
-        store = feed_device.place(mesh, rasters)
+        store = feed_device.place(mesh, rasters, plan.sizes)
 
         def rows_of(steps: range) -> jax.Array:
             rows = feed_device.rows_of(
@@ -156,7 +167,8 @@ def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shape
 
 
 FEEDS: dict[str, Callable[[ConfigDict, Mesh, Step, PatchPlan, TrainState], Feed]] = {
-    "tfdata": _tfdata,
+    "tfdata": functools.partial(_from_host, feed_host.batches),
+    "streamed": functools.partial(_from_host, feed_streamed.batches),
     "resident": _resident,
 }
 """By the names that config.data.pipeline takes."""

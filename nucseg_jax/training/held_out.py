@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example
+from nucseg_jax.data.dataset import TRAIN, Dataset
 from nucseg_jax.errors import UserError, listed
 from nucseg_jax.runs.unseen import seen_of
 from nucseg_jax.training.origin import Origin
@@ -45,7 +44,7 @@ def choose(config: ConfigDict, dataset: Dataset, origin: Origin | None) -> tuple
             f"no image is held out, since there are fewer than {FEWEST} training images: training has its "
             "full length, and the last checkpoint counts"
         )
-    counts = {e.id: _nuclei(e) for e in images if e.id not in seen}
+    counts = {e.id: e.nuclei for e in images if e.id not in seen}
     able = sorted((count, image_id) for image_id, count in counts.items() if count)
     if not able:
         return (), (
@@ -111,7 +110,3 @@ def how_it_ended(
             "training started from: the best one, which is loaded by default, is that of step 0"
         )
     return lines
-
-
-def _nuclei(example: Example) -> int:
-    return int(np.count_nonzero(np.unique(example.original_label_map)))

@@ -8,7 +8,7 @@ float16[B,H,W,2]. Where the boundary is one of distances (`model.boundary`), it 
 Where some images are annotated in part, it has `unannotated` bool[B,H,W]. These pixels, and those whose
 target depends on them, have no influence: each loss ignores what its own target does not know. Classes are
 unknown as `targets.unknown_classes` says, edges within reach. With depths the batch calls nuclei unannotated,
-too, that the border cuts off (`train.rasters_of`).
+too, that the border cuts off (`data.rasters`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from nucseg_jax.data.dataset import UNANNOTATED
+from nucseg_jax.data.rasters import DEPTH, UNANNOTATED
 from nucseg_jax.models.network import Logits
 from nucseg_jax.models.targets import (
     class_map,
@@ -39,7 +39,6 @@ Loss = Callable[..., jax.Array]
 """(logits, batch) → scalar."""
 
 SOFT_CLASSES, SOFT_EDGES = "soft_classes", "soft_edges"
-DEPTH = "depth"
 CONSISTENCY = 0.1
 """Weight of the edges' consistency in `ce2p`."""
 

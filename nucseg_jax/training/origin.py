@@ -129,7 +129,7 @@ def check_resolution(origin: Origin, dataset: Dataset) -> str | None:
 
 def _remedy(dataset: Dataset, mpp: float) -> str:
     """How images come to another resolution."""
-    shapes = {e.original_label_map.shape for examples in dataset.splits.values() for e in examples}
+    shapes = {e.original_size for examples in dataset.splits.values() for e in examples}
     side = max(shape[0] for shape in shapes)
     rescale = f"Cut them out of their slides with nucseg prepare cut --to-mpp {mpp:g}, or rescale them"
     if shapes == {(side, side)}:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from nucseg_jax.data.dataset import Example, Rasters
+from nucseg_jax.data.dataset import Example
+from nucseg_jax.data.rasters import Rasters
 from nucseg_jax.errors import DataError, in_short
 from nucseg_jax.inference.class_probabilities import ClassProbabilities
 from nucseg_jax.inference.tiles import Tiling
@@ -144,10 +145,10 @@ def _read(path: Path, example: Example, names: Sequence[str]) -> Mapping[str, np
     for array in arrays.values():
         if not _are_labels(array):
             raise DataError(f"{path}: these refined labels cannot be read (they are no labels). {remedy}")
-        if array.shape[:2] != example.label_map.shape:
+        if array.shape[:2] != example.size:
             raise DataError(
                 f"{path}: is of an image of {array.shape[0]}×{array.shape[1]} pixels, {example.id} has "
-                f"{example.label_map.shape[0]}×{example.label_map.shape[1]}. {remedy}"
+                f"{example.size[0]}×{example.size[1]}. {remedy}"
             )
     return arrays
 

@@ -21,7 +21,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from nucseg_jax import devices
-from nucseg_jax.data.dataset import Example, Rasters
+from nucseg_jax.data.dataset import Example
+from nucseg_jax.data.rasters import Rasters
 from nucseg_jax.inference.layout import tilings_of
 from nucseg_jax.inference.tiles import Tiling
 from nucseg_jax.models.network import FunctionalNetwork, Weights

@@ -5,23 +5,15 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
-from nucseg_jax.data.dataset import (
-    UNANNOTATED,
-    Example,
-    Rasters,
-    check_annotated,
-    check_nuclei,
-    rasters,
-    shown_sources,
-)
-from nucseg_jax.data.distances import relative_depth, unknown_depth
+from nucseg_jax.data.annotation import check_annotated, check_nuclei
+from nucseg_jax.data.dataset import Example, shown_sources
 from nucseg_jax.data.patches import PatchPlan, balanced_crops, images_of_step, packed_annotation
+from nucseg_jax.data.rasters import Rasters, rasters, rasters_with_depth
 from nucseg_jax.devices import say
 from nucseg_jax.errors import UserError
 from nucseg_jax.inference.layout import tilings_of
@@ -119,7 +111,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         for note in filter(None, bare):
             say(f"note: {note}. All their annotated pixels are background")
         of_origin = origins.notes(origin, info) if origin else ()
-        for note in filter(None, [*partly, other_mpp, chosen_here, *of_origin]):
+        loaded = loading(config, dataset.name, examples)
+        for note in filter(None, [*partly, other_mpp, chosen_here, loaded, *of_origin]):
             say(f"note: {note}")
         is_random = first == 0 and init is None and not config.model.encoder_weights
         if is_random and config.model.name in IMAGENET_ENCODERS:
@@ -164,25 +157,27 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
 
 
 def rasters_of(config: ConfigDict, examples: Sequence[Example]) -> Rasters:
-    """What patches are cut from but for refined labels: `data.dataset.rasters`, and depths where these teach.
+    """What patches are cut from but for refined labels: with depths where these teach."""
+    return rasters_with_depth(examples) if config.model.boundary == "distance" else rasters(examples)
 
-    Where depths teach, a nucleus that the border of what is annotated cuts off is unannotated as a whole.
+
+def loading(config: ConfigDict, name: str, examples: Sequence[Example]) -> str | None:
+    """A sentence that says how much memory all training images take; None where they need none, or have it.
+
+    Args:
+      config: the experiment.
+      name: of the dataset.
+      examples: the training images.
     """
-    found = dict(rasters(examples))
-    if config.model.boundary == "distance":
-        label_maps = found["label_map"]
-        found[objectives.DEPTH] = depths_of(examples)
-        if UNANNOTATED in found:
-            found[UNANNOTATED] = [
-                unknown_depth(labels, mask)
-                for labels, mask in zip(label_maps, found[UNANNOTATED], strict=True)
-            ]
-    return found
-
-
-def depths_of(examples: Sequence[Example]) -> list[np.ndarray]:
-    """How deep each pixel lies in its nucleus, uint8[H,W] an image."""
-    return [relative_depth(e.label_map) for e in examples]
+    pipeline = config.data.pipeline
+    if pipeline == "streamed" or all(e.in_memory for e in examples):
+        return None
+    height, width = (max(side) for side in zip(*(e.size for e in examples), strict=True))
+    size = len(examples) * height * width * 7  # an image's 3 bytes a pixel, and 4 of its label map
+    return (
+        f"{name}: data.pipeline={pipeline} holds all {len(examples):,} training images in memory, "
+        f"{size / 1e9:.1f} GB; data.pipeline=streamed reads each when it is needed"
+    )
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
@@ -265,9 +260,10 @@ def warmup_steps(config: ConfigDict, steps_per_epoch: float, period: int) -> int
 
 def plan_patches(config: ConfigDict, examples: Sequence[Example]) -> PatchPlan:
     """The patches of `examples` that the config trains on."""
-    sizes = tuple((e.image.shape[0], e.image.shape[1]) for e in examples)
+    sizes = tuple(e.size for e in examples)
     crop, random_crops = augmentation.window_size(config), config.data.random_crops
-    annotated = tuple(packed_annotation(e.unannotated) for e in examples)
+    # Only masks that hide something are read: those of a sharded dataset are decoded for it.
+    annotated = tuple(packed_annotation(e.unannotated) if e.unannotated_px else None for e in examples)
     if config.data.balance_sources:
         random_crops = balanced_crops([e.source for e in examples], sizes, crop, random_crops, annotated)
     return PatchPlan(

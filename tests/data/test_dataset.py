@@ -5,14 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nucseg_jax.data.dataset import (
-    Example,
-    annotated_share,
-    check_annotated,
-    rasters,
-    same_annotation,
-    shown_share,
-)
+from nucseg_jax.data.annotation import annotated_share, check_annotated, same_annotation, shown_share
+from nucseg_jax.data.dataset import Example
+from nucseg_jax.data.rasters import rasters
 from nucseg_jax.errors import DataError
 from tests.data.drawn_examples import EXAMPLES
 

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import devices
 from nucseg_jax.data import feed_device, feed_host
-from nucseg_jax.data.dataset import rasters
 from nucseg_jax.data.feed_device import Store
 from nucseg_jax.data.patches import FLIP, IMAGE, TURNS, PatchPlan
+from nucseg_jax.data.rasters import rasters
 from nucseg_jax.runs.restoring import parameter_digest
 from nucseg_jax.training import feeds, train
 from tests.data.drawn_examples import EXAMPLES, PLAN
@@ -28,7 +28,7 @@ RASTERS = {**rasters(PARTLY), "soft_classes": [np.float16(e.image / 255) for e i
 
 @pytest.fixture
 def store() -> Store:
-    return feed_device.place(devices.make_mesh(), RASTERS)
+    return feed_device.place(devices.make_mesh(), RASTERS, PLAN.sizes)
 
 
 def test_both_pipelines_cut_the_same_pixels(store: Store) -> None:

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data
 from nucseg_jax.data import feed_host, metadata
-from nucseg_jax.data.dataset import Dataset, rasters
+from nucseg_jax.data.dataset import Dataset
 from nucseg_jax.data.patches import FLIP, IMAGE, LEFT, TOP, TURNS
+from nucseg_jax.data.rasters import rasters
 from nucseg_jax.errors import DataError
 from tests.data.drawn_examples import EXAMPLES, PLAN, example
 

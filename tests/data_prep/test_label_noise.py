@@ -16,6 +16,8 @@ from data_prep.label_noise import add_noise, corrupt
 from nucseg_jax import data
 from nucseg_jax.data import packed
 from nucseg_jax.data.dataset import Dataset, Example
+from nucseg_jax.data.encoded import LARGEST_ID
+from nucseg_jax.data.packed_index import INDEX
 from nucseg_jax.errors import DataError, UserError
 
 OPTIONS: dict[str, Any] = {"rate": 0.2, "shift_px": 6, "dilate_px": 3}
@@ -128,7 +130,7 @@ def test_no_nucleus_takes_pixels_of_another() -> None:
 @pytest.mark.parametrize("rate", [0, 0.1, 1 / 3])
 def test_shares_and_what_is_right(rate: float) -> None:
     labels = squares(60)
-    labels[labels > 0] += packed.LARGEST_ID - 3600
+    labels[labels > 0] += LARGEST_ID - 3600
     before = labels.copy()
     noisy, counts = corrupt(labels, np.random.default_rng(3), rate=rate, shift_px=6, dilate_px=3)
     np.testing.assert_array_equal(labels, before)  # the argument is left alone
@@ -137,7 +139,7 @@ def test_shares_and_what_is_right(rate: float) -> None:
     for kind in label_noise.KINDS:
         assert counts[kind] == pytest.approx(3600 * rate, abs=4 * np.sqrt(3600 * rate * (1 - rate)))
     ids = np.unique(noisy)
-    assert ids.max() <= packed.LARGEST_ID and np.isin(ids, labels).all()
+    assert ids.max() <= LARGEST_ID and np.isin(ids, labels).all()
     assert len(ids) - 1 == 3600 - counts["dropped"] - counts["hidden"]
     size, old = np.bincount(noisy.ravel()), 6 * 6
     kept = np.bincount(labels[noisy == labels], minlength=size.size)
@@ -251,7 +253,7 @@ def test_the_command(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     assert "1 of 3 training images changed, with 36 nuclei" in printed
     assert all(f"  {counts[kind]} {kind}" in printed for kind in label_noise.KINDS)
-    indices = [json.loads((root / name / packed.INDEX).read_text()) for root in (source, out)]
+    indices = [json.loads((root / name / INDEX).read_text()) for root in (source, out)]
     files = [
         {
             (e["id"], key): sha

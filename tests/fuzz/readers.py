@@ -136,6 +136,17 @@ def _read_packed(path: Path) -> Any:
     return packed.read(path)
 
 
+def _read_sharded(path: Path) -> Any:
+    """With the training images that a start of training does not read."""
+    from dataclasses import replace
+
+    from nucseg_jax.data import packed
+
+    dataset = packed.read(path)
+    splits = {split: [e.loaded() for e in examples] for split, examples in dataset.splits.items()}
+    return replace(dataset, splits=splits)
+
+
 def _check_packed(result: Any, originals: Sequence[Any]) -> None:
     assert isinstance(result.metadata, dict) and result.mpp > 0 and result.prepared_mpp > 0
     known = next(iter(originals[0].splits.values()))[0]
@@ -379,6 +390,7 @@ READERS = {
         Reader("annotations", seeds.annotations, _read_annotations, _check_annotations, needs="pycocotools"),
         Reader("manifest", seeds.manifest, _read_manifest, _check_manifest),
         Reader("packed-dataset", seeds.packed_dataset, _read_packed, _check_packed),
+        Reader("sharded-dataset", seeds.sharded_dataset, _read_sharded, _check_packed, needs="array_record"),
         Reader(
             "prepared-dataset",
             seeds.prepared_dataset,

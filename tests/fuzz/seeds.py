@@ -236,6 +236,19 @@ def packed_dataset(folder: Path) -> list[Path]:
     return [folder / "x_none"]
 
 
+def sharded_dataset(folder: Path) -> list[Path]:
+    """Its training image in shards."""
+    from nucseg_jax.data import packed
+    from nucseg_jax.data.dataset import Dataset, Example
+
+    image, label_map = tissue(), labels()
+    examples = [Example(name, "liver", image, label_map, image, label_map, "mine") for name in "ab"]
+    splits = {"train": examples[:1], "test": examples[1:]}
+    dataset = Dataset("folder/x_none", splits, {"stain": "none", "mpp": 0.5})
+    packed.write(dataset, folder / "x_none", overwrite=False, shards=1)
+    return [folder / "x_none"]
+
+
 def prepared_dataset(folder: Path) -> list[Path]:
     """As `nucseg prepare folder` makes it, by TFDS."""
     from data_prep import folder as preparation

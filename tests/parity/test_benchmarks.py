@@ -16,7 +16,7 @@ from benchmarks import input as input_benchmark
 from benchmarks import shipped_train_step
 from benchmarks.ours import Case, one_device
 from nucseg_jax.data import feed_device
-from nucseg_jax.data.dataset import rasters
+from nucseg_jax.data.rasters import rasters
 from nucseg_jax.models.network import Logits
 from nucseg_jax.training import train
 from nucseg_jax.training.objectives import OBJECTIVES
@@ -121,7 +121,7 @@ def test_the_loader_cuts_what_the_resident_pipeline_does() -> None:
     rows = plan.batch(0, 16)
     stacks = (torch.from_numpy(np.stack([getattr(e, k) for e in examples])) for k in ("image", "label_map"))
     patches = input_benchmark.Patches(*stacks, rows, 32)
-    ours = feed_device.cut(feed_device.place(one_device(), rasters(examples)), rows, 32)
+    ours = feed_device.cut(feed_device.place(one_device(), rasters(examples), plan.sizes), rows, 32)
     for i in range(16):
         image, label_map = patches[i]
         np.testing.assert_array_equal(image.permute(1, 2, 0), ours["image"][i])

@@ -245,7 +245,7 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
     [
         ("batch_size", 9, "batch_size = 9 must be a multiple of .* = 1 × 8"),
         ("optim.accumulate", 2, r"batch_size = 8 must be a multiple of .* = 2 × 8"),
-        ("data.pipeline", "grain", "unknown data.pipeline 'grain': known are tfdata, resident"),
+        ("data.pipeline", "grain", "unknown data.pipeline 'grain': known are tfdata, streamed, resident"),
         ("data.pipeline", "residnet", "did you mean 'resident'"),
         ("steps_per_dispatch", 0, "steps_per_dispatch must be at least 1, got 0"),
         ("steps_per_dispatch", 4, "steps_per_dispatch = 4 needs data.pipeline = 'resident', got 'tfdata'"),

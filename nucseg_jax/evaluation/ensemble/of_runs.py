@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from numpy.typing import NDArray
 
 from nucseg_jax import instances
-from nucseg_jax.data.dataset import TRAIN, Dataset, Example, same_annotation
+from nucseg_jax.data.annotation import same_annotation
+from nucseg_jax.data.dataset import TRAIN, Dataset, Example
 from nucseg_jax.devices import say
 from nucseg_jax.evaluation import ensemble
 from nucseg_jax.evaluation.ensemble import Expression, Model
