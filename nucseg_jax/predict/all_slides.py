@@ -2,23 +2,18 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from nucseg_jax.errors import FailedError, shown
 from nucseg_jax.export import check_formats
 from nucseg_jax.export.summary import FORMAT_VERSION
-from nucseg_jax.inference import trained
-from nucseg_jax.inference.segmenter import Segmenter
 from nucseg_jax.io.files import output_folder
+from nucseg_jax.predict.asking import asked_of, segmenter_for
 from nucseg_jax.predict.jobs import SlideJob, unfinished
 from nucseg_jax.predict.progress import Progress, ProgressFile
 from nucseg_jax.predict.request import PredictionRequest
 from nucseg_jax.predict.results import format_of
 from nucseg_jax.predict.rounds import Rounds
 from nucseg_jax.slides import check_dicom
-
-_DECISIVE = ("params_sha256", "masked", "augment", "tile_px", "overlap_px")
-"""Facts of the run that decide which nuclei are found, beside how they are cut."""
 
 
 def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
@@ -36,10 +31,10 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest) -> None:
     check_formats(request.formats, "--formats: ", simplify_um=request.simplify_um, gzip=request.gzip)
     check_sources(jobs, request.formats)
     ProgressFile(request.progress).tell(Progress("loading"))
-    with _segmenter(request) as segmenter:
+    with segmenter_for(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
-        asked = _asked(segmenter, request)
+        asked = asked_of(segmenter, request)
         missing = unfinished(jobs, asked, overwrite=request.overwrite)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} finished already")
@@ -64,33 +59,8 @@ def _say_of_other_releases(finished: Collection[SlideJob]) -> None:
         )
 
 
-def _segmenter(request: PredictionRequest) -> Segmenter:
-    """The network; its notes are not said yet, as `Segmenter.load` does."""
-    if request.workdir is not None:
-        found = trained.load(request.workdir, request.overrides, request.network_mpp)
-    else:
-        found = trained.load_pretrained(request.model, request.overrides, request.network_mpp)
-    return Segmenter(*found, workers=request.workers)
-
-
 def check_sources(jobs: Sequence[SlideJob], formats: Sequence[str] | None) -> None:
     """Raise DataError for a slide that a format cannot be written of."""
     if "dicom" in (formats or ()):
         for job in jobs:
             check_dicom(job.source)
-
-
-def _asked(segmenter: Segmenter, request: PredictionRequest) -> dict[str, Any]:
-    """All that the results depend on beside the slides, as summaries keep it."""
-    return {
-        **{key: segmenter.facts[key] for key in _DECISIVE},
-        **{key: segmenter.facts[key] for key in ("pretrained",) if key in segmenter.facts},
-        "instances": {k: v for k, v in segmenter.facts["instances"].items() if k != "from"},
-        "mpp": request.mpp,
-        "white": request.white,
-        "crop": request.crop,
-        "network_mpp": segmenter.magnification.network_mpp,
-        "formats": request.formats and sorted(set(request.formats)),
-        "simplify_um": request.simplify_um,
-        "gzip": request.gzip or None,  # null where folders of before these options have nothing
-    }
