@@ -1,0 +1,55 @@
+"""Workers that were lost, and the slides that they were lost at."""
+
+from collections import Counter
+
+from nucseg_jax.predict.cluster.messages import Event
+
+MOST_LOSSES = 3
+"""Workers that may be lost at a slide before it has failed."""
+
+
+class Losses:
+    """Knows which slide each worker is at. A slide that only waited for a lost worker is not to blame."""
+
+    def __init__(self) -> None:
+        self._at: dict[str, int] = {}
+        self._begun: Counter[int] = Counter()
+        self._lost: Counter[int] = Counter()
+        self._full: set[str] = set()
+
+    def begun(self, event: Event) -> None:
+        """A worker has begun with a slide."""
+        self._at[event.worker] = event.number
+        self._begun[event.number] += 1
+
+    def ended(self, number: int, worker: str) -> None:
+        """A worker has said how it ended with a slide."""
+        self._begun[number] = 0
+        if self._at.get(worker) == number:
+            del self._at[worker]
+
+    def over_memory(self, worker: str) -> None:
+        """A worker is being ended because it uses too much memory."""
+        self._full.add(worker)
+
+    def at_work(self) -> set[int]:
+        """The slides that workers are at."""
+        return set(self._at.values())
+
+    def blame(self, number: int, worker: str) -> int:
+        """A worker was lost that had a slide.
+
+        Returns:
+          How many have been lost at the slide; 0 where this one was lost at another slide.
+        """
+        if self._at.get(worker, number) != number:
+            return 0
+        self._at.pop(worker, None)
+        # A scheduler of the user may have tried it several times before it says so.
+        self._lost[number] += max(1, self._begun[number])
+        self._begun[number] = 0
+        return self._lost[number]
+
+    def why(self, worker: str) -> str:
+        """What is known of why a worker was lost."""
+        return "out of memory" if worker in self._full else "killed, or its machine was"
