@@ -15,11 +15,13 @@ class Losses:
         self._at: dict[str, int] = {}
         self._begun: Counter[int] = Counter()
         self._lost: Counter[int] = Counter()
-        self._full: set[str] = set()
+        self._over_memory: set[str] = set()
+        self._gone: set[str] = set()
 
     def begun(self, event: Event) -> None:
         """A worker has begun with a slide."""
         self._at[event.worker] = event.number
+        self._gone.discard(event.worker)
         self._begun[event.number] += 1
 
     def ended(self, number: int, worker: str) -> None:
@@ -30,11 +32,11 @@ class Losses:
 
     def over_memory(self, worker: str) -> None:
         """A worker is being ended because it uses too much memory."""
-        self._full.add(worker)
+        self._over_memory.add(worker)
 
     def at_work(self) -> set[int]:
         """The slides that workers are at."""
-        return set(self._at.values())
+        return {number for worker, number in self._at.items() if worker not in self._gone}
 
     def blame(self, number: int, worker: str) -> int:
         """A worker was lost that had a slide.
@@ -42,9 +44,9 @@ class Losses:
         Returns:
           How many have been lost at the slide; 0 where this one was lost at another slide.
         """
+        self._gone.add(worker)
         if self._at.get(worker, number) != number:
             return 0
-        self._at.pop(worker, None)
         # A scheduler of the user may have tried it several times before it says so.
         self._lost[number] += max(1, self._begun[number])
         self._begun[number] = 0
@@ -52,4 +54,4 @@ class Losses:
 
     def why(self, worker: str) -> str:
         """What is known of why a worker was lost."""
-        return "out of memory" if worker in self._full else "killed, or its machine was"
+        return "out of memory" if worker in self._over_memory else "killed, or its machine was"

@@ -20,6 +20,7 @@ from nucseg_jax.predict.cluster.worker import SlidePlugin
 from nucseg_jax.predict.jobs import SlideJob
 from nucseg_jax.predict.progress import ProgressFile
 from nucseg_jax.predict.request import PredictionRequest
+from nucseg_jax.pretrained import SUFFIX
 
 
 def absolute(
@@ -27,7 +28,7 @@ def absolute(
 ) -> tuple[list[SlideJob], PredictionRequest]:
     """Slides and request with paths that mean the same in processes of other folders."""
     model = request.model
-    if os.sep in model or Path(model).exists():
+    if model.endswith(SUFFIX):
         model = os.path.abspath(model)
     places = [job._replace(source=_absolute(job.source), folder=_absolute(job.folder)) for job in jobs]
     return places, replace(

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import subprocess
 import sys
 import warnings
@@ -68,7 +69,7 @@ def connected(cluster: Cluster) -> Iterator[Connection]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
-        stack.enter_context(_without_warnings())
+        stack.enter_context(_silence())
         count = None
         if isinstance(cluster, ClusterFile):
             place: Any = stack.enter_context(_started(cluster))
@@ -88,11 +89,16 @@ def connected(cluster: Cluster) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Keep Dask from telling of other ports for its dashboard, and of how it closes."""
+def _silence() -> Iterator[None]:
+    """Keep Dask from telling of lost workers and other ports: this command says what matters of that."""
+    before = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="distributed")
-        yield
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def _devices() -> tuple[str, int]:
