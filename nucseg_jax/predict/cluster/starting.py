@@ -140,7 +140,7 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
     except ModuleNotFoundError as error:
         package = module.partition(".")[0].replace("_", "-")
         raise UserError(
-            f"{where}: {in_short(error.msg)}. pip install {package}, or mend `cluster`"
+            f"{where}: {in_short(error.msg)}. Install it with pip install {package}, or mend `cluster`"
         ) from error
     except AttributeError as error:
         raise UserError(f"{where}: {module} has no {name}") from error
