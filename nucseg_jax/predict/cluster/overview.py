@@ -1,11 +1,13 @@
 """How far all slides of a cluster are, on the terminal and in the file of `--progress`."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from tqdm import tqdm
 
+from nucseg_jax.errors import shown
 from nucseg_jax.predict.progress import BAR, Progress, ProgressFile
 
 _LONELY_S = 30.0  # without a worker before that is said; a worker that starts again takes less
@@ -16,11 +18,12 @@ class Overview:
 
     Args:
       count: of the slides.
+      trouble: gives what may keep workers away; "" for nothing.
       progress: the file of `--progress`.
     """
 
-    def __init__(self, count: int, progress: ProgressFile):
-        self._count, self._file = count, progress
+    def __init__(self, count: int, trouble: Callable[[], str], progress: ProgressFile):
+        self._count, self._trouble, self._file = count, trouble, progress
         self._parts: dict[int, float] = {}
         self._done = 0
         self._alone_since = time.monotonic()
@@ -47,7 +50,8 @@ class Overview:
             self._alone_since, self._is_told = now, False
         elif now - self._alone_since > _LONELY_S and not self._is_told:
             self._is_told = True
-            tqdm.write("no worker is connected: waiting for one. Ctrl-C stops")
+            why = f" ({trouble})" if (trouble := self._trouble()) else ""
+            tqdm.write(shown(f"no worker is connected: waiting for one{why}. Ctrl-C stops"))
         plural = "" if workers == 1 else "s"
         self._bar.set_description(f"{workers} worker{plural}", refresh=False)
         self._bar.n = self._done + sum(self._parts.values())

@@ -67,7 +67,10 @@ def run_on_cluster(
         return []
     progress = ProgressFile(request.progress)
     try:
-        with connected(cluster) as connection, Overview(len(jobs), progress) as overview:
+        with (
+            connected(cluster) as connection,
+            Overview(len(jobs), connection.trouble, progress) as overview,
+        ):
             tqdm.write(f"dashboard: {connection.client.dashboard_link}")
             if connection.per_machine is not None and request.workers is None:
                 share = usable_cores() // connection.per_machine

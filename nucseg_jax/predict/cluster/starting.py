@@ -6,13 +6,14 @@ import logging
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import dask
 from distributed import Client, Nanny, Scheduler
 from distributed.deploy.cluster import Cluster as DaskCluster
 from distributed.deploy.spec import SpecCluster
+from tqdm import tqdm
 
 from nucseg_jax.errors import UserError, in_short
 from nucseg_jax.predict.cluster.choice import LOCAL, Cluster, ClusterFile
@@ -41,6 +42,9 @@ _SETTINGS: dict[str, Any] = {
 
 _TIMEOUT_S = 20.0  # for a scheduler to answer
 
+_TALKATIVE = ("asyncio", "bokeh", "dask_jobqueue", "dask_kubernetes", "distributed", "tornado")
+_MOST_LETTERS = 500  # of an error; those of queues begin with the command
+
 _COUNT = """
 import jax
 devices = jax.local_devices()
@@ -54,10 +58,12 @@ class Connection(NamedTuple):
     Attributes:
       client: connected to its scheduler.
       per_machine: workers that share this machine; None where they may be anywhere.
+      trouble: gives the last error of the cluster, as of a job that its queue refuses; "" for none.
     """
 
     client: Client
     per_machine: int | None
+    trouble: Callable[[], str]
 
 
 @contextlib.contextmanager
@@ -69,7 +75,7 @@ def connected(cluster: Cluster) -> Iterator[Connection]:
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(_SETTINGS))
-        stack.enter_context(_silence())
+        kept = stack.enter_context(_silence())
         count = None
         if isinstance(cluster, ClusterFile):
             place: Any = stack.enter_context(_started(cluster))
@@ -85,20 +91,37 @@ def connected(cluster: Cluster) -> Iterator[Connection]:
                 f"--cluster {cluster}: no scheduler answers ({in_short(error)}). Start one with `dask "
                 "scheduler`, or give its address"
             ) from error
-        yield Connection(client, count)
+        yield Connection(client, count, lambda: kept.last)
+
+
+class _Kept(logging.Handler):
+    """Keeps the last error that was logged, and shows none."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self.last = in_short(error or record.getMessage(), _MOST_LETTERS)
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def _silence() -> Iterator[_Kept]:
     """Keep Dask from telling of lost workers and other ports: this command says what matters of that."""
-    before = logging.root.manager.disable
+    kept = _Kept()
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _TALKATIVE]
+    loggers = [logging.root, *map(logging.getLogger, names)]
+    before = [list(logger.handlers) for logger in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="distributed")
-        logging.disable(logging.CRITICAL)
+        for logger in loggers:
+            logger.handlers = [kept] if logger is logging.root or logger.handlers else []
         try:
-            yield
+            yield kept
         finally:
-            logging.disable(before)
+            for logger, handlers in zip(loggers, before, strict=True):
+                logger.handlers = handlers
 
 
 def _devices() -> tuple[str, int]:
@@ -150,7 +173,7 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
         cluster = kind(**file.options)
     except Exception as error:
         raise UserError(f"{where}: {file.kind} cannot be started ({in_short(error)})") from error
-    with cluster:
+    try:
         for method, arguments in (("scale", file.scale), ("adapt", file.adapt)):
             if arguments is None:
                 continue
@@ -159,3 +182,11 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
             except (TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"{where}: {method} {arguments} means nothing ({in_short(error)})") from error
         yield cluster
+    finally:
+        try:
+            cluster.close()
+        except Exception as error:
+            cluster.shutdown_on_close = False  # Dask would try again at the end of this process
+            tqdm.write(
+                f"note: the cluster could not be closed ({in_short(error)}): look whether its jobs ended"
+            )

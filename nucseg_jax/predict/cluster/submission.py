@@ -29,6 +29,8 @@ _FETCH_S = 30.0  # for a worker to hand over how a slide ended
 _STOP_S = 10.0  # for slides that are worked on to stop
 _MOST_UNFIT = 3  # workers one after the other that can do no slide
 
+_SCHEDULER_LOST = "the scheduler of the cluster was lost. The same command goes on with what is not finished"
+
 
 class Submission:
     """Hands slides out to the workers of a cluster, and follows them.
@@ -96,8 +98,14 @@ class Submission:
             for number in list(self._unseen):
                 self._look_for(number)
             if now - look_s >= _LOOK_S:
-                look_s, workers = now, len(self._client.nthreads())
+                look_s, workers = now, self._count_workers()
             self._overview.show(workers)
+
+    def _count_workers(self) -> int:
+        try:
+            return len(self._client.nthreads())
+        except (OSError, TimeoutError, RuntimeError) as error:
+            raise FailedError(_SCHEDULER_LOST) from error
 
     def _submit(self, number: int, *, again: bool = False) -> None:
         job = self._jobs[number]
@@ -148,9 +156,7 @@ class Submission:
             self._overview.back(number)
             self._end_lost(number, error.last_worker.address)
         except (CancelledError, FutureCancelledError) as error:
-            raise FailedError(
-                "the scheduler of the cluster was lost. The same command goes on with what is not finished"
-            ) from error
+            raise FailedError(_SCHEDULER_LOST) from error
         except Exception as error:  # of Dask
             self._fail(number, in_short(error), say=True)
         else:
@@ -213,7 +219,7 @@ class Submission:
         """
         line = f"the worker {result.worker} on {result.host} cannot be used: {why}"
         self._unfit += 1
-        if self._unfit >= _MOST_UNFIT or len(self._client.nthreads()) <= 1:
+        if self._unfit >= _MOST_UNFIT or self._count_workers() <= 1:
             raise FailedError(line)
         tqdm.write(shown(f"{line}. It is ended"))
         with contextlib.suppress(Exception):  # it has ended already

@@ -61,6 +61,10 @@ class SlidePlugin(WorkerPlugin):
     def teardown(self, worker: Worker) -> None:
         """Make the slide that is worked on stop, without a trace."""
         self._stop.set()
+        if self._one_at_a_time.acquire(blocking=False):  # no slide is worked on
+            if self._segmenter is not None:
+                self._segmenter.close()
+            self._one_at_a_time.release()
 
     def take(self, task: SlideTask) -> SlideResult:
         """Do a slide."""
