@@ -15,7 +15,7 @@ setup: .venv/setup
 	@touch $@
 
 .venv/dev: .venv/setup
-	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,dev]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,cluster,dev]" -c constraints.txt
 	@touch $@
 
 demo: setup
@@ -30,7 +30,7 @@ test: .venv/dev
 	$(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,dev,torch,benchmarks,spatialdata]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,stain,zarr,remote,dicom,view,cluster,dev,torch,benchmarks,spatialdata]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch
