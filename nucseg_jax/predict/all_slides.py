@@ -36,10 +36,10 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest, cluster: C
     check_sources(jobs, request.formats)
     ProgressFile(request.progress).tell(Progress("loading"))
     if cluster is not None:
-        from nucseg_jax.predict.cluster import running  # imports Dask
+        from nucseg_jax.predict.cluster import on_cluster  # imports Dask
 
         stay_on_cpu()  # the devices are for the workers
-        jobs, request = running.absolute(jobs, request)
+        jobs, request = on_cluster.absolute(jobs, request)
     with segmenter_for(request) as segmenter:
         for note in segmenter.notes:
             print(shown(note))
@@ -58,7 +58,7 @@ def segment_all(jobs: Sequence[SlideJob], request: PredictionRequest, cluster: C
                 rounds.run(missing)
                 failed = rounds.failed
             else:
-                failed = running.run_on_cluster(missing, asked, request, cluster)
+                failed = on_cluster.segment_on_cluster(missing, asked, request, cluster)
     if failed:
         lines = [f"  {job.source}: {message}" for job, message in failed]
         raise FailedError(f"{len(lines)} failed:", *lines)

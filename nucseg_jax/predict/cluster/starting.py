@@ -170,7 +170,7 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
     if not (isinstance(kind, type) and issubclass(kind, DaskCluster)):
         raise UserError(f"{where}: {file.kind} is no cluster of Dask")
     try:
-        cluster = kind(**file.options)
+        cluster: Any = kind(**file.options)
     except Exception as error:
         raise UserError(f"{where}: {file.kind} cannot be started ({in_short(error)})") from error
     try:

@@ -13,7 +13,7 @@ from distributed.client import FutureCancelledError
 from tqdm import tqdm
 
 from nucseg_jax.errors import DiskFullError, FailedError, in_short, shown
-from nucseg_jax.predict.cluster.losses import MOST_LOSSES, Losses
+from nucseg_jax.predict.cluster.lost_workers import MOST_LOSSES, LostWorkers
 from nucseg_jax.predict.cluster.messages import Event, SlideResult, SlideTask, topic
 from nucseg_jax.predict.cluster.overview import Overview
 from nucseg_jax.predict.cluster.sizes import bytes_of
@@ -56,7 +56,7 @@ class Submission:
         self._later: dict[int, float] = {}  # slides that other processes work on → when they are tried again
         self._unseen: dict[int, tuple[float, str]] = {}  # slides that are done → until when they must show
         self._told: set[tuple[int, str]] = set()
-        self._losses, self._unfit = Losses(), 0
+        self._lost_workers, self._unfit = LostWorkers(), 0
         self._messages: queue.SimpleQueue[Event | int] = queue.SimpleQueue()
 
     @contextlib.contextmanager
@@ -88,7 +88,7 @@ class Submission:
         """
         for number in sorted(range(len(self._jobs)), key=lambda number: -self._sizes[number]):
             self._submit(number)
-        look_s = 0.0
+        look_s, workers = -_LOOK_S, 0
         while self._futures or self._later or self._unseen:
             self._receive(_TICK_S)
             now = time.monotonic()
@@ -125,7 +125,7 @@ class Submission:
         self._messages.put(Event(**event[1]))
 
     def _on_memory(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        self._losses.over_memory(event[1]["worker"])
+        self._lost_workers.over_memory(event[1]["worker"])
 
     def _receive(self, timeout_s: float) -> None:
         """Deal with all that workers tell, and wait for the first of it."""
@@ -142,7 +142,7 @@ class Submission:
         if event.number not in self._futures:
             return  # it comes late
         if event.part is None:
-            self._losses.begun(event)
+            self._lost_workers.begun(event)
         self._overview.at(event.number, event.part or 0.0)
 
     def _end(self, number: int, future: Future[Any]) -> None:
@@ -161,12 +161,12 @@ class Submission:
             self._fail(number, in_short(error), say=True)
         else:
             self._overview.back(number)
-            self._losses.ended(number, result.worker)
+            self._lost_workers.ended(number, result.worker)
             self._end_told(number, result)
 
     def _end_lost(self, number: int, worker: str) -> None:
-        source, lost = shown(self._jobs[number].source), self._losses.blame(number, worker)
-        why = self._losses.why(worker)
+        source, lost = shown(self._jobs[number].source), self._lost_workers.blame(number, worker)
+        why = self._lost_workers.why(worker)
         if lost >= MOST_LOSSES:
             self._fail(number, f"{lost} workers were lost at it (the last was {why})", say=True)
             return
@@ -234,7 +234,7 @@ class Submission:
 
     def _stop(self) -> None:
         """Take the plugin out of the workers; slides that are worked on stop, and what they wrote goes."""
-        numbers = self._losses.at_work() & self._futures.keys()
+        numbers = self._lost_workers.at_work() & self._futures.keys()
         at_work = [self._futures.pop(number) for number in numbers]
         with contextlib.suppress(Exception):  # of a scheduler that is gone
             self._client.cancel(list(self._futures.values()))

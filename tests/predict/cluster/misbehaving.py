@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from nucseg_jax.errors import DiskFullError
 from nucseg_jax.nuclei import Nucleus
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob
@@ -50,6 +51,8 @@ def segment(job: SlideJob, *arguments: Any, **options: Any) -> one_slide.SlideOu
     tries = _tell(f"{name}.begun")
     if name == "poison":
         _kill()
+    if name == "full":
+        raise DiskFullError(f"{job.source}: cannot be finished, because the disk is full")
     if name == "hungry":
         eaten = []
         while True:

@@ -3,25 +3,24 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from nucseg_jax.predict.cluster import starting
+from nucseg_jax.io.locks import lock_beside
+from nucseg_jax.predict.cluster import starting, submission
+from tests.io.test_locks import Holder
 from tests.predict.cluster import misbehaving
 from tests.predict.cluster.misbehaving import lines
 from tests.predict.test_command import predict, tissue, without_names, write_tiff
 from tests.untrained import write_run
 
 distributed = pytest.importorskip("distributed")
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:(distributed|tornado|dask|asyncio)"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
 
 LOST = r"its worker was lost \(killed, or its machine was\)"
 
@@ -163,6 +162,54 @@ def test_a_signal_stops_it_without_a_trace(run: Path, tmp_path: Path, log: Path,
 
 
 @pytest.mark.slow
+def test_a_slide_that_another_process_gives_up(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(submission, "_WAIT_S", 0.5)
+    here, out = slides(tmp_path / "slides", "a", "b"), tmp_path / "out"
+    out.mkdir()
+    holder = Holder(lock_beside(out / "a"))
+
+    def give_up() -> None:
+        while not (out / "b" / "summary.json").exists():
+            time.sleep(0.1)
+        time.sleep(1.0)
+        holder.__exit__()
+
+    threading.Thread(target=give_up).start()
+    assert predict(run, out, here, "--formats", "csv", "--cluster", "local") == 0
+    assert names_in(out) == ["a", "b"] and (out / "a" / "nuclei.csv").exists()
+    waiting = f"waiting for process {holder.process.pid} on "
+    assert capsys.readouterr().out.count(waiting) == 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_all(
+    run: Path, tmp_path: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = slides(tmp_path / "slides", "a", "slow")
+    write_tiff(here / "full.tif", tissue(100, 130))  # the largest: it is begun first
+    cluster = cluster_file(tmp_path, workers=1)
+    assert predict(run, tmp_path / "out", here, "--formats", "csv", "--cluster", cluster) == 1
+    expected = f"error: {here / 'full.tif'}: cannot be finished, because the disk is full\n"
+    assert capsys.readouterr().err.endswith(expected)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_results_that_do_not_show_here_are_not_done(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each machine has an --out of its own."""
+    monkeypatch.setattr(submission, "_SEEN_S", 0.5)
+    monkeypatch.setattr(submission, "state_of", lambda folder: None)
+    here, out = slides(tmp_path / "slides", "a"), tmp_path / "out"
+    assert predict(run, out, here, "--formats", "csv", "--cluster", "local") == 1
+    message = f"{socket.gethostname()} has written {out / 'a'}, which does not show here: share --out"
+    assert capsys.readouterr().err.endswith(f"error: 1 failed:\n  {here / 'a.tif'}: {message}\n")
+
+
+@pytest.mark.slow
 def test_the_workers_of_an_address(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here, out = slides(tmp_path / "slides", "a"), tmp_path / "out"
     with distributed.LocalCluster(
@@ -177,6 +224,17 @@ def test_the_workers_of_an_address(run: Path, tmp_path: Path, capsys: pytest.Cap
         with distributed.Client(cluster, set_as_default=False) as client:
             plugins = client.run(lambda dask_worker: list(dask_worker.plugins))
             assert list(plugins.values()) == [["shuffle"]], "Dask's own; nothing of ours stays"
+
+
+@pytest.mark.slow
+def test_a_worker_for_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "_devices", lambda: ("gpu", 2))
+    with starting.connected("local") as connection:
+        connection.client.wait_for_workers(2, timeout=60)
+        seen = connection.client.run(lambda: os.environ["JAX_CUDA_VISIBLE_DEVICES"])
+        assert sorted(seen.values()) == ["0", "1"]
+        assert set(connection.client.nthreads().values()) == {1}
+        assert connection.per_machine == 2
 
 
 def test_no_scheduler_at_the_address(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:

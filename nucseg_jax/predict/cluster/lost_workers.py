@@ -8,7 +8,7 @@ MOST_LOSSES = 3
 """Workers that may be lost at a slide before it has failed."""
 
 
-class Losses:
+class LostWorkers:
     """Knows which slide each worker is at. A slide that only waited for a lost worker is not to blame."""
 
     def __init__(self) -> None:

@@ -44,7 +44,7 @@ def _absolute(path: Path) -> Path:
     return path if is_address(path) else Path(os.path.abspath(path))
 
 
-def run_on_cluster(
+def segment_on_cluster(
     jobs: Sequence[SlideJob], asked: Mapping[str, Any], request: PredictionRequest, cluster: Cluster
 ) -> list[tuple[SlideJob, str]]:
     """Do slides by the workers of a cluster.
