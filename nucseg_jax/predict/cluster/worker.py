@@ -7,13 +7,16 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from absl import logging
 from distributed import Worker, WorkerPlugin, get_worker
 
+from nucseg_jax import __version__
 from nucseg_jax.errors import DiskFullError, UserError, in_short, shown
 from nucseg_jax.inference.segmenter import Segmenter
+from nucseg_jax.predict.asking import asked_of, segmenter_for
 from nucseg_jax.predict.attempts import Attempts
 from nucseg_jax.predict.cluster.messages import Event, SlideResult, SlideTask, topic
 from nucseg_jax.predict.request import PredictionRequest
@@ -119,7 +122,7 @@ class SlidePlugin(WorkerPlugin):
                 raise _Unfit(f"the network cannot be loaded: {in_short(error)}") from error
         return self._attempts
 
-    def _on_progress(self, number: int) -> Any:
+    def _on_progress(self, number: int) -> Callable[[float], None]:
         told_s = time.monotonic()
 
         def on_progress(part: float) -> None:
@@ -141,13 +144,14 @@ class _Unfit(Exception):
     """Why this worker can do no slide."""
 
 
-def _load(request: PredictionRequest, asked: Mapping[str, Any], say: Any) -> tuple[Segmenter, Attempts]:
-    # These import JAX, which must not cost the command's own process a device.
-    from absl import logging
+def _load(
+    request: PredictionRequest, asked: Mapping[str, Any], say: Callable[[str], None]
+) -> tuple[Segmenter, Attempts]:
+    """The segmenter, and what does slides with it.
 
-    from nucseg_jax import __version__
-    from nucseg_jax.predict.asking import asked_of, segmenter_for
-
+    Raises:
+      UserError: the run cannot be used, or is another one than `asked` was found with.
+    """
     logging.set_verbosity(logging.ERROR)
     if request.scratch is not None:
         request.scratch.mkdir(parents=True, exist_ok=True)
