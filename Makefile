@@ -15,7 +15,7 @@ setup: .venv/setup
 	@touch $@
 
 .venv/dev: .venv/setup
-	$(PY) -m pip install --quiet -e ".[data,shards,stain,zarr,remote,dicom,view,dev]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,shards,stain,zarr,remote,dicom,view,cluster,dev]" -c constraints.txt
 	@touch $@
 
 demo: setup
@@ -31,7 +31,7 @@ test: .venv/dev
 	XLA_FLAGS="$$XLA_FLAGS --xla_backend_optimization_level=0" $(PY) -m pytest
 
 .venv/torch: .venv/dev
-	$(PY) -m pip install --quiet -e ".[data,shards,stain,zarr,remote,dicom,view,dev,torch,onnx,benchmarks,spatialdata]" -c constraints.txt
+	$(PY) -m pip install --quiet -e ".[data,shards,stain,zarr,remote,dicom,view,cluster,dev,torch,onnx,benchmarks,spatialdata]" -c constraints.txt
 	@touch $@
 
 parity: .venv/torch

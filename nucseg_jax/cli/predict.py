@@ -7,9 +7,6 @@ from typing import Annotated
 import typer
 
 from nucseg_jax.cli.arguments import RESOLUTION, NoCrop, SlideMpp, White
-from nucseg_jax.cores import usable_cores
-
-_MOST_WORKERS = 16
 
 _NUCLEI, _WORK = "Nuclei", "Work"
 
@@ -85,15 +82,15 @@ def predict(
         ),
     ] = None,
     workers: Annotated[
-        int,
+        int | None,
         typer.Option(
             metavar="N",
             help="Processes that cut nuclei and make the text of files while the device computes, of "
             "0.5 GB each.",
-            show_default=f"one a core, at most {_MOST_WORKERS}",
+            show_default="one a core, at most 16",
             rich_help_panel=_WORK,
         ),
-    ] = min(_MOST_WORKERS, usable_cores()),
+    ] = None,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -108,6 +105,16 @@ def predict(
         typer.Option(
             metavar="FILE",
             help="Keep how far it is in this file, as JSON, for other programs.",
+            rich_help_panel=_WORK,
+        ),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="local|ADDRESS|FILE.yaml",
+            help="Workers of Dask do the slides, largest first: one for each GPU of this machine; those of "
+            "the scheduler at an address (tcp://…); or those of a cluster that a file describes (SLURM, LSF, "
+            "PBS, Kubernetes, …). What a lost worker was at, another does. Needs the extra `cluster`.",
             rich_help_panel=_WORK,
         ),
     ] = None,
@@ -130,6 +137,7 @@ def predict(
     nucseg predict slide.svs --out nuclei
     nucseg predict SLIDES/ --out nuclei --formats csv geojson
     nucseg predict slide.svs --roi tumour.geojson --out nuclei
+    nucseg predict SLIDES/ --out nuclei --cluster local
     nucseg predict photo.png --mpp 0.5 --workdir runs/unet_small --out nuclei
     """
     from nucseg_jax import config as settings
@@ -155,8 +163,15 @@ def predict(
         check_white(white)
     if model is not None and workdir is not None:
         raise UserError(f"--model {model} and --workdir {workdir}: give one of them")
-    if workers < 0:
+    if workers is not None and workers < 0:
         raise UserError(f"--workers {workers}: must be 0 or more")
+    if share is not None and cluster is not None:
+        raise UserError(f"--share {share} and --cluster {cluster}: give one of them")
+    chosen = None
+    if cluster is not None:
+        from nucseg_jax.predict.cluster import read_choice
+
+        chosen = read_choice(cluster)
     if share is not None:
         count = len(found)
         found = jobs.share(found, share)
@@ -195,6 +210,7 @@ def predict(
                 scratch=scratch,
                 progress=progress,
             ),
+            chosen,
         )
     except Stopped:
         print("\nThe same command goes on with what is not finished", file=sys.stderr)

@@ -15,6 +15,14 @@ def is_for_cpu() -> bool:
     return (traced_for.value or _default()) == "cpu"
 
 
+def stay_on_cpu() -> None:
+    """Let this process use the CPU alone, and leave the other devices to processes that it starts.
+
+    Call it before JAX computes anything.
+    """
+    jax.config.update("jax_platforms", "cpu")
+
+
 def _default() -> str:
     chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
     if chosen is None:

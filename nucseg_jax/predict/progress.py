@@ -11,6 +11,9 @@ from typing import Literal, NamedTuple
 
 from nucseg_jax.io.files import write_text
 
+BAR = "{desc} {percentage:3.0f} % |{bar}| {n:.1f}/{total} slides [{elapsed} < {remaining}]"
+"""What tqdm shows of it."""
+
 _EVERY_S = 1.0
 
 Stage = Literal["loading", "segmenting", "writing", "waiting"]

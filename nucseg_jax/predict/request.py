@@ -24,7 +24,8 @@ class PredictionRequest:
       formats: of `export.FORMATS` and `EXTRA_FORMATS`; None: all of `FORMATS`.
       simplify_um: how far outlines in files may be from the exact ones, µm; None: they are exact.
       gzip: the GeoJSON.
-      workers: processes that cut nuclei, and make the text of files, while the device computes.
+      workers: processes that cut nuclei, and make the text of files, while the device computes; None: one a
+        core that this process may use, at most 16.
       overwrite: do finished slides again.
       scratch: folder for temporary files; None: the system's.
       progress: a file that says how far it is (`predict.progress`); None: there is none.
@@ -41,7 +42,7 @@ class PredictionRequest:
     formats: Sequence[str] | None = None
     simplify_um: float | None = None
     gzip: bool = False
-    workers: int = 0
+    workers: int | None = 0
     overwrite: bool = False
     scratch: Path | None = None
     progress: Path | None = None

@@ -15,7 +15,7 @@ from nucseg_jax.io import disk, locks
 from nucseg_jax.io.leftovers import SCRATCH
 from nucseg_jax.io.locks import lock_beside
 from nucseg_jax.io.names import host
-from nucseg_jax.predict import one_slide, rounds, space
+from nucseg_jax.predict import attempts, one_slide, rounds, space
 from tests.io.test_locks import Holder
 from tests.predict.test_command import predict, tissue, write_tiff
 from tests.small_disk import run_on_small_disk
@@ -101,14 +101,14 @@ def test_another_slide_for_the_folder_that_another_process_fills(
 def test_a_lock_that_cannot_be_taken_fails_its_slide_only(
     run: Path, slides: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    original = rounds.hold
+    original = attempts.hold
 
     def broken(lock: Path, *arguments):
         if lock == lock_beside(tmp_path / "out" / "a"):
             raise OSError(errno.EBADF, "Bad file descriptor")
         return original(lock, *arguments)
 
-    monkeypatch.setattr(rounds, "hold", broken)
+    monkeypatch.setattr(attempts, "hold", broken)
     assert predict(run, tmp_path / "out", slides, "--formats", "csv") == 1
     said = capsys.readouterr().err
     assert f"  {slides / 'a.tif'}: {tmp_path / 'out' / '.a.lock'}: cannot be locked (Bad file" in said
