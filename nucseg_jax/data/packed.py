@@ -33,7 +33,6 @@ from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 
-
 MOST_SHARDS = 100
 """A process that trains holds each shard of each kind open, and on many systems 1,024 files at most."""
 
