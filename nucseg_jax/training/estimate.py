@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from nucseg_jax import data, devices
 from nucseg_jax.config import check_values
-from nucseg_jax.data.dataset import Rasters
 from nucseg_jax.data.patches import PatchPlan
+from nucseg_jax.data.rasters import Rasters
 from nucseg_jax.errors import shown
 from nucseg_jax.models.targets import check_classes
 from nucseg_jax.training import feeds, held_out, optim, start
