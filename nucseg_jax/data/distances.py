@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 
 def relative_depth(label_map: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -16,6 +15,8 @@ def relative_depth(label_map: NDArray[np.int32]) -> NDArray[np.uint8]:
     Returns:
       uint8 [H, W]: 255 in the nucleus's middle, towards 0 at its edge, 0 in the background.
     """
+    from scipy import ndimage  # benchmarks on machines without SciPy import this module, too
+
     depth = np.zeros(label_map.shape, np.uint8)
     around = np.pad(label_map, 1, mode="edge")
     for label, place in enumerate(ndimage.find_objects(label_map), start=1):
@@ -46,6 +47,8 @@ def unknown_depth(label_map: NDArray[np.int32], unannotated: NDArray[np.bool_]) 
     Returns:
       bool [H, W].
     """
+    from scipy import ndimage  # benchmarks on machines without SciPy import this module, too
+
     touched = ndimage.binary_dilation(unannotated, np.ones((3, 3), bool))
     cut_off = np.setdiff1d(label_map[touched & ~unannotated], label_map[unannotated])
     return unannotated | np.isin(label_map, cut_off[cut_off > 0])
