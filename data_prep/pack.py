@@ -41,7 +41,7 @@ def pack(
       shards: how many the training images are put into; None: each is a file.
 
     Raises:
-      UserError: no such prepared dataset; it is packed already; more shards than training images.
+      UserError: no such prepared dataset; it is packed already; more shards than possible.
     """
     config = ConfigDict(
         {

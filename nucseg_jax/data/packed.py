@@ -33,6 +33,9 @@ from nucseg_jax.errors import DataError
 from nucseg_jax.io.files import replacing_folder
 from nucseg_jax.io.leftovers import remove_leftovers
 
+MOST_SHARDS = 100
+"""A process that trains holds each shard of each kind open, and on many systems 1,024 files at most."""
+
 
 def is_packed(folder: Path) -> bool:
     """Whether a folder DATASET/SPLIT_STAIN[_SIZE] holds a packed dataset."""
@@ -77,7 +80,7 @@ def write(dataset: Prepared, folder: Path, *, overwrite: bool, shards: int | Non
 
     Raises:
       DataError: the folder is there (always an error where it holds something else than a packed dataset),
-        an image or an id is too large for the format, or there are fewer training images than shards.
+        an image or an id is too large for the format, or `shards` is out of its range.
       MissingExtraError: `shards`, and the extra `shards` is not installed.
     """
     remove_leftovers(folder)
@@ -100,9 +103,11 @@ def write(dataset: Prepared, folder: Path, *, overwrite: bool, shards: int | Non
 def _per_shard(dataset: Prepared, shards: int) -> int:
     """How many images a shard has: all but the last one have as many."""
     count = len(dataset.splits[TRAIN]) if TRAIN in dataset.splits else 0
-    if not 1 <= shards <= count:
+    most = min(count, MOST_SHARDS)
+    if not 1 <= shards <= most:
         raise DataError(
-            f"{dataset.name}: --shards {shards} must be from 1 to its number of training images, {count}"
+            f"{dataset.name}: --shards {shards} must be from 1 to {most} (it has {count} training images, "
+            f"and there are at most {MOST_SHARDS} shards)"
         )
     return -(-count // shards)
 

@@ -308,8 +308,11 @@ def test_pixels_of_another_kind_are_refused(tmp_path: Path) -> None:
 
 
 def test_more_shards_than_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"--shards 3 must be from 1 to its number of training images, 2"):
+    """And more than a process may hold open."""
+    with pytest.raises(DataError, match=r"--shards 3 must be from 1 to 2 \(it has 2 training images"):
         written(tmp_path, [drawn(i, 8, 8) for i in range(2)], shards=3)
+    with pytest.raises(DataError, match=r"--shards 101 must be from 1 to 100 \(it has 120 training images"):
+        written(tmp_path, [drawn(0, 8, 8)] * 120, shards=101)
     assert not (tmp_path / "folder/x_none").exists()
 
 
