@@ -1,7 +1,7 @@
 """Prepared datasets, and the patches that training takes from them.
 
-`patches` chooses the patches; `feed_host` and `feed_device` deliver them. `load` and its like are imported
-when they are asked for: benchmarks take the feeds alone, on machines without Pillow.
+`patches` chooses the patches; `feed_host`, `feed_streamed` and `feed_device` deliver them. `load` and its
+like are imported when they are asked for: benchmarks take the feeds alone, on machines without Pillow.
 """
 
 import importlib

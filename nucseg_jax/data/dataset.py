@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nucseg_jax.data.distances import relative_depth, unknown_depth
 from nucseg_jax.errors import DataError
 from nucseg_jax.nuclei import TYPICAL_MPP
 
@@ -94,6 +93,8 @@ class Example:
     @cached_property
     def depth(self) -> np.ndarray:
         """uint8[H,W]: how deep each pixel of the prepared image lies in its nucleus (`distances`)."""
+        from nucseg_jax.data.distances import relative_depth  # SciPy, which benchmarks of the feeds lack
+
         return relative_depth(self.label_map)
 
     @cached_property
@@ -101,6 +102,8 @@ class Example:
         """bool[H,W]: where nobody knows how deep a pixel lies in its nucleus (`distances`)."""
         if self.unannotated is None or not self.unannotated.any():
             return np.zeros(self.size, bool)
+        from nucseg_jax.data.distances import unknown_depth
+
         return unknown_depth(self.label_map, self.unannotated)
 
     def loaded(self) -> "Example":

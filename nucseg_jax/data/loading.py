@@ -20,6 +20,8 @@ DEFAULT_DIR = "~/tensorflow_datasets"
 def load(config: ConfigDict) -> Dataset:
     """Read a prepared dataset, as TFDS stored it or packed, into host memory.
 
+    The images of a packed dataset with shards are read when they are asked for.
+
     Args:
       config: `config.data`: dataset, split, stain, size and dir: a root of TFDS datasets or of packed
         folders (None: $TFDS_DATA_DIR, or TFDS's default).

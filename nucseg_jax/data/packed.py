@@ -106,8 +106,8 @@ def _per_shard(dataset: Prepared, shards: int) -> int:
     most = min(count, MOST_SHARDS)
     if not 1 <= shards <= most:
         raise DataError(
-            f"{dataset.name}: --shards {shards} must be from 1 to {most} (it has {count} training images; "
-            f"there are at most {MOST_SHARDS} shards)"
+            f"{dataset.name}: --shards {shards} must be from 1 to {most} (it has {count} training images, "
+            f"and there are at most {MOST_SHARDS} shards)"
         )
     return -(-count // shards)
 
