@@ -21,8 +21,8 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 SIDE = 64
 REMATERIALISES = {"fc_densenet"}
 """Networks that compute layers again in the backward pass, with a barrier before each on every backend."""
-SLOW = {"fc_densenet", "psp_segnet", "efficient_unet", "efficient_unet_half"}
-"""They are traced for long; each kind of layer is in one of the others, or in the recipe `he_fast`."""
+SLOW = {"fc_densenet", "psp_segnet", "self_correction", "efficient_unet", "efficient_unet_half"}
+"""They are traced for long."""
 
 
 def lowered(function: Callable[..., Any], arguments: tuple[Any, ...], platform: str) -> str:
@@ -60,7 +60,10 @@ def test_every_network_lowers_for_every_backend(name: str) -> None:
             assert convolutions[platform] >= convolutions["cpu"] > 0, (what, platform)
 
 
-@pytest.mark.parametrize("method", sorted(STYLES))
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(method, marks=[pytest.mark.slow] if method != "vahadane" else []) for method in STYLES],
+)
 def test_stain_normalisation_in_the_network_lowers_for_every_backend(method: str) -> None:
     function, arguments = programs(config_of("fcn32", side=SIDE, stain=method))["training"]
     for platform in PLATFORMS:
