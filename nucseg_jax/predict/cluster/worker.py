@@ -48,7 +48,7 @@ class SlidePlugin(WorkerPlugin):
     ):
         self._session, self._request = session, request
         self._asked = json.loads(json.dumps(asked))
-        self._ignores_interrupts = ignores_interrupts
+        self._ignores_interrupts, self._version = ignores_interrupts, __version__
 
     def setup(self, worker: Worker) -> None:
         """Begin in a worker; Dask calls this in the thread of its event loop."""
@@ -115,6 +115,9 @@ class SlidePlugin(WorkerPlugin):
         """
         if self._attempts is None:
             try:
+                if __version__ != self._version:
+                    versions = f"it has nucseg_jax {__version__}, and this command {self._version}"
+                    raise UserError(f"{versions}. Install the same there")
                 self._segmenter, self._attempts = _load(self._request, self._asked, self._lines.append)
             except UserError as error:
                 raise _Unfit(shown(error)) from error
@@ -159,8 +162,7 @@ def _load(
     here = json.loads(json.dumps(asked_of(segmenter, request)))
     if different := sorted(key for key in asked.keys() | here.keys() if asked.get(key) != here.get(key)):
         raise UserError(
-            f"it has another nucseg_jax ({__version__}), or another run or model: {', '.join(different)} "
-            "differ. Install the same there"
+            f"it has another run or model: {', '.join(different)} differ. Let all machines have the same"
         )
     attempts = Attempts(segmenter, asked_of(segmenter, request), request, say)
     attempts.clean()
