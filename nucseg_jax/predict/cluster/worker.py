@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from absl import logging
 from distributed import Worker, WorkerPlugin, get_worker
+from distributed.utils import sync
 
 from nucseg_jax import __version__
 from nucseg_jax.errors import DiskFullError, UserError, in_short, shown
@@ -77,7 +79,7 @@ class SlidePlugin(WorkerPlugin):
             try:
                 if (why := self._unfit(task)) is not None:
                     return result._replace(unfit=shown(why))
-                self._tell(task.number, None)
+                self._tell_begun(task.number)
                 attempts = self._prepared()
                 attempt = attempts.at(task.job, task.before, self._on_progress(task.number), again=task.again)
                 return result._replace(lines=tuple(self._lines), attempt=attempt)
@@ -134,13 +136,19 @@ class SlidePlugin(WorkerPlugin):
                 raise _Stopped
             if time.monotonic() - told_s >= _EVERY_S:
                 told_s = time.monotonic()
-                self._tell(number, part)
+                self._worker.log_event(topic(self._session), self._event(number, part))
 
         return on_progress
 
-    def _tell(self, number: int, part: float | None) -> None:
-        event = Event(number, self._worker.address, part)
-        self._worker.log_event(topic(self._session), event._asdict())
+    def _tell_begun(self, number: int) -> None:
+        """Tell that a slide begins, and wait until the scheduler knows: this process may die of it at once."""
+        told = partial(
+            self._worker.scheduler.log_event, topic=topic(self._session), msg=self._event(number, None)
+        )
+        sync(self._worker.loop, told)
+
+    def _event(self, number: int, part: float | None) -> dict[str, Any]:
+        return Event(number, self._worker.address, part)._asdict()
 
 
 class _Unfit(Exception):
