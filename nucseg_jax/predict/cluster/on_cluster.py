@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from nucseg_jax.cores import usable_cores
-from nucseg_jax.io.leftovers import remove_leftovers
+from nucseg_jax.io.leftovers import has_leftovers, marked_in, remove_leftovers
 from nucseg_jax.io.names import is_address
 from nucseg_jax.predict.asking import MOST_WORKERS
 from nucseg_jax.predict.cluster.choice import LOCAL, Cluster
@@ -81,5 +81,12 @@ def segment_on_cluster(
                 submission.run()
             return submission.failed
     finally:
-        for job in jobs:  # of workers that were killed on this machine
+        _clean(jobs)
+
+
+def _clean(jobs: Sequence[SlideJob]) -> None:
+    """Delete what workers have left that were killed on this machine."""
+    there = {folder: marked_in(folder) for folder in {job.folder.parent for job in jobs}}
+    for job in jobs:
+        if has_leftovers(job.folder, there[job.folder.parent]):
             remove_leftovers(job.folder)

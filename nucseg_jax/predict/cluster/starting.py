@@ -87,23 +87,24 @@ def connected(cluster: Cluster) -> Iterator[Connection]:
         try:
             client = stack.enter_context(Client(place, timeout=_TIMEOUT_S, set_as_default=False))
         except (OSError, ValueError) as error:
+            named = cluster.path if isinstance(cluster, ClusterFile) else cluster
             raise UserError(
-                f"--cluster {cluster}: no scheduler answers ({in_short(error)}). Start one with `dask "
+                f"--cluster {named}: no scheduler answers ({in_short(error)}). Start one with `dask "
                 "scheduler`, or give its address"
             ) from error
         yield Connection(client, count, lambda: kept.last)
 
 
 class _Kept(logging.Handler):
-    """Keeps the last error that was logged, and shows none."""
+    """Keeps the last exception that was logged, and shows nothing."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
         self.last = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = record.exc_info[1] if record.exc_info else None
-        self.last = in_short(error or record.getMessage(), _MOST_LETTERS)
+        if record.exc_info and record.exc_info[1] is not None:
+            self.last = in_short(record.exc_info[1], _MOST_LETTERS)
 
 
 @contextlib.contextmanager
@@ -146,7 +147,7 @@ def _local(platform: str, count: int) -> Iterator[DaskCluster]:
     }
     dashboard = {"dashboard": True, "dashboard_address": "127.0.0.1:8787"}
     scheduler = {"cls": Scheduler, "options": {**place, **dashboard}}
-    with SpecCluster(workers=workers, scheduler=scheduler, silence_logs="critical") as cluster:
+    with _closing(SpecCluster(workers=workers, scheduler=scheduler, silence_logs="critical")) as cluster:
         yield cluster
 
 
@@ -173,7 +174,7 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
         cluster: Any = kind(**file.options)
     except Exception as error:
         raise UserError(f"{where}: {file.kind} cannot be started ({in_short(error)})") from error
-    try:
+    with _closing(cluster):
         for method, arguments in (("scale", file.scale), ("adapt", file.adapt)):
             if arguments is None:
                 continue
@@ -182,11 +183,17 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
             except (TypeError, ValueError, AttributeError) as error:
                 raise UserError(f"{where}: {method} {arguments} means nothing ({in_short(error)})") from error
         yield cluster
+
+
+@contextlib.contextmanager
+def _closing(cluster: Any) -> Iterator[DaskCluster]:
+    """Close a cluster at the end; what goes wrong then changes nothing in the results."""
+    try:
+        yield cluster
     finally:
         try:
             cluster.close()
         except Exception as error:
             cluster.shutdown_on_close = False  # Dask would try again at the end of this process
-            tqdm.write(
-                f"note: the cluster could not be closed ({in_short(error)}): look whether its jobs ended"
-            )
+            said = in_short(error)
+            tqdm.write(f"note: the cluster could not be closed ({said}). Look whether its processes go on")

@@ -8,10 +8,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from absl import logging
 from distributed import Worker, WorkerPlugin, get_worker
+from distributed.utils import sync
 
 from nucseg_jax import __version__
 from nucseg_jax.errors import DiskFullError, UserError, in_short, shown
@@ -48,7 +50,7 @@ class SlidePlugin(WorkerPlugin):
     ):
         self._session, self._request = session, request
         self._asked = json.loads(json.dumps(asked))
-        self._ignores_interrupts = ignores_interrupts
+        self._ignores_interrupts, self._version = ignores_interrupts, __version__
 
     def setup(self, worker: Worker) -> None:
         """Begin in a worker; Dask calls this in the thread of its event loop."""
@@ -77,7 +79,7 @@ class SlidePlugin(WorkerPlugin):
             try:
                 if (why := self._unfit(task)) is not None:
                     return result._replace(unfit=shown(why))
-                self._tell(task.number, None)
+                self._tell_begun(task.number)
                 attempts = self._prepared()
                 attempt = attempts.at(task.job, task.before, self._on_progress(task.number), again=task.again)
                 return result._replace(lines=tuple(self._lines), attempt=attempt)
@@ -115,6 +117,9 @@ class SlidePlugin(WorkerPlugin):
         """
         if self._attempts is None:
             try:
+                if __version__ != self._version:
+                    versions = f"it has nucseg_jax {__version__}, and this command {self._version}"
+                    raise UserError(f"{versions}. Install the same there")
                 self._segmenter, self._attempts = _load(self._request, self._asked, self._lines.append)
             except UserError as error:
                 raise _Unfit(shown(error)) from error
@@ -131,13 +136,19 @@ class SlidePlugin(WorkerPlugin):
                 raise _Stopped
             if time.monotonic() - told_s >= _EVERY_S:
                 told_s = time.monotonic()
-                self._tell(number, part)
+                self._worker.log_event(topic(self._session), self._event(number, part))
 
         return on_progress
 
-    def _tell(self, number: int, part: float | None) -> None:
-        event = Event(number, self._worker.address, part)
-        self._worker.log_event(topic(self._session), event._asdict())
+    def _tell_begun(self, number: int) -> None:
+        """Tell that a slide begins, and wait until the scheduler knows: this process may die of it at once."""
+        told = partial(
+            self._worker.scheduler.log_event, topic=topic(self._session), msg=self._event(number, None)
+        )
+        sync(self._worker.loop, told)
+
+    def _event(self, number: int, part: float | None) -> dict[str, Any]:
+        return Event(number, self._worker.address, part)._asdict()
 
 
 class _Unfit(Exception):
@@ -159,8 +170,7 @@ def _load(
     here = json.loads(json.dumps(asked_of(segmenter, request)))
     if different := sorted(key for key in asked.keys() | here.keys() if asked.get(key) != here.get(key)):
         raise UserError(
-            f"it has another nucseg_jax ({__version__}), or another run or model: {', '.join(different)} "
-            "differ. Install the same there"
+            f"it has another run or model: {', '.join(different)} differ. Let all machines have the same"
         )
     attempts = Attempts(segmenter, asked_of(segmenter, request), request, say)
     attempts.clean()

@@ -1,6 +1,7 @@
 """Worker processes import this (Dask's `preload`): what they do with a slide depends on its name.
 
-The folder that NUCSEG_MISBEHAVING names gets a file SLIDE.begun or SLIDE.done of each, a line a time.
+NUCSEG_OTHER_VERSION says what version they have. The folder that NUCSEG_MISBEHAVING names gets a file
+SLIDE.begun or SLIDE.done of each, a line a time.
 """
 
 import os
@@ -14,7 +15,7 @@ from nucseg_jax.nuclei import Nucleus
 from nucseg_jax.predict import one_slide
 from nucseg_jax.predict.jobs import SlideJob
 
-FOLDER = "NUCSEG_MISBEHAVING"
+FOLDER, VERSION = "NUCSEG_MISBEHAVING", "NUCSEG_OTHER_VERSION"
 MODULE = __name__
 
 SLOW_S = 6.0
@@ -66,5 +67,9 @@ def segment(job: SlideJob, *arguments: Any, **options: Any) -> one_slide.SlideOu
     return outcome
 
 
+if VERSION in os.environ:
+    from nucseg_jax.predict.cluster import worker
+
+    worker.__version__ = os.environ[VERSION]
 if FOLDER in os.environ:  # a worker, and not the test
     one_slide.segment = segment

@@ -9,7 +9,7 @@ from nucseg_jax.predict.cluster import read_choice
 from nucseg_jax.predict.cluster.choice import ClusterFile
 from tests.predict.test_command import predict
 
-pytest.importorskip("distributed")
+pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
 
 
 def written(folder: Path, text: str) -> Path:

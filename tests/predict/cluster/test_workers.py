@@ -12,15 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from nucseg_jax import __version__
 from nucseg_jax.io.locks import lock_beside
-from nucseg_jax.predict.cluster import starting, submission
 from tests.io.test_locks import Holder
 from tests.predict.cluster import misbehaving
 from tests.predict.cluster.misbehaving import lines
 from tests.predict.test_command import predict, tissue, without_names, write_tiff
 from tests.untrained import write_run
 
-distributed = pytest.importorskip("distributed")
+distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+starting = pytest.importorskip("nucseg_jax.predict.cluster.starting")
+submission = pytest.importorskip("nucseg_jax.predict.cluster.submission")
 
 LOST = r"its worker was lost \(killed, or its machine was\)"
 
@@ -224,6 +226,19 @@ def test_the_workers_of_an_address(run: Path, tmp_path: Path, capsys: pytest.Cap
         with distributed.Client(cluster, set_as_default=False) as client:
             plugins = client.run(lambda dask_worker: list(dask_worker.plugins))
             assert list(plugins.values()) == [["shuffle"]], "Dask's own; nothing of ours stays"
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_version(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(misbehaving.VERSION, "0.0.1")
+    here = slides(tmp_path / "slides", "a")
+    cluster = cluster_file(tmp_path, workers=1)
+    assert predict(run, tmp_path / "out", here, "--cluster", cluster) == 1
+    why = f"it has nucseg_jax 0.0.1, and this command {__version__}. Install the same there"
+    assert re.search(f"error: the worker tcp://.* cannot be used: {why}", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
