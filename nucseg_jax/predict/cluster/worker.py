@@ -141,7 +141,7 @@ class SlidePlugin(WorkerPlugin):
         return on_progress
 
     def _tell_begun(self, number: int) -> None:
-        """Tell that a slide begins, and wait until the scheduler knows: this process may die of it at once."""
+        """Tell that a slide begins, and wait until the scheduler knows: this process may die of it."""
         told = partial(
             self._worker.scheduler.log_event, topic=topic(self._session), msg=self._event(number, None)
         )
