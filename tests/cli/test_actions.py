@@ -79,7 +79,8 @@ def test_a_dataset_without_test_images_trains_and_is_not_scored(tmp_path: Path) 
     flags = [f"--config.{key}={value}" for key, value in given.items()]
     trained = run_module(*MAIN, f"--workdir={tmp_path / 'run'}", *flags)
     assert trained.returncode == 0, trained.stderr
-    first, *_, note, digest = trained.stdout.splitlines()
+    grown, first, *_, note, digest = trained.stdout.splitlines()
+    assert grown.startswith("note: batch_size = 8 is 2 times that of demo (4)")
     counts = "4 training images (3 of lab, 1 of clinic), 0 held out, 60 patches an epoch"
     assert first.startswith(f"folder/all_none: {counts}; unet, ")
     assert note.startswith("note: folder/all_none has no images to score: all are for training. ")

@@ -145,7 +145,10 @@ def test_a_worker_that_is_out_of_memory(
 def test_a_signal_stops_it_without_a_trace(run: Path, tmp_path: Path, log: Path, number: int) -> None:
     here = slides(tmp_path / "slides", "slow1", "slow2", "slow3")
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "nucseg_jax.predict", "--workdir", run, "--workers", "0", "--out", out]
+    # A shell's background job, as tests may be, ignores SIGINT.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from nucseg_jax.cli import door; door('predict')"
+    command = [sys.executable, "-c", code, "--workdir", run, "--workers", "0", "--out", out]
     command += [here, "--cluster", cluster_file(tmp_path)]
     process = subprocess.Popen(
         list(map(str, command)),
