@@ -5,9 +5,12 @@ import importlib
 import logging
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from typing import Any, NamedTuple, TypeVar
 
 import dask
 from distributed import Client, Nanny, Scheduler
@@ -40,7 +43,10 @@ _SETTINGS: dict[str, Any] = {
     },
 }
 
+T = TypeVar("T")
+
 _TIMEOUT_S = 20.0  # for a scheduler to answer
+_START_S = 120.0  # for a cluster to start
 
 _TALKATIVE = ("asyncio", "bokeh", "dask_jobqueue", "dask_kubernetes", "distributed", "tornado")
 _MOST_LETTERS = 500  # of an error; those of queues begin with the command
@@ -147,8 +153,35 @@ def _local(platform: str, count: int) -> Iterator[DaskCluster]:
     }
     dashboard = {"dashboard": True, "dashboard_address": "127.0.0.1:8787"}
     scheduler = {"cls": Scheduler, "options": {**place, **dashboard}}
-    with _closing(SpecCluster(workers=workers, scheduler=scheduler, silence_logs="critical")) as cluster:
+    try:
+        cluster = _within(
+            _START_S, lambda: SpecCluster(workers=workers, scheduler=scheduler, silence_logs="critical")
+        )
+    except TimeoutError as error:
+        raise UserError(f"--cluster local: cannot be started ({error})") from error
+    with _closing(cluster):
         yield cluster
+
+
+def _within(seconds: float, make: Callable[[], T]) -> T:
+    """What a function makes; Dask waits without end for workers that cannot start.
+
+    Raises:
+      TimeoutError: it takes longer. It goes on in a thread that ends with this process.
+    """
+    made: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(make())
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="cluster", daemon=True).start()
+    try:
+        return made.result(seconds)
+    except FutureTimeout:
+        raise TimeoutError(f"it has not begun to work within {seconds:g} s: look at its options") from None
 
 
 def _only_device(number: int) -> dict[str, str]:
@@ -171,7 +204,7 @@ def _started(file: ClusterFile) -> Iterator[DaskCluster]:
     if not (isinstance(kind, type) and issubclass(kind, DaskCluster)):
         raise UserError(f"{where}: {file.kind} is no cluster of Dask")
     try:
-        cluster: Any = kind(**file.options)
+        cluster: Any = _within(_START_S, lambda: kind(**file.options))
     except Exception as error:
         raise UserError(f"{where}: {file.kind} cannot be started ({in_short(error)})") from error
     with _closing(cluster):

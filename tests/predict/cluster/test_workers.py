@@ -277,8 +277,16 @@ def test_no_scheduler_at_the_address(run: Path, tmp_path: Path, monkeypatch, cap
     ],
 )
 def test_a_cluster_that_cannot_be_started(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    message: str,
 ) -> None:
+    monkeypatch.setattr(
+        starting, "_START_S", 15.0
+    )  # with a wrong option, Dask fails, or waits for its workers
     here, file = slides(tmp_path / "slides", "a"), tmp_path / "cluster.yaml"
     file.write_text(text)
     assert predict(run, tmp_path / "out", here, "--cluster", file) == 2
