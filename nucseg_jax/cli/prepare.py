@@ -179,6 +179,7 @@ def pack(
     shards: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel="Form",
             metavar="N",
             min=1,
             help="Put the training images into N shards, which data.pipeline=streamed reads from a disk. "

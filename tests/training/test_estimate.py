@@ -18,7 +18,8 @@ def test_memory_and_steps_of_a_training(tiny_config: ConfigDict) -> None:
     tiny_config.data.pipeline, tiny_config.num_steps = "resident", 4
     found, mesh = estimate(tiny_config), devices.make_mesh()
     examples, _ = data.load(tiny_config.data).training(tiny_config.data.validation)
-    store = feed_device.place(mesh, train.rasters_of(tiny_config, examples))
+    sizes = train.plan_patches(tiny_config, examples).sizes
+    store = feed_device.place(mesh, train.rasters_of(tiny_config, examples), sizes)
     assert found.store_bytes == bytes_of(store)
     given = Given.of(optim.table(lambda step: 0.1 + 0 * step, 4), 0)
     state = start.fresh(tiny_config, mesh, train.make_optimizer(tiny_config), given).state()
