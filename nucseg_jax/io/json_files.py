@@ -1,6 +1,7 @@
 """JSON in files that may be damaged, or another's."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,14 @@ def read_json(path: Path, remedy: str) -> Any:
         raise DataError(f"{path}: cannot be read ({error.strerror}). {remedy}") from error
     except (ValueError, RecursionError) as error:  # what is no text, too; what is nested too deeply
         raise DataError(f"{path}: cannot be read as JSON ({in_short(error)}). {remedy}") from error
+
+
+def finite(value: object) -> float | None:
+    """A value of JSON where it is a finite number; None for whatever else it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

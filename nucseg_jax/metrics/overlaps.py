@@ -136,20 +136,39 @@ def _table(truth: ArrayLike, prediction: ArrayLike) -> Overlaps:
     truth_area, rows = _number_nuclei(truth_ids, length_px)
     prediction_area, columns = _number_nuclei(prediction_ids, length_px)
     both = np.flatnonzero((rows > 0) & (columns > 0))
-    table = coo_array(
-        (length_px[both], (rows[both] - 1, columns[both] - 1)),
-        shape=(len(truth_area), len(prediction_area)),
-    ).tocsr()  # adds up the entries of equal (row, column)
-    table.sort_indices()
-    tp = int(table.data.sum())
+    tp = int(length_px[both].sum())
     fn, fp = int(truth_area.sum()) - tp, int(prediction_area.sum()) - tp
+    pixels = PixelCounts(tp=tp, fp=fp, fn=fn, tn=truth.size - tp - fp - fn)
+    return of_pairs(rows[both] - 1, columns[both] - 1, length_px[both], truth_area, prediction_area, pixels)
+
+
+def of_pairs(
+    truth: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    shared_px: NDArray[np.integer],
+    truth_area_px: NDArray[np.int64],
+    prediction_area_px: NDArray[np.int64],
+    pixels: PixelCounts,
+) -> Overlaps:
+    """The table of pairs that come in any order, and in several parts.
+
+    Args:
+        truth: int `[parts]`, the true nucleus of each part, from 0.
+        prediction: int `[parts]`, its predicted nucleus.
+        shared_px: int `[parts]`, pixels that they share in this part.
+        truth_area_px, prediction_area_px, pixels: as of `Overlaps`.
+    """
+    table = coo_array(
+        (shared_px, (truth, prediction)), shape=(len(truth_area_px), len(prediction_area_px))
+    ).tocsr()  # adds up the parts of a pair
+    table.sort_indices()
     return Overlaps(
-        truth=np.repeat(np.arange(len(truth_area)), np.diff(table.indptr)),
+        truth=np.repeat(np.arange(len(truth_area_px)), np.diff(table.indptr)),
         prediction=table.indices,
         intersection_px=table.data,
-        truth_area_px=truth_area,
-        prediction_area_px=prediction_area,
-        pixels=PixelCounts(tp=tp, fp=fp, fn=fn, tn=truth.size - tp - fp - fn),
+        truth_area_px=truth_area_px,
+        prediction_area_px=prediction_area_px,
+        pixels=pixels,
     )
 
 

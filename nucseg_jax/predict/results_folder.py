@@ -64,7 +64,7 @@ def look_into(out: Path) -> ResultsFolder:
         elif path.name.endswith(ERROR_ENDING):
             failed.add(path.name.removesuffix(ERROR_ENDING))
         elif path.is_dir():
-            summary = _summary(path)
+            summary = summary_of(path)
             if summary is None:
                 others.append(path.name)
             else:
@@ -73,7 +73,8 @@ def look_into(out: Path) -> ResultsFolder:
     return ResultsFolder(finished, sorted(unfinished - done - {""}), sorted(failed), others)
 
 
-def _summary(folder: Path) -> dict[str, Any] | None:
+def summary_of(folder: Path) -> dict[str, Any] | None:
+    """What the summary of a finished slide holds; None where the folder is none, or it cannot be read."""
     try:
         if request_of(folder) is None:
             return None

@@ -16,7 +16,7 @@ from nucseg_jax.data.patches import PatchPlan
 from nucseg_jax.data.rasters import Rasters
 from nucseg_jax.errors import shown
 from nucseg_jax.models.targets import check_classes
-from nucseg_jax.training import feeds, held_out, optim, start
+from nucseg_jax.training import augmentation, feeds, held_out, optim, start
 from nucseg_jax.training import origin as origins
 from nucseg_jax.training.cycles import Cycles
 from nucseg_jax.training.step import Given, TrainState, compile_step
@@ -71,6 +71,7 @@ def estimate(config: ConfigDict) -> Estimate:
     check_values(config, mesh.devices.size)
     check_classes(config.model.num_classes)
     dataset = data.load(config.data)
+    dataset.check_sizes(config.data.crop_size, augmentation.window_size(config))
     config, _ = held_out.with_chosen(config, dataset, None, None)
     examples, _ = dataset.training(config.data.validation)
     plan = plan_patches(config, examples)
@@ -93,7 +94,7 @@ def estimate(config: ConfigDict) -> Estimate:
         + planned.output_size_in_bytes
         - planned.alias_size_in_bytes
         + planned.temp_size_in_bytes,
-        store_bytes=_store_bytes(cut) if config.data.pipeline == "resident" else 0,
+        store_bytes=_store_bytes(plan, cut) if config.data.pipeline == "resident" else 0,
         limit_bytes=(first.memory_stats() or {}).get("bytes_limit"),
         step_seconds=None,
         steps=cycles.num_steps,
@@ -165,13 +166,11 @@ def _batch_shapes(
     }
 
 
-def _store_bytes(cut: Rasters) -> int:
+def _store_bytes(plan: PatchPlan, cut: Rasters) -> int:
     """Bytes of the images on a device (`data.feed_device.place`), all as large as the largest."""
-    total = 0
-    for arrays in cut.values():
-        height, width = (max(a.shape[i] for a in arrays) for i in (0, 1))
-        total += len(arrays) * height * width * math.prod(arrays[0].shape[2:]) * arrays[0].dtype.itemsize
-    return total
+    height, width = (max(sides) for sides in zip(*plan.sizes, strict=True))
+    a_pixel = sum(math.prod(arrays[0].shape[2:]) * arrays[0].dtype.itemsize for arrays in cut.values())
+    return len(plan.sizes) * height * width * a_pixel
 
 
 def _bytes_of(shapes: TrainState) -> int:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError, shown
-from nucseg_jax.io.json_files import read_json
 from nucseg_jax.io.names import is_address
-from nucseg_jax.predict.results import SUMMARY, request_of, state_of
-from nucseg_jax.predict.results_folder import look_into
+from nucseg_jax.predict.results import SUMMARY, state_of
+from nucseg_jax.predict.results_folder import look_into, summary_of
 from nucseg_jax.slides import file_state, files_of
 from nucseg_jax.slides.zarr_metadata import is_zarr
 from nucseg_jax.view.slides.displayed_slide import Opening
@@ -99,7 +98,7 @@ class Library:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder. Name a slide, an image, or a folder of results")
         root = Path(os.path.realpath(path))
-        if root.is_dir() and _summary_of(root) is not None:
+        if root.is_dir() and summary_of(root) is not None:
             self._add_result(root)
         elif root.is_dir() and not is_zarr(root):
             self._add_folder(root)
@@ -203,7 +202,7 @@ class Library:
             return self._slides.setdefault(slide.id, slide)
 
     def _add_result(self, folder: Path, name: str = "") -> ListedResult:
-        state, summary = state_of(folder), _summary_of(folder)
+        state, summary = state_of(folder), summary_of(folder)
         if summary is None:
             raise UserError(f"{folder}: is no result of nucseg predict. Name a folder with a {SUMMARY}")
         slide, missing = self._slide_of(summary)
@@ -234,16 +233,6 @@ class Library:
     def _of_name(self, name: str) -> list[Path]:
         """Listed slides of this name, wherever they lie."""
         return [slide.opening.path for slide in self.slides() if slide.opening.path.name == name]
-
-
-def _summary_of(folder: Path) -> dict[str, Any] | None:
-    try:
-        if request_of(folder) is None:
-            return None
-        summary: dict[str, Any] = read_json(folder / SUMMARY, "")
-    except UserError:
-        return None
-    return summary
 
 
 def _opening_of(path: Path, request: dict[str, Any]) -> Opening:

@@ -157,8 +157,8 @@ def _local(platform: str, count: int) -> Iterator[DaskCluster]:
         cluster = _within(
             _START_S, lambda: SpecCluster(workers=workers, scheduler=scheduler, silence_logs="critical")
         )
-    except TimeoutError as error:
-        raise UserError(f"--cluster local: cannot be started ({error})") from error
+    except Exception as error:
+        raise UserError(f"--cluster local: cannot be started ({in_short(error)})") from error
     with _closing(cluster):
         yield cluster
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
 
 from nucseg_jax.errors import shown
 from nucseg_jax.metrics import Overlaps, PixelCounts, aji, aji_plus, panoptic_quality
 from nucseg_jax.metrics.outcomes import outcomes
+from nucseg_jax.metrics.overlaps import of_pairs
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.view.nuclei.index import NucleiIndex
 from nucseg_jax.view.nuclei.pixel_runs import Integers, PixelNuclei, Runs, annotated_runs, shared, within
@@ -191,18 +191,7 @@ def _table(counted: _Counted, reference: Integers, other: Integers) -> Overlaps:
     )
     one, two, length = reference[counted.pairs[0]], other[counted.pairs[1]], counted.pairs[2]
     both = (one >= 0) & (two >= 0)
-    table = coo_array(
-        (length[both], (one[both], two[both])), shape=(len(truth_area), len(prediction_area))
-    ).tocsr()  # adds up what strips have of a pair
-    table.sort_indices()
-    return Overlaps(
-        truth=np.repeat(np.arange(len(truth_area)), np.diff(table.indptr)),
-        prediction=table.indices,
-        intersection_px=table.data,
-        truth_area_px=truth_area,
-        prediction_area_px=prediction_area,
-        pixels=counted.pixels,
-    )
+    return of_pairs(one[both], two[both], length[both], truth_area, prediction_area, counted.pixels)
 
 
 def _by_row(outcome: NDArray[np.int8], numbers: Integers) -> NDArray[np.float32]:

@@ -1,11 +1,11 @@
 """The document of corrections, as the page sends it and the server keeps it."""
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from nucseg_jax.errors import UserError, in_short
+from nucseg_jax.io.json_files import finite
 
 MOST_NUCLEI = 20_000
 """Removed, and as many drawn."""
@@ -113,21 +113,10 @@ def _drawn(found: object, what: str) -> tuple[str, Polygon]:
 
 def _point(point: object, what: str) -> tuple[float, float]:
     if isinstance(point, list) and len(point) == 2:
-        x, y = (_finite(value) for value in point)
+        x, y = (finite(value) for value in point)
         if x is not None and y is not None:
             return x, y
     raise UserError(f"{what}: a point is two finite numbers, [x, y], got {_told(point)}")
-
-
-def _finite(value: object) -> float | None:
-    """A number that is finite; None where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _ids(found: object, what: str) -> tuple[int, ...]:

@@ -1,8 +1,7 @@
 """What the summary.json of a result says, which another release or hand may have written."""
 
-import math
-
 from nucseg_jax.errors import shown
+from nucseg_jax.io.json_files import finite
 from nucseg_jax.view.library import ListedResult
 
 
@@ -25,17 +24,6 @@ def text_of(result: ListedResult, *keys: str) -> str | None:
     """The same where it is a text, for one line; None where it is none."""
     found = value_of(result, *keys)
     return shown(found) if isinstance(found, str) and found else None
-
-
-def finite(value: object) -> float | None:
-    """A finite number; None for whatever else it is."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def model_of(result: ListedResult) -> str | None:

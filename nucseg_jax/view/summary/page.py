@@ -9,13 +9,14 @@ import numpy as np
 
 import nucseg_jax
 from nucseg_jax.errors import shown
+from nucseg_jax.io.json_files import finite
 from nucseg_jax.nuclei import Frame
 from nucseg_jax.report import theme
 from nucseg_jax.report.markup import Cell, TableRow, figure, significant, table, whole
 from nucseg_jax.view.library import ListedResult
 from nucseg_jax.view.nuclei.index import NucleiIndex
 from nucseg_jax.view.nuclei.index_building import QUANTILES
-from nucseg_jax.view.results.facts import finite, model_of, notes_of, number_of, text_of, value_of
+from nucseg_jax.view.results.facts import model_of, notes_of, number_of, text_of, value_of
 from nucseg_jax.view.summary.area_histogram import area_histogram
 from nucseg_jax.view.summary.measurement_words import MEASUREMENTS
 from nucseg_jax.view.summary.pictures import Density, Pictures
