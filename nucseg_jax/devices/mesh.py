@@ -23,6 +23,12 @@ def make_mesh() -> Mesh:
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
+def own_mesh() -> Mesh:
+    """The devices of this process on one axis, for what it computes without the others."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
 def compiler_options(mesh: Mesh) -> dict[str, str]:
     """XLA's options for a step that rematerialises.
 
@@ -92,6 +98,18 @@ def split(mesh: Mesh) -> NamedSharding:
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """A copy of every array on every device. Each process passes the same values."""
     return jax.tree.map(lambda x: _from_host(replicated(mesh), np.asarray(x)), tree)
+
+
+def on_own_mesh(mesh: Mesh, tree: Any) -> Any:
+    """Arrays that all devices of all processes hold whole → the same on `own_mesh`; nothing is copied."""
+    if jax.process_count() == 1:
+        return tree
+
+    def own(array: jax.Array) -> jax.Array:
+        parts = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(array.shape, replicated(mesh), parts)
+
+    return jax.tree.map(own, tree)
 
 
 def split_batch(mesh: Mesh, arrays: Any) -> Any:

@@ -1,14 +1,19 @@
 """Several processes that train together, which of them speaks, and how one that fails lets the others end."""
 
 import os
+import pickle
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
 
 from nucseg_jax.errors import UserError, shown_lines
+
+T = TypeVar("T")
 
 
 def join_processes() -> None:
@@ -90,6 +95,36 @@ def any_process(flag: bool) -> bool:
     from jax.experimental import multihost_utils
 
     return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def share(items: Sequence[T]) -> Sequence[T]:
+    """The items that are this process's to work on: every item is one process's (see `gathered`)."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def gathered(results: Sequence[T]) -> list[T]:
+    """What all processes made of their `share` of some items, in the order of the items; all must ask.
+
+    Args:
+      results: of this process, one an item. They can be pickled.
+    """
+    from jax.experimental import multihost_utils
+
+    count = jax.process_count()
+    if count == 1:
+        return list(results)
+    # As bytes: JAX would make float32 of what is float64.
+    mine = np.frombuffer(pickle.dumps(list(results)), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(mine.size))
+    padded = np.pad(mine, (0, sizes.max() - mine.size))
+    rows = multihost_utils.process_allgather(padded)
+    parts = [pickle.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
+    return [parts[i % count][i // count] for i in range(sum(map(len, parts)))]
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What the first process makes, in every process; all must ask."""
+    return gathered([make()] if is_first_process() else [])[0]
 
 
 def say(message: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score a run's checkpoint, and the classical baseline, on every split but the training one.
 
-    The nuclei are those that `Segmenter` finds. Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`, such as
+    The nuclei are those that `Segmenter` finds. Several processes share the images; the first draws them all.
+    Writes `WORKDIR/eval/DATASET_SPLIT/step_STEP/`, such as
     eval/monuseg_paper_vahadane_test/step_600/: scores.json, scores.csv (a row an image), and a picture an
     image, overlays/ID.png (outlines on the tissue) and panels/ID.png (tissue, truth, errors). It replaces an
     older one when it is complete, and says so where the older one is of other annotations.
@@ -66,7 +68,10 @@ def evaluate(
             f"{dataset.name} has no images to score: all are for training. To score the run on "
             "another dataset, name it to nucseg evaluate: data.dataset, data.split, data.dir"
         )
-    return {split: _score_split(run, mesh, dataset, split, examples) for split, examples in tests.items()}
+    own = devices.own_mesh()
+    params, batch_stats = devices.on_own_mesh(own, run.model.weights)
+    run = replace(run, model=replace(run.model, params=params, batch_stats=batch_stats))
+    return {split: _score_split(run, own, dataset, split, examples) for split, examples in tests.items()}
 
 
 def _score_split(
@@ -81,8 +86,7 @@ def _score_split(
     folder = run.workdir / "eval" / f"{dataset.name.replace('/', '_')}_{split}" / f"step_{run.model.step}"
     rows = _score_images(examples, scored.label_map, min_area_um2, dataset.mpp)
     result = {
-        NETWORK: scoring.summary(examples, rows[NETWORK]),
-        BASELINE: scoring.summary(examples, rows[BASELINE]),
+        **devices.from_first(lambda: {key: scoring.summary(examples, rows[key]) for key in rows}),
         "by_organ": {o: scoring.means(group) for o, group in scoring.by_organ(rows[NETWORK]).items()},
         "model": name,
         "step": run.model.step,
@@ -90,7 +94,7 @@ def _score_split(
         "settings": scored.settings(),
         "min_area_um2": min_area_um2,
         "images": len(examples),
-        ANNOTATIONS: _annotations_digest(examples),
+        ANNOTATIONS: devices.from_first(lambda: _annotations_digest(examples)),
         "annotated_share": annotated_share(examples),
     }
     if devices.is_first_process():
@@ -140,14 +144,14 @@ def _score_images(
     min_area_um2: float,
     mpp: float,
 ) -> dict[str, list[ScoredImage]]:
-    """Scores of the network and of the baseline, image by image."""
-    rows: dict[str, list[ScoredImage]] = {NETWORK: [], BASELINE: []}
-    for example in tqdm(examples, desc="evaluate", unit="image", disable=not devices.is_first_process()):
-        found = network_nuclei(example)
-        rows[NETWORK].append(scoring.score_image(example, found, min_area_um2, mpp))
-        baseline = classical.nuclei(example.scored_image(), mpp)
-        rows[BASELINE].append(scoring.score_image(example, baseline, min_area_um2, mpp))
-    return rows
+    """Scores of the network and of the baseline, image by image; each process scores its share."""
+    silent = not devices.is_first_process()
+    pairs = []
+    for example in tqdm(devices.share(examples), desc="evaluate", unit="image", disable=silent):
+        found = network_nuclei(example), classical.nuclei(example.scored_image(), mpp)
+        pairs.append([scoring.score_image(example, nuclei, min_area_um2, mpp) for nuclei in found])
+    network, baseline = zip(*devices.gathered(pairs), strict=True)
+    return {NETWORK: list(network), BASELINE: list(baseline)}
 
 
 def _draw(folder: Path, examples: Sequence[Example], found: Sequence[ScoredImage]) -> None:

@@ -124,7 +124,7 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
         feed = feeds.build(config, mesh, make_step(config, network, optimizer), plan, begun.shapes)
         validate = None
         if unseen:
-            validate = validation.validator(config, network, mesh, dataset, unseen, stain)
+            validate = validation.validator(config, network, devices.own_mesh(), dataset, unseen, stain)
         with RunLog(workdir, first, cycles.num_steps, config.batch_size) as log:
             loop = Loop(
                 config,

@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import metrics
+from nucseg_jax import devices, metrics
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.inference.examples import ExampleSource
 from nucseg_jax.inference.segmenter import Segmenter
@@ -31,15 +31,15 @@ def validator(
     Args:
       config: the experiment: its tiles, and how it makes nuclei of probabilities (`config.instances`).
       network: its forward passes.
-      mesh: batches of tiles are split over its devices.
+      mesh: of this process's devices, which batches of tiles are split over (`devices.own_mesh`).
       dataset: that the images are of.
       examples: the held-out images, at least one.
       stain: how stains are normalised (`runs.stain_target.describe`).
 
     Returns:
-      A function of weights that gives means over the images: `aji` of the nuclei as `config.instances` makes
-      them, and `dice` of the pixels of a probability above 0.5, whatever `config.instances` says. Both in
-      [0, 1].
+      A function of weights on all devices that gives means over the images, of which each process reads and
+      scores its share: `aji` of the nuclei as `config.instances` makes them, and `dice` of the pixels of a
+      probability above 0.5, whatever `config.instances` says. Both in [0, 1].
     """
     normalizer = stain_target.before_network(stain)
     needs_target = config.stain.where == "prepare" and config.data.stain != "none"
@@ -58,8 +58,9 @@ def validator(
         return aji, PixelCounts.of(truth, frame.label_map(mask), ignore).f1_nucleus
 
     def validate(weights: Weights) -> dict[str, float]:
-        of = segmenter(weights)
-        aji, dice = np.mean([score(of, example) for example in examples], axis=0)
+        of = segmenter(devices.on_own_mesh(mesh, weights))
+        scores = devices.gathered([score(of, example) for example in devices.share(examples)])
+        aji, dice = np.mean(scores, axis=0)
         return {"aji": float(aji), "dice": float(dice)}
 
     tiles = TileNetwork.of(

@@ -68,3 +68,27 @@ def test_only_annotated_pixels_count() -> None:
     partly = [replace(example, unannotated=upper == 0, original_unannotated=upper == 0)]
     validate = validation.validator(config, network, devices.make_mesh(), dataset, partly, None)
     assert validate(Weights(params, batch_stats)) == {"aji": 1.0, "dice": 1.0}
+
+
+def test_a_process_reads_its_share_of_the_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the second of two: `tests/devices/test_processes` has real ones."""
+    read = []
+
+    class Counted(Example):
+        def scored_image(self) -> np.ndarray:
+            read.append(self.id)
+            return super().scored_image()
+
+    config = get_config()
+    config.data.crop_size, config.data.stain = 32, "none"
+    network, params, batch_stats = split_network(
+        filled_network("unet", lambda shape: np.zeros(shape, np.float32), width=1 / 16)
+    )
+    dataset = dataset_of(*[np.ones((32, 32), np.int32)] * 5)
+    examples = [Counted(**vars(example)) for example in dataset.splits["train"]]
+    monkeypatch.setattr(devices, "share", lambda items: items[1::2])
+    monkeypatch.setattr(devices, "gathered", list)
+    mesh = devices.own_mesh()
+    validate = validation.validator(config, network, mesh, dataset, examples, None)
+    assert validate(Weights(params, batch_stats))["dice"] == 1.0
+    assert read == ["1", "3"]
