@@ -61,7 +61,8 @@ def killed_after(step: int, processes: list[subprocess.Popen[str]], workdir: Pat
     for process in processes:
         process.kill()
     outputs = outputs_of(processes, timeout_s=60)
-    assert {process.returncode for process in processes} == {-signal.SIGKILL}, outputs
+    # The second may see that the first has gone before its own turn comes.
+    assert processes[0].returncode == -signal.SIGKILL and processes[1].returncode != 0, outputs
 
 
 def labels_of(workdir: Path) -> dict[str, np.ndarray]:
