@@ -8,12 +8,14 @@ from nucseg_jax.devices.mesh import (
     jit,
     local_rows,
     make_mesh,
+    place,
     replicate,
     replicated,
     sharing,
     split,
     split_batch,
 )
+from nucseg_jax.devices.partition import bytes_on_device, gather, in_parts, on_host, partition, whole
 from nucseg_jax.devices.platform import is_for_cpu, traced_for
 from nucseg_jax.devices.processes import (
     any_process,
@@ -27,8 +29,11 @@ from nucseg_jax.devices.processes import (
 __all__ = [
     "any_process",
     "by_device",
+    "bytes_on_device",
     "compiler_options",
+    "gather",
     "gather_shares",
+    "in_parts",
     "is_first_process",
     "is_for_cpu",
     "jit",
@@ -37,6 +42,9 @@ __all__ = [
     "local_rows",
     "loss_of_others",
     "make_mesh",
+    "on_host",
+    "partition",
+    "place",
     "replicate",
     "replicated",
     "say",
@@ -45,4 +53,5 @@ __all__ = [
     "split_batch",
     "traced_for",
     "use_deterministic_operations",
+    "whole",
 ]

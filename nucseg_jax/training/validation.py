@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from nucseg_jax import metrics
+from nucseg_jax import devices, metrics
 from nucseg_jax.data.dataset import Dataset, Example
 from nucseg_jax.inference.examples import ExampleSource
 from nucseg_jax.inference.segmenter import Segmenter
@@ -58,7 +58,7 @@ def validator(
         return aji, PixelCounts.of(truth, frame.label_map(mask), ignore).f1_nucleus
 
     def validate(weights: Weights) -> dict[str, float]:
-        of = segmenter(weights)
+        of = segmenter(devices.gather(mesh, weights))
         aji, dice = np.mean([score(of, example) for example in examples], axis=0)
         return {"aji": float(aji), "dice": float(dice)}
 

@@ -1,0 +1,88 @@
+"""What each device holds of a training's state in part only (`config.shard`).
+
+Rajbhandari et al., ZeRO: Memory Optimizations Toward Training Trillion Parameter Models (SC 2020): each
+device updates its part of the parameters, with its part of the optimizer's state. The result is that of
+devices which hold all, to float rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from nucseg_jax import devices
+
+Loss = Callable[..., tuple[jax.Array, Any]]
+"""(params, …) → (loss, what else it finds)."""
+
+
+class Sharding(NamedTuple):
+    """What is held in parts (`devices.partition`). Batch statistics never are.
+
+    Attributes:
+      optimizer: the optimizer's state and the moving average of the parameters.
+      parameters: the parameters, too. Each step gathers them for its forward pass, and again for its
+        backward pass.
+    """
+
+    optimizer: bool = False
+    parameters: bool = False
+
+    @classmethod
+    def of(cls, name: str) -> "Sharding":
+        """By the names that `config.shard` takes."""
+        return {"none": cls(), "optimizer": cls(True), "parameters": cls(True, True)}[name]
+
+    def updated(self, tree: Any) -> Any:
+        """In the step: parameters, gradients or the optimizer's state as their update takes them."""
+        return devices.in_parts(tree) if self.optimizer else tree
+
+    def kept(self, params: Any) -> Any:
+        """In the step: parameters after their update as the state keeps them."""
+        return devices.whole(params) if self.optimizer and not self.parameters else params
+
+    def gradients(self, loss_of: Loss, params: Any, *others: Any) -> tuple[Any, Any]:
+        """In the step: `jax.grad` of a loss, and what else it finds.
+
+        Args:
+          loss_of: of parameters and `others`.
+          params: as the state keeps them.
+          others: not differentiated.
+        """
+        if self.parameters:
+            found, aux = _gathered_twice(loss_of, params, *others)
+        else:
+            found, aux = jax.grad(loss_of, has_aux=True)(params, *others)
+        # Whole first: the compiler might cut the network's products instead of the sums.
+        return (self.updated(devices.whole(found)) if self.optimizer else found), aux
+
+    def shapes(self, mesh: Mesh, params: Any, *, are_trained: bool) -> Any:
+        """Shapes of parameters, or of the optimizer's state, with their placement.
+
+        Args:
+          mesh: where they go.
+          params: arrays or shapes.
+          are_trained: they are the parameters themselves.
+        """
+        in_parts = self.parameters if are_trained else self.optimizer
+
+        def leaf(x: Any) -> jax.ShapeDtypeStruct:
+            placement = devices.partition(mesh, x.shape) if in_parts else devices.replicated(mesh)
+            return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
+
+        return jax.tree.map(leaf, params)
+
+
+def _gathered_twice(loss_of: Loss, params: Any, *others: Any) -> tuple[Any, Any]:
+    """Gradients of gathered parameters, which are not kept from the forward to the backward pass."""
+    gathered = devices.whole(params)
+    loss, backward, aux = jax.vjp(lambda whole: loss_of(whole, *others), gathered, has_aux=True)
+    # The barrier has the second time come after the loss, and keeps the compiler from making one of both.
+    params, loss = jax.lax.optimization_barrier((params, loss))
+    pairs = zip(jax.tree.leaves(gathered), jax.tree.leaves(devices.whole(params)), strict=True)
+    again = {id(first): second for first, second in pairs}
+    backward = jax.tree.map(lambda saved: again.get(id(saved), saved), backward)
+    (found,) = backward(jnp.ones_like(loss))
+    return found, aux
