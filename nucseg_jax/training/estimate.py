@@ -6,7 +6,6 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -19,6 +18,7 @@ from nucseg_jax.models.targets import check_classes
 from nucseg_jax.training import augmentation, feeds, held_out, optim, start
 from nucseg_jax.training import origin as origins
 from nucseg_jax.training.cycles import Cycles
+from nucseg_jax.training.sharding import whole_bytes
 from nucseg_jax.training.step import Given, TrainState, compile_step
 from nucseg_jax.training.train import learning_rates, make_optimizer, make_step, plan_patches, rasters_of
 
@@ -94,7 +94,7 @@ def estimate(config: ConfigDict) -> Estimate:
         device=f"{first.device_kind} ({first.platform})",
         devices=mesh.devices.size,
         state_bytes=devices.bytes_on_device(begun.shapes),
-        whole_bytes=_bytes_of(begun.shapes),
+        whole_bytes=whole_bytes(begun.shapes),
         step_bytes=planned.argument_size_in_bytes
         + planned.output_size_in_bytes
         - planned.alias_size_in_bytes
@@ -180,10 +180,6 @@ def _store_bytes(plan: PatchPlan, cut: Rasters) -> int:
     height, width = (max(sides) for sides in zip(*plan.sizes, strict=True))
     a_pixel = sum(math.prod(arrays[0].shape[2:]) * arrays[0].dtype.itemsize for arrays in cut.values())
     return len(plan.sizes) * height * width * a_pixel
-
-
-def _bytes_of(shapes: TrainState) -> int:
-    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(shapes))
 
 
 def _shown_bytes(size: int) -> str:

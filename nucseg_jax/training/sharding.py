@@ -5,11 +5,13 @@ device updates its part of the parameters, with its part of the optimizer's stat
 devices which hold all, to float rounding.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from nucseg_jax import devices
@@ -73,6 +75,22 @@ class Sharding(NamedTuple):
             return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement)
 
         return jax.tree.map(leaf, params)
+
+
+def whole_bytes(tree: Any) -> int:
+    """What a device would hold of arrays, or of shapes, if it held all."""
+    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(tree))
+
+
+def shown_sharing(name: str, shapes: Any) -> str:
+    """A line that says what a device holds.
+
+    Args:
+      name: of `config.shard`.
+      shapes: of the state, with its placement.
+    """
+    held, size = devices.bytes_on_device(shapes) / 1e6, whole_bytes(shapes) / 1e6
+    return f"shard = {name}: each device holds {held:,.1f} of the state's {size:,.1f} MB"
 
 
 def _gathered_twice(loss_of: Loss, params: Any, *others: Any) -> tuple[Any, Any]:

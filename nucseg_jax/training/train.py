@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import optax
 from ml_collections import ConfigDict
 
@@ -32,7 +31,7 @@ from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
-from nucseg_jax.training.sharding import Sharding
+from nucseg_jax.training.sharding import Sharding, shown_sharing
 from nucseg_jax.training.step import Given, Step, TrainState, train_step
 
 
@@ -110,8 +109,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
-        if shared := sharing(config, begun.shapes):
-            say(shared)
+        if config.shard != "none":
+            say(shown_sharing(config.shard, begun.shapes))
         for note in filter(None, bare):
             say(f"note: {note}. All their annotated pixels are background")
         of_origin = origins.notes(origin, info) if origin else ()
@@ -182,20 +181,6 @@ def loading(config: ConfigDict, name: str, examples: Sequence[Example]) -> str |
         f"{name}: data.pipeline={pipeline} holds all {len(examples):,} training images in memory, "
         f"{size / 1e9:.1f} GB; data.pipeline=streamed reads each when it is needed"
     )
-
-
-def sharing(config: ConfigDict, shapes: TrainState) -> str | None:
-    """A line that says what a device holds where several share the state; None where they do not.
-
-    Args:
-      config: the experiment.
-      shapes: of the state, with its placement.
-    """
-    if config.shard == "none":
-        return None
-    held = devices.bytes_on_device(shapes)
-    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(shapes))
-    return f"shard = {config.shard}: a device holds {held / 1e6:,.1f} of the state's {size / 1e6:,.1f} MB"
 
 
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
