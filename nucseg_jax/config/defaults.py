@@ -25,9 +25,10 @@ def get_config() -> ConfigDict:
     # trying. CPUs give the same bits in any case.
     config.deterministic = False
 
-    # What each device of several holds in part only, to save memory: "none"; the "optimizer"'s state and the
-    # moving average, which takes no more messages; or the "parameters", too, which each step gathers
-    # twice. The result is the same, to float rounding, and a run may go on with another one.
+    # What each of several devices holds in part only, to save memory: "none"; the "optimizer"'s state and the
+    # moving average, and each step puts the parameters together once; or the "parameters", too, and it puts
+    # them together twice. The result is the same, to float rounding, and a run may go on with another
+    # setting (docs/scaling.md).
     config.shard = "none"
 
     # What a training starts from, where that is not random weights (training/origin.py).
