@@ -26,9 +26,8 @@ def get_config() -> ConfigDict:
     config.deterministic = False
 
     # What each of several devices holds in part only, to save memory: "none"; the "optimizer"'s state and the
-    # moving average, and each step puts the parameters together once; or the "parameters", too, and it puts
-    # them together twice. The result is the same, to float rounding, and a run may go on with another
-    # setting (docs/scaling.md).
+    # moving average; or the "parameters", too. Each step then puts the parameters together. The result is the
+    # same, to float rounding, and a run may go on with another setting (docs/scaling.md).
     config.shard = "none"
 
     # What a training starts from, where that is not random weights (training/origin.py).

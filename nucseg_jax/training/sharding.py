@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -25,8 +24,8 @@ class Sharding(NamedTuple):
 
     Attributes:
       optimizer: the optimizer's state and the moving average of the parameters.
-      parameters: the parameters, too. Each step gathers them for its forward pass, and again for its
-        backward pass.
+      parameters: the parameters, too. Each step gathers them. (To gather them again for the backward pass
+        saved nothing: see docs/scaling.md.)
     """
 
     optimizer: bool = False
@@ -53,12 +52,11 @@ class Sharding(NamedTuple):
           params: as the state keeps them.
           others: not differentiated.
         """
-        if self.parameters:
-            found, aux = _gathered_twice(loss_of, params, *others)
-        else:
-            found, aux = jax.grad(loss_of, has_aux=True)(params, *others)
-        # Whole first: the compiler might cut the network's products instead of the sums.
-        return (self.updated(devices.whole(found)) if self.optimizer else found), aux
+        if not self.optimizer:
+            return jax.grad(loss_of, has_aux=True)(params, *others)
+        # Both are whole here: else the compiler cuts the network's products where it sees parts.
+        found, aux = jax.grad(loss_of, has_aux=True)(devices.whole(params), *others)
+        return self.updated(devices.whole(found)), aux
 
     def shapes(self, mesh: Mesh, params: Any, *, are_trained: bool) -> Any:
         """Shapes of parameters, or of the optimizer's state, with their placement.
@@ -91,16 +89,3 @@ def shown_sharing(name: str, shapes: Any) -> str:
     """
     held, size = devices.bytes_on_device(shapes) / 1e6, whole_bytes(shapes) / 1e6
     return f"shard = {name}: each device holds {held:,.1f} of the state's {size:,.1f} MB"
-
-
-def _gathered_twice(loss_of: Loss, params: Any, *others: Any) -> tuple[Any, Any]:
-    """Gradients of gathered parameters, which are not kept from the forward to the backward pass."""
-    gathered = devices.whole(params)
-    loss, backward, aux = jax.vjp(lambda whole: loss_of(whole, *others), gathered, has_aux=True)
-    # The barrier has the second time come after the loss, and keeps the compiler from making one of both.
-    params, loss = jax.lax.optimization_barrier((params, loss))
-    pairs = zip(jax.tree.leaves(gathered), jax.tree.leaves(devices.whole(params)), strict=True)
-    again = {id(first): second for first, second in pairs}
-    backward = jax.tree.map(lambda saved: again.get(id(saved), saved), backward)
-    (found,) = backward(jnp.ones_like(loss))
-    return found, aux
