@@ -224,9 +224,7 @@ def test_another_setting_is_no_other_run() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shard", SHARDS[1:])
-def test_two_processes_hold_parts_of_one_training(
-    shard: str, tiny_dataset: Path, tiny_config: ConfigDict, tmp_path: Path
-) -> None:
+def test_two_processes_hold_parts_of_one_training(shard: str, tiny_dataset: Path, tmp_path: Path) -> None:
     """Each of four devices; they save, go on, average, score, and agree on the digest."""
     options = [
         "--distributed",
