@@ -15,6 +15,7 @@ from nucseg_jax.config.names import (
     OPTIMIZERS,
     PIPELINES,
     SCORES,
+    SHARDS,
     STAIN_WHERE,
 )
 from nucseg_jax.config.overrides import flatten
@@ -97,9 +98,10 @@ def _check_pipeline(config: ConfigDict) -> None:
 
 
 def _check_objective(config: ConfigDict) -> None:
-    """What is minimised, and how cycles of self-correction go."""
+    """What is minimised, how the devices share it, and how cycles of self-correction go."""
     chosen = config.self_correction
     for key, value, known in (
+        ("shard", config.shard, SHARDS),
         ("optim.method", config.optim.method, OPTIMIZERS),
         ("optim.loss", config.optim.loss, LOSSES),
         ("model.boundary", config.model.boundary, BOUNDARIES),

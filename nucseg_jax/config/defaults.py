@@ -25,6 +25,11 @@ def get_config() -> ConfigDict:
     # trying. CPUs give the same bits in any case.
     config.deterministic = False
 
+    # What each of several devices holds in part only, to save memory: "none"; the "optimizer"'s state and the
+    # moving average; or the "parameters", too. Each step then puts the parameters together. The result is the
+    # same, to float rounding, and a run may go on with another setting (docs/scaling.md).
+    config.shard = "none"
+
     # What a training starts from, where that is not random weights (training/origin.py).
     config.init = ConfigDict()
     # An installed model's name, a .safetensors file, or a run's folder; `--init` sets it.

@@ -4,6 +4,9 @@ PIPELINES = ("tfdata", "streamed", "resident")
 """Of `data.pipeline`: patches are cut on the host, of images in memory or of images that are read when a
 patch is due, or on the device (`training.feeds`)."""
 
+SHARDS = ("none", "optimizer", "parameters")
+"""Of `shard`: what each device holds in part only (`training.sharding`)."""
+
 OPTIMIZERS = ("sgd", "adamw")
 """Of `optim.method` (`training.optim`)."""
 

@@ -10,21 +10,23 @@ from nucseg_jax.devices.mesh import (
     make_mesh,
     on_own_mesh,
     own_mesh,
+    place,
     replicate,
     replicated,
     sharing,
     split,
     split_batch,
 )
+from nucseg_jax.devices.partition import bytes_on_device, gather, in_parts, on_host, partition, whole
 from nucseg_jax.devices.platform import is_for_cpu, traced_for
 from nucseg_jax.devices.processes import (
     any_process,
     from_first,
-    gathered,
     is_first_process,
     join_processes,
     leave,
     loss_of_others,
+    of_all_processes,
     say,
     share,
 )
@@ -32,10 +34,13 @@ from nucseg_jax.devices.processes import (
 __all__ = [
     "any_process",
     "by_device",
+    "bytes_on_device",
     "compiler_options",
     "from_first",
+    "gather",
     "gather_shares",
-    "gathered",
+    "of_all_processes",
+    "in_parts",
     "is_first_process",
     "is_for_cpu",
     "jit",
@@ -44,8 +49,11 @@ __all__ = [
     "local_rows",
     "loss_of_others",
     "make_mesh",
+    "on_host",
     "on_own_mesh",
     "own_mesh",
+    "partition",
+    "place",
     "replicate",
     "replicated",
     "say",
@@ -55,4 +63,5 @@ __all__ = [
     "split_batch",
     "traced_for",
     "use_deterministic_operations",
+    "whole",
 ]

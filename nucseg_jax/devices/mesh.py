@@ -1,7 +1,8 @@
 """The mesh: which devices there are and where arrays live.
 
 Data parallelism: parameters are replicated, batches are split along their first axis over the one mesh
-axis `data`. The compiler inserts the collectives, so that N devices compute what one would.
+axis `data`. The compiler inserts the collectives, so that N devices compute what one would. What training
+alone needs may be split, too (`partition`).
 """
 
 import functools
@@ -39,14 +40,18 @@ def compiler_options(mesh: Mesh) -> dict[str, str]:
     return {"xla_disable_hlo_passes": "cse_barrier_expander"} if on_cpu else {}
 
 
-def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.Wrapped:
-    """`jax.jit` of a function for a mesh: written for its platform, with results on all its devices.
+def jit(
+    mesh: Mesh, function: Callable[..., Any], *, out_shardings: Any = None, **options: Any
+) -> jax.stages.Wrapped:
+    """`jax.jit` of a function for a mesh: written for its platform.
 
     Args:
       mesh: where the arguments are; batches are split over it (`by_device`, `sharing`).
       function: of arrays.
+      out_shardings: of `jax.jit`; None: the results are whole on all devices.
       options: of `jax.jit`.
     """
+    out_shardings = replicated(mesh) if out_shardings is None else out_shardings
     platform = mesh.devices.flat[0].platform
 
     # A partial function has no name, and programs are named by functions.
@@ -55,7 +60,7 @@ def jit(mesh: Mesh, function: Callable[..., Any], **options: Any) -> jax.stages.
         with traced_for(platform), _traced_over(mesh):
             return function(*arguments)
 
-    return jax.jit(on_platform, out_shardings=replicated(mesh), **options)
+    return jax.jit(on_platform, out_shardings=out_shardings, **options)
 
 
 def sharing(rows: int) -> int:
@@ -86,6 +91,12 @@ def by_device(function: Callable[[jax.Array], Any], batch: jax.Array) -> Any:
     )
 
 
+def traced_mesh() -> Mesh | None:
+    """The mesh of the program that is being traced; None where `jit` does not trace it."""
+    mesh: Mesh | None = _traced_over.value
+    return mesh
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
@@ -110,6 +121,11 @@ def on_own_mesh(mesh: Mesh, tree: Any) -> Any:
         return jax.make_array_from_single_device_arrays(array.shape, replicated(mesh), parts)
 
     return jax.tree.map(own, tree)
+
+
+def place(tree: Any, shapes: Any) -> Any:
+    """Arrays that every process holds whole, placed as `shapes` say (`jax.ShapeDtypeStruct`)."""
+    return jax.tree.map(lambda x, shape: _from_host(shape.sharding, np.asarray(x)), tree, shapes)
 
 
 def split_batch(mesh: Mesh, arrays: Any) -> Any:

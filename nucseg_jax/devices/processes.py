@@ -98,11 +98,11 @@ def any_process(flag: bool) -> bool:
 
 
 def share(items: Sequence[T]) -> Sequence[T]:
-    """The items that are this process's to work on: every item is one process's (see `gathered`)."""
+    """The items that are this process's to work on: every item is one process's (see `of_all_processes`)."""
     return items[jax.process_index() :: jax.process_count()]
 
 
-def gathered(results: Sequence[T]) -> list[T]:
+def of_all_processes(results: Sequence[T]) -> list[T]:
     """What all processes made of their `share` of some items, in the order of the items; all must ask.
 
     Args:
@@ -124,7 +124,7 @@ def gathered(results: Sequence[T]) -> list[T]:
 
 def from_first(make: Callable[[], T]) -> T:
     """What the first process makes, in every process; all must ask."""
-    return gathered([make()] if is_first_process() else [])[0]
+    return of_all_processes([make()] if is_first_process() else [])[0]
 
 
 def say(message: str) -> None:

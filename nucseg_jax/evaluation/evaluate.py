@@ -150,7 +150,7 @@ def _score_images(
     for example in tqdm(devices.share(examples), desc="evaluate", unit="image", disable=silent):
         found = network_nuclei(example), classical.nuclei(example.scored_image(), mpp)
         pairs.append([scoring.score_image(example, nuclei, min_area_um2, mpp) for nuclei in found])
-    network, baseline = zip(*devices.gathered(pairs), strict=True)
+    network, baseline = zip(*devices.of_all_processes(pairs), strict=True)
     return {NETWORK: list(network), BASELINE: list(baseline)}
 
 

@@ -35,7 +35,6 @@ from nucseg_jax.runs.manager import abstract, directory_of, has_training, opened
 from nucseg_jax.runs.restoring import (
     METRICS,
     SHA256,
-    first_copy,
     info_digest,
     parameter_digest,
     read_scores,
@@ -140,16 +139,23 @@ class Checkpoints:
             failure = error
         _raise_together(failure, DiskFullError(f"{self._workdir}: the disk of another process is full"))
 
-    def restore(self, model: Weights, optimizer: Any) -> tuple[Weights, Weights | None, Any]:
+    def restore(
+        self, weights: Weights, optimizer: Any, average: Weights
+    ) -> tuple[Weights, Weights | None, Any]:
         """The newest checkpoint's (model, training, optimizer), shaped and placed like the arguments.
+
+        Args:
+          weights: that training goes on from.
+          optimizer: its state.
+          average: the model, where that is an average.
 
         Raises:
           CheckpointError: it is damaged.
         """
-        weights = ocp.args.StandardRestore(abstract(model._asdict()))
-        args = {"model": weights, "optimizer": ocp.args.StandardRestore(abstract(optimizer))}
+        trees = {"model": weights._asdict(), "optimizer": optimizer}
         if has_training(self._manager, self.latest):
-            args["training"] = weights
+            trees |= {"model": average._asdict(), "training": weights._asdict()}
+        args = {name: ocp.args.StandardRestore(abstract(tree)) for name, tree in trees.items()}
         latest = self.latest
         assert latest is not None
         items = restore(self._manager, latest, args)
@@ -238,11 +244,16 @@ def _raise_together(failure: Exception | None, of_another: Exception) -> None:
 
 
 def _once(tree: Any) -> Any:
-    """Replicated arrays, each as the first device has it.
+    """Replicated arrays, each as the first device has it; others as they are.
 
     Given as they are, Orbax cuts each in as many slices as there are devices, by a call each: with eight
     simulated devices CE2P took 8 s to save. Between processes it shares the work so.
     """
     if jax.process_count() > 1:
         return tree
-    return jax.tree.map(first_copy, tree)
+    return jax.tree.map(_first_copy, tree)
+
+
+def _first_copy(array: Any) -> Any:
+    is_copied = isinstance(array, jax.Array) and array.is_fully_replicated
+    return array.addressable_data(0) if is_copied else array

@@ -14,6 +14,7 @@ FREE_KEYS = (
     "log_every",
     "steps_per_dispatch",
     "deterministic",
+    "shard",
     "checkpoint.every",
     "checkpoint.keep",
     "eval",
@@ -72,6 +73,7 @@ EARLIER: dict[str, Any] = {
     "init.crop_um": None,
     "optim.freeze_statistics": False,
     "checkpoint.patience": 0,
+    "shard": "none",
 }
 
 # Metadata of the dataset that decides its pixels and labels.
@@ -182,6 +184,7 @@ def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[
     pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
     # A run of an earlier version did one step a call.
     pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
+    pairs.append(("shard", before.get("shard", EARLIER["shard"]), after["shard"]))
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 

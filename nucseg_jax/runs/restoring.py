@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from nucseg_jax import devices
 from nucseg_jax.data.json_values import sha256_of
 from nucseg_jax.errors import UserError, in_short
 
@@ -123,21 +124,19 @@ def info_digest(info: Mapping[str, Any]) -> str:
 
 
 def parameter_digest(params: Any) -> str:
-    """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters."""
+    """SHA-256 over every parameter's path and bytes: equal digests mean identical parameters.
+
+    All processes must ask, where they hold parts of them.
+    """
     digest = hashlib.sha256()
     for path, value in jax.tree_util.tree_leaves_with_path(params):
         digest.update(jax.tree_util.keystr(path).encode())
-        digest.update(np.ascontiguousarray(first_copy(value)).tobytes())
+        digest.update(np.ascontiguousarray(devices.on_host(value)).tobytes())
     return digest.hexdigest()
 
 
-def first_copy(value: Any) -> Any:
-    """A replicated array as the first device of this process has it."""
-    return value.addressable_data(0) if isinstance(value, jax.Array) else value
-
-
 def _is_finite(tree: Any) -> bool:
-    return all(np.isfinite(first_copy(leaf)).all() for leaf in jax.tree.leaves(tree))
+    return all(np.isfinite(devices.on_host(leaf)).all() for leaf in jax.tree.leaves(tree))
 
 
 def _check_digest(info: Mapping[str, Any], name: str, found: str) -> None:

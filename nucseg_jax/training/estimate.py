@@ -6,7 +6,6 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -19,6 +18,7 @@ from nucseg_jax.models.targets import check_classes
 from nucseg_jax.training import augmentation, feeds, held_out, optim, start
 from nucseg_jax.training import origin as origins
 from nucseg_jax.training.cycles import Cycles
+from nucseg_jax.training.sharding import whole_bytes
 from nucseg_jax.training.step import Given, TrainState, compile_step
 from nucseg_jax.training.train import learning_rates, make_optimizer, make_step, plan_patches, rasters_of
 
@@ -32,7 +32,9 @@ class Estimate(NamedTuple):
     Attributes:
       device: what it is.
       devices: how many train together.
-      state_bytes: weights, statistics, the optimizer's state and the moving average.
+      state_bytes: weights, statistics, the optimizer's state and the moving average, as far as the device
+        holds them (`config.shard`).
+      whole_bytes: the same of one device alone.
       step_bytes: all that a step needs at once, these included, as XLA has planned it.
       store_bytes: the images that the device keeps (`data.pipeline=resident`); 0 otherwise.
       limit_bytes: the device's memory; None where it does not say (CPUs).
@@ -43,6 +45,7 @@ class Estimate(NamedTuple):
     device: str
     devices: int
     state_bytes: int
+    whole_bytes: int
     step_bytes: int
     store_bytes: int
     limit_bytes: int | None
@@ -83,13 +86,15 @@ def estimate(config: ConfigDict) -> Estimate:
     begun = start.fresh(config, mesh, optimizer, Given.of(rates, config.seed), None, stain)
     step = make_step(config, begun.network, optimizer)
     cut = rasters_of(config, examples)
-    compiled = compile_step(mesh, step).lower(begun.shapes, _batch_shapes(config, mesh, plan, cut)).compile()
+    batch = _batch_shapes(config, mesh, plan, cut)
+    compiled = compile_step(mesh, step, begun.shapes).lower(begun.shapes, batch).compile()
     planned: Any = compiled.memory_analysis()
     first = mesh.local_devices[0]
     found = Estimate(
         device=f"{first.device_kind} ({first.platform})",
         devices=mesh.devices.size,
-        state_bytes=_bytes_of(begun.shapes),
+        state_bytes=devices.bytes_on_device(begun.shapes),
+        whole_bytes=whole_bytes(begun.shapes),
         step_bytes=planned.argument_size_in_bytes
         + planned.output_size_in_bytes
         - planned.alias_size_in_bytes
@@ -115,6 +120,8 @@ def told(found: Estimate, config: ConfigDict) -> list[str]:
     """
     crop, batch = config.data.crop_size, config.batch_size
     parts = f"weights and the optimizer's state {_shown_bytes(found.state_bytes)}"
+    if found.state_bytes < found.whole_bytes:
+        parts += f", of {_shown_bytes(found.whole_bytes)} that the devices share"
     if found.store_bytes:
         parts += f"; images on the device {_shown_bytes(found.store_bytes)}"
     lines = [
@@ -124,9 +131,11 @@ def told(found: Estimate, config: ConfigDict) -> list[str]:
     ]
     if not found.fits:
         assert found.limit_bytes is not None
+        less = [f"optim.accumulate={config.optim.accumulate * 2}", "a smaller batch_size"]
+        if found.devices > 1 and config.shard != "parameters":
+            less.append("shard=parameters")
         lines.append(
-            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set optim.accumulate="
-            f"{config.optim.accumulate * 2}, or a smaller batch_size"
+            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set {', or '.join(less)}"
         )
     elif found.step_seconds is not None:
         rate = batch / found.step_seconds
@@ -171,10 +180,6 @@ def _store_bytes(plan: PatchPlan, cut: Rasters) -> int:
     height, width = (max(sides) for sides in zip(*plan.sizes, strict=True))
     a_pixel = sum(math.prod(arrays[0].shape[2:]) * arrays[0].dtype.itemsize for arrays in cut.values())
     return len(plan.sizes) * height * width * a_pixel
-
-
-def _bytes_of(shapes: TrainState) -> int:
-    return sum(math.prod(x.shape) * np.dtype(x.dtype).itemsize for x in jax.tree.leaves(shapes))
 
 
 def _shown_bytes(size: int) -> str:

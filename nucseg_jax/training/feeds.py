@@ -22,7 +22,7 @@ from nucseg_jax.data import feed_device, feed_host, feed_streamed
 from nucseg_jax.data.feed_device import Store
 from nucseg_jax.data.patches import PatchPlan
 from nucseg_jax.data.rasters import Batch, Rasters
-from nucseg_jax.training.step import Step, TrainState, compile_step
+from nucseg_jax.training.step import Step, TrainState, compile_step, step_shardings
 
 if TYPE_CHECKING:  # benchmarks need no configs
     from ml_collections import ConfigDict
@@ -64,7 +64,9 @@ def dispatches(steps: range, *, at_most: int, boundaries: Sequence[int]) -> Iter
         first = stop
 
 
-def compile_steps(mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1) -> jax.stages.Wrapped:
+def compile_steps(
+    mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int = 1, shapes: TrainState | None = None
+) -> jax.stages.Wrapped:
     """Training steps that cut their own batches, several in one call to the device.
 
     One compiled program serves every number of steps, so that a step's result does not depend on which
@@ -77,6 +79,7 @@ def compile_steps(mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int 
       step: one training step.
       crop: side of the square patches in pixels.
       steps_per_dispatch: K, the most steps that one call does.
+      shapes: of the state, with its placement, which it keeps; None: it is replicated.
 
     Returns:
       (state, store, rows, count) → (state, losses), jitted with `state` donated. rows: int32[B,K,5], the
@@ -104,6 +107,7 @@ def compile_steps(mesh: Mesh, step: Step, *, crop: int, steps_per_dispatch: int 
     return devices.jit(
         mesh,
         single if steps_per_dispatch == 1 else several,
+        out_shardings=step_shardings(mesh, shapes),
         donate_argnums=0,
         compiler_options=devices.compiler_options(mesh),
     )
@@ -118,7 +122,7 @@ def _from_host(
     shapes: TrainState,
 ) -> Feed:
     """Batches that the host makes, by `batches_of`."""
-    compiled = compile_step(mesh, step)
+    compiled = compile_step(mesh, step, shapes)
     local = devices.local_rows(config.batch_size)
 
     def feed(rasters: Rasters, steps: range) -> Advance:
@@ -140,7 +144,9 @@ def _from_host(
 
 
 def _resident(config: ConfigDict, mesh: Mesh, step: Step, plan: PatchPlan, shapes: TrainState) -> Feed:
-    several = compile_steps(mesh, step, crop=plan.crop, steps_per_dispatch=config.steps_per_dispatch)
+    several = compile_steps(
+        mesh, step, crop=plan.crop, steps_per_dispatch=config.steps_per_dispatch, shapes=shapes
+    )
     local = devices.local_rows(config.batch_size)
 
     def feed(rasters: Rasters, steps: range) -> Advance:

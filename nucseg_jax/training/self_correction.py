@@ -84,7 +84,7 @@ class SelfCorrection:
         cycles: Cycles,
         workdir: Path,
     ):
-        self._examples, self._cycles = examples, cycles
+        self._mesh, self._examples, self._cycles = mesh, examples, cycles
         self.num_steps = cycles.num_steps
         self._num_classes = config.model.num_classes
         self._folder = workdir / "labels"
@@ -152,13 +152,14 @@ class SelfCorrection:
             return {}
         params = average(self.weights.params, weights.params, finished)
         images = [e.image for e in self._examples]
-        batch_stats = self._estimate(Weights(params, weights.batch_stats), images)
+        whole = devices.gather(params)
+        batch_stats = self._estimate(Weights(whole, weights.batch_stats), images)
         self.weights = Weights(params, batch_stats)
         check_finite(self.weights, range(step, step + 1))
         if self._labels is None:
             return {}
         self._labels = {
-            e.id: average(self._labels[e.id], self._predict(self.weights, e.image), finished)
+            e.id: average(self._labels[e.id], self._predict(Weights(whole, batch_stats), e.image), finished)
             for e in self._examples
         }
         if devices.is_first_process():

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 from flax import nnx
@@ -23,7 +22,8 @@ from nucseg_jax.runs.compatibility import check_same_run, notes_on_changes
 from nucseg_jax.runs.manager import abstract
 from nucseg_jax.training import augmentation
 from nucseg_jax.training import origin as origins
-from nucseg_jax.training.step import Given, TrainState, initial_state
+from nucseg_jax.training.sharding import Sharding
+from nucseg_jax.training.step import Given, TrainState, initial_state, state_shapes
 
 
 class Start(NamedTuple):
@@ -78,14 +78,14 @@ def fresh(
             f"model.encoder_weights = {encoder_weights!r} and --init {origin.source} both have an encoder: "
             "set model.encoder_weights=None, or leave --init out"
         )
-    keeps_average = _keeps_average(config)
+    placement = _placement(config)
     if origin is None and not encoder_weights:
         model, draws = design_model(**_network(config))
         network, weights = _split(config, model, stain)
-        shapes = _shapes(weights, mesh, optimizer, given, keeps_average)
+        shapes = state_shapes(mesh, weights, optimizer, given, **placement)
 
         def state() -> TrainState:
-            return initial_state(mesh, draws.drawn(weights), optimizer, given, keeps_average=keeps_average)
+            return initial_state(mesh, draws.drawn(weights), optimizer, given, **placement)
 
         return Start(network, 0, shapes, _begun(state))
     model = create_model(**_network(config))
@@ -97,7 +97,7 @@ def fresh(
     if origin is not None:
         weights, line = origins.taken(origin, weights)
         say(line)
-    return Start.at(network, initial_state(mesh, weights, optimizer, given, keeps_average=keeps_average))
+    return Start.at(network, initial_state(mesh, weights, optimizer, given, **placement))
 
 
 def resumed(
@@ -118,8 +118,8 @@ def resumed(
       CheckpointError: the last checkpoint is damaged.
     """
     network, shapes = _split(config, nnx.eval_shape(lambda: create_model(**_network(config))), stain)
-    wanted = _shapes(shapes, mesh, optimizer, given, keeps_average=False)
-    model, training, opt_state = checkpoints.restore(wanted.weights, wanted.opt_state)
+    wanted = state_shapes(mesh, shapes, optimizer, given, **_placement(config))
+    model, training, opt_state = checkpoints.restore(wanted.weights, wanted.opt_state, wanted.result)
     average = averaged = None
     if training is not None:
         average, averaged = (model, None) if _keeps_average(config) else (None, model)
@@ -155,23 +155,6 @@ def _network(config: ConfigDict) -> dict[str, Any]:
     }
 
 
-def _shapes(
-    weights: Weights,
-    mesh: Mesh,
-    optimizer: optax.GradientTransformation,
-    given: Given,
-    keeps_average: bool,
-) -> TrainState:
-    """What `initial_state` makes of its arguments, as shapes; nothing else is looked at."""
-    shapes, given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (weights, given))
-    opt_state = jax.eval_shape(optimizer.init, shapes.params)
-    average = shapes if keeps_average else None
-    step: Any = jax.ShapeDtypeStruct((), np.int32)
-    state = TrainState(step, shapes.params, shapes.batch_stats, opt_state, given, average)
-    found: TrainState = abstract(state, mesh)
-    return found
-
-
 def _begun(make: Callable[[], TrainState]) -> Callable[[], TrainState]:
     """Begin to make something in another thread; what is returned waits for it."""
     thread = ThreadPoolExecutor(1, thread_name_prefix="weights")
@@ -191,6 +174,11 @@ def _split(
         model, input_format, changes, freeze_statistics=config.optim.freeze_statistics
     )
     return network, Weights(params, batch_stats)
+
+
+def _placement(config: ConfigDict) -> dict[str, Any]:
+    """The arguments of `initial_state` that say what there is of a state, and where it lies."""
+    return {"keeps_average": _keeps_average(config), "sharding": Sharding.of(config.shard)}
 
 
 def _keeps_average(config: ConfigDict) -> bool:

@@ -1,5 +1,6 @@
 """The training step: one update from one batch. The loop around it is in train.py."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from nucseg_jax import devices
 from nucseg_jax.models.network import FunctionalNetwork, Weights
 from nucseg_jax.training.augmentation import Rescale
 from nucseg_jax.training.objectives import Objective
+from nucseg_jax.training.sharding import Sharding
 
 Step = Callable[[Any, dict[str, jax.Array]], tuple[Any, jax.Array]]
 """(state, batch) → (state, loss): `train_step` with all but these two filled in."""
@@ -38,7 +40,8 @@ class Given(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that training changes, and what it is given; replicated over the mesh."""
+    """All that training changes, and what it is given; replicated over the mesh, but for what `sharding` has
+    in parts."""
 
     step: jax.Array
     params: nnx.State
@@ -66,16 +69,49 @@ def initial_state(
     given: Given,
     *,
     keeps_average: bool = False,
+    sharding: Sharding = Sharding(),  # noqa: B008 - immutable
 ) -> TrainState:
     """The state of step 0 on the mesh."""
-    placed = devices.replicate(mesh, weights)
+    shapes = state_shapes(mesh, weights, optimizer, given, keeps_average=keeps_average, sharding=sharding)
+    placed = devices.place(weights, shapes.weights)
     # One program for all shapes: `init` alone would be compiled for each.
-    opt_state = devices.jit(mesh, optimizer.init)(placed.params)
+    placement = jax.tree.map(lambda x: x.sharding, shapes.opt_state)
+    opt_state = devices.jit(mesh, optimizer.init, out_shardings=placement)(placed.params)
     # A copy: a step gives the memory of each of them to the next.
-    average = devices.replicate(mesh, jax.tree.map(np.array, weights)) if keeps_average else None
+    average = devices.place(jax.tree.map(np.array, weights), shapes.average) if keeps_average else None
     step = devices.replicate(mesh, np.zeros((), np.int32))
     return TrainState(
         step, placed.params, placed.batch_stats, opt_state, devices.replicate(mesh, given), average
+    )
+
+
+def state_shapes(
+    mesh: Mesh,
+    weights: Weights,
+    optimizer: optax.GradientTransformation,
+    given: Given,
+    *,
+    keeps_average: bool = False,
+    sharding: Sharding = Sharding(),  # noqa: B008 - immutable
+) -> TrainState:
+    """What `initial_state` makes of its arguments, as shapes with their placement.
+
+    Of the arguments, too, shapes are enough.
+    """
+    shapes, given = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (weights, given))
+    whole = functools.partial(Sharding().shapes, mesh, are_trained=False)
+    batch_stats = whole(shapes.batch_stats)
+    average = None
+    if keeps_average:
+        average = Weights(sharding.shapes(mesh, shapes.params, are_trained=False), batch_stats)
+    step: Any = jax.ShapeDtypeStruct((), np.int32)
+    return TrainState(
+        whole(step),
+        sharding.shapes(mesh, shapes.params, are_trained=True),
+        batch_stats,
+        sharding.shapes(mesh, jax.eval_shape(optimizer.init, shapes.params), are_trained=False),
+        whole(given),
+        average,
     )
 
 
@@ -91,6 +127,7 @@ def train_step(
     rescale: Rescale | None = None,
     average_decay: float = 0.0,
     average_warmup: bool = True,
+    sharding: Sharding = Sharding(),  # noqa: B008 - immutable
 ) -> tuple[TrainState, jax.Array]:
     """One update from one batch. Dropout and augmentation are functions of (`given.key`, step).
 
@@ -107,6 +144,7 @@ def train_step(
       rescale: makes the patches of the batch's windows; None: they are patches.
       average_decay: share of the moving average that a step leaves, where the state has one.
       average_warmup: see `move`.
+      sharding: what of the state each device holds in part only.
 
     Returns:
       The state after it and the loss (without the scale).
@@ -125,7 +163,7 @@ def train_step(
     def gradients_of(batch_stats: nnx.State, part: dict[str, jax.Array], index: jax.Array | int) -> Any:
         """(gradients, (loss, batch statistics)) of a part of the batch."""
         key = jax.random.fold_in(step_key, index)
-        return jax.grad(loss_of, has_aux=True)(state.params, batch_stats, part, key)
+        return sharding.gradients(loss_of, state.params, batch_stats, part, key)
 
     def accumulate_part(carry: Any, inputs: Any) -> tuple[Any, None]:
         batch_stats, gradients, loss = carry
@@ -137,7 +175,7 @@ def train_step(
     else:
         # Every accumulate-th row makes a part, so that each part spreads over all devices.
         parts = jax.tree.map(lambda x: jnp.moveaxis(x.reshape(-1, accumulate, *x.shape[1:]), 1, 0), batch)
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        zeros = sharding.updated(jax.tree.map(jnp.zeros_like, state.params))
         start = (state.batch_stats, zeros, jnp.zeros(()))
         (batch_stats, gradients, loss), _ = jax.lax.scan(
             accumulate_part, start, (parts, jnp.arange(accumulate))
@@ -145,12 +183,14 @@ def train_step(
         gradients = jax.tree.map(lambda g: g / accumulate, gradients)
         loss = loss / accumulate
     rate = state.given.rates[state.step]
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params, rate=rate)
-    params = optax.apply_updates(state.params, updates)
+    params = sharding.updated(state.params)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, params, rate=rate)
+    params = optax.apply_updates(params, updates)
     average = state.average
     if average is not None:
         new = Weights(params, batch_stats)
         average = move(average, new, state.step, average_decay, warmup=average_warmup)
+    params, opt_state = sharding.kept(params), sharding.updated(opt_state)
     return TrainState(state.step + 1, params, batch_stats, opt_state, state.given, average), loss
 
 
@@ -177,6 +217,24 @@ def move(average: Weights, new: Weights, step: jax.Array, decay: float, *, warmu
     return jax.tree.map(lambda a, w: a + (1.0 - kept) * (w - a), average, new)
 
 
-def compile_step(mesh: Mesh, step: Step) -> jax.stages.Wrapped:
-    """A step jitted with `state` donated: (state, batch) → (state, loss)."""
-    return devices.jit(mesh, step, donate_argnums=0, compiler_options=devices.compiler_options(mesh))
+def compile_step(mesh: Mesh, step: Step, shapes: TrainState | None = None) -> jax.stages.Wrapped:
+    """A step jitted with `state` donated: (state, batch) → (state, loss).
+
+    Args:
+      mesh: where the state and the batch are.
+      step: one training step.
+      shapes: of the state, with its placement, which it keeps; None: it is replicated.
+    """
+    return devices.jit(
+        mesh,
+        step,
+        out_shardings=step_shardings(mesh, shapes),
+        donate_argnums=0,
+        compiler_options=devices.compiler_options(mesh),
+    )
+
+
+def step_shardings(mesh: Mesh, shapes: TrainState | None) -> Any:
+    """Placement of what a step gives, (state, losses); `shapes` as of `compile_step`."""
+    whole = devices.replicated(mesh)
+    return (whole if shapes is None else jax.tree.map(lambda x: x.sharding, shapes)), whole

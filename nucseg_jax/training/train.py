@@ -31,6 +31,7 @@ from nucseg_jax.training.cycles import Cycles, epoch_length
 from nucseg_jax.training.logs import RunLog
 from nucseg_jax.training.loop import Interruption, Loop, NeverAsked
 from nucseg_jax.training.self_correction import SelfCorrection
+from nucseg_jax.training.sharding import Sharding, shown_sharing
 from nucseg_jax.training.step import Given, Step, TrainState, train_step
 
 
@@ -108,6 +109,8 @@ def train(config: ConfigDict, workdir: Path, interruption: Interruption | None =
             f"steps {first} to {cycles.num_steps} of batch {config.batch_size} on {mesh.devices.size} "
             "device(s)"
         )
+        if config.shard != "none":
+            say(shown_sharing(config.shard, begun.shapes))
         for note in filter(None, bare):
             say(f"note: {note}. All their annotated pixels are background")
         of_origin = origins.notes(origin, info) if origin else ()
@@ -206,6 +209,7 @@ def make_step(
         rescale=augmentation.rescale_of(config),
         average_decay=config.optim.average_decay,
         average_warmup=config.optim.average_warmup,
+        sharding=Sharding.of(config.shard),
     )
 
 

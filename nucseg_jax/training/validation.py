@@ -58,8 +58,8 @@ def validator(
         return aji, PixelCounts.of(truth, frame.label_map(mask), ignore).f1_nucleus
 
     def validate(weights: Weights) -> dict[str, float]:
-        of = segmenter(devices.on_own_mesh(mesh, weights))
-        scores = devices.gathered([score(of, example) for example in devices.share(examples)])
+        of = segmenter(devices.on_own_mesh(mesh, devices.gather(weights)))
+        scores = devices.of_all_processes([score(of, example) for example in devices.share(examples)])
         aji, dice = np.mean(scores, axis=0)
         return {"aji": float(aji), "dice": float(dice)}
 

@@ -14,8 +14,8 @@ from nucseg_jax import devices
 devices.join_processes()
 mine = devices.share(range(5))
 print(list(mine))
-print(devices.gathered([("x" * i, i / 3) for i in mine]) == [("x" * i, i / 3) for i in range(5)])
-print(devices.gathered([i for i in devices.share([7])]), devices.from_first(lambda: jax.process_index()))
+print(devices.of_all_processes([("x" * i, i / 3) for i in mine]) == [("x" * i, i / 3) for i in range(5)])
+print(devices.of_all_processes(devices.share([7])), devices.from_first(lambda: jax.process_index()))
 everywhere = devices.replicate(devices.make_mesh(), {"a": np.arange(3.0)})
 own = devices.on_own_mesh(devices.own_mesh(), everywhere)
 print(float((own["a"] * 2).sum()), own["a"].is_fully_addressable, len(own["a"].devices()))
@@ -23,7 +23,7 @@ print(float((own["a"] * 2).sum()), own["a"].is_fully_addressable, len(own["a"].d
 
 
 def test_one_process_has_all_of_it() -> None:
-    assert devices.gathered(devices.share([3, 1, 2])) == [3, 1, 2]
+    assert devices.of_all_processes(devices.share([3, 1, 2])) == [3, 1, 2]
     assert devices.from_first(lambda: "found") == "found"
     assert devices.own_mesh() == devices.make_mesh()
 

@@ -23,14 +23,14 @@ def test_memory_and_steps_of_a_training(tiny_config: ConfigDict) -> None:
     assert found.store_bytes == bytes_of(store)
     given = Given.of(optim.table(lambda step: 0.1 + 0 * step, 4), 0)
     state = start.fresh(tiny_config, mesh, train.make_optimizer(tiny_config), given).state()
-    assert found.state_bytes == bytes_of(state)
+    assert found.state_bytes == found.whole_bytes == bytes_of(state)
     assert found.step_bytes > 2 * found.state_bytes  # gradients at least
     assert found.steps == 4 and found.devices == mesh.devices.size
     assert found.step_seconds is not None and found.step_seconds > 0
 
 
 def test_what_is_told(tiny_config: ConfigDict) -> None:
-    figures = Estimate("A (gpu)", 8, 2 * 10**9, 95 * 10**8, 5 * 10**8, None, None, 0)
+    figures = Estimate("A (gpu)", 8, 2 * 10**9, 2 * 10**9, 95 * 10**8, 5 * 10**8, None, None, 0)
     lines = told(figures._replace(step_seconds=0.5, steps=20_000), tiny_config)
     assert "on 8 × A (gpu)" in lines[0]
     assert lines[1] == (
@@ -39,4 +39,9 @@ def test_what_is_told(tiny_config: ConfigDict) -> None:
     assert "20,000 steps: 2.8 h" in lines[2]
     small = figures._replace(limit_bytes=8_000_000_000, step_seconds=None)
     assert not small.fits
-    assert "it does not fit: the device has 8.00 GB. Set optim.accumulate=" in told(small, tiny_config)[2]
+    hint = "it does not fit: the device has 8.00 GB. Set optim.accumulate=2, or a smaller batch_size"
+    tiny_config.optim.accumulate = 1
+    assert told(small, tiny_config)[2] == f"{hint}, or shard=parameters"
+    assert told(small._replace(devices=1), tiny_config)[2] == hint
+    tiny_config.shard = "parameters"
+    assert told(small, tiny_config)[2] == hint

@@ -259,6 +259,7 @@ def test_divergence_stops_and_keeps_the_sound_checkpoints(tiny_config: ConfigDic
         ("model.channel_order", "BRG", "got 'BRG'"),
         ("optim.restart_epochs", 0.0, "optim.restart_epochs must be positive, got 0.0"),
         ("num_steps", 0, "num_steps must be at least 1, got 0"),
+        ("shard", "weights", "shard must be one of none, optimizer, parameters, got 'weights'"),
         ("eval.batch_size", 0, "eval.batch_size must be at least 1"),
         ("checkpoint.best_by", "f1", "checkpoint.best_by must be one of aji, dice, got 'f1'"),
         ("instances.method", "boundary", "needs a network with a class for boundaries"),

@@ -87,7 +87,7 @@ def test_a_process_reads_its_share_of_the_images(monkeypatch: pytest.MonkeyPatch
     dataset = dataset_of(*[np.ones((32, 32), np.int32)] * 5)
     examples = [Counted(**vars(example)) for example in dataset.splits["train"]]
     monkeypatch.setattr(devices, "share", lambda items: items[1::2])
-    monkeypatch.setattr(devices, "gathered", list)
+    monkeypatch.setattr(devices, "of_all_processes", list)
     mesh = devices.own_mesh()
     validate = validation.validator(config, network, mesh, dataset, examples, None)
     assert validate(Weights(params, batch_stats))["dice"] == 1.0
