@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.devices import sharing
+from nucseg_jax.models.recompute import kept
 
 
 class Moments(NamedTuple):
@@ -86,7 +87,7 @@ class BatchNorm(nnx.Module):
         running = self.mean[...]
         # FC-DenseNet asks for moments of features that are a part of a layer's channels.
         near = running if running.shape == x.shape[-1:] else jnp.zeros(x.shape[-1:], running.dtype)
-        return _moments(x, jax.lax.stop_gradient(near), self.axis_name, sharing(x.shape[0]))
+        return kept(_moments(x, jax.lax.stop_gradient(near), self.axis_name, sharing(x.shape[0])))
 
 
 # These are jitted so that they are traced once for layers of equal shape.
