@@ -39,6 +39,7 @@ class Case:
       size: side of the images in pixels.
       batch: images a step.
       dtype: one of measure.DTYPES.
+      recompute: as of `create_model`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     size: int
     batch: int
     dtype: str
+    recompute: str = "auto"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A random batch: `image` uint8[B,S,S,3], `label_map` int32[B,S,S] of 0 and 1."""
@@ -84,7 +86,11 @@ def one_device() -> Mesh:
 
 def build(case: Case) -> nnx.Module:
     return create_model(
-        case.name, width=case.width, dtype=array_dtype(case.dtype), rngs=nnx.Rngs(params=0, dropout=0)
+        case.name,
+        width=case.width,
+        dtype=array_dtype(case.dtype),
+        recompute=case.recompute,
+        rngs=nnx.Rngs(params=0, dropout=0),
     )
 
 

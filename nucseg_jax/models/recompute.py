@@ -1,7 +1,8 @@
-"""Activations of blocks that the backward pass computes again, instead of keeping them: less memory, more time.
+"""Activations inside of blocks: kept for the backward pass, or computed again there.
 
-Networks and encoders are `Recomputing` modules: they run their blocks by `block`, which does the one or the
-other. Parameters and their paths are the same, and so are gradients and batch statistics to float rounding.
+The latter takes less memory and more time. Networks and encoders are `Recomputing` modules: they run their
+blocks by `block`, which does the one or the other. Parameters and their paths are the same in both; gradients
+and batch statistics are the same to float rounding.
 """
 
 from collections.abc import Callable
@@ -32,10 +33,11 @@ class Recomputing(nnx.Module):
     deterministic: bool = False
 
     def block(self, function: Callable[..., _T], *operands: object) -> _T:
-        """`function(*operands)`: its operands are kept for the backward pass, and what is named by `kept`.
+        """`function(*operands)`, a block.
 
-        The function is called once. What it changes in modules, such as batch statistics, is changed once, and
-        dropout draws the same numbers when it is computed again.
+        Where this module recomputes, the operands are kept for the backward pass, and what `kept` has marked;
+        all else is computed again. Batch statistics are updated once, and dropout draws the same numbers the
+        second time.
 
         Args:
           function: of the operands alone.
@@ -50,21 +52,25 @@ class Recomputing(nnx.Module):
 
 
 def kept(x: _T) -> _T:
-    """The arrays themselves, which a block keeps: small ones, which cost long sums or messages to make."""
+    """The arrays themselves, which each block keeps: small ones that take long sums, or messages, to make."""
     named: _T = checkpoint_name(x, _KEPT)
     return named
 
 
 def choose(model: nnx.Module, recompute: str) -> None:
-    """Have a network compute again what `recompute` says.
+    """Have a network compute again what is asked for.
+
+    Args:
+      model: a network, or an encoder.
+      recompute: one of RECOMPUTE.
 
     Raises:
-      UserError: `recompute` is none of RECOMPUTE.
+      UserError: it is none of them.
     """
     if recompute not in RECOMPUTE:
         raise UserError(
             f"model.recompute must be one of {', '.join(RECOMPUTE)}, got {in_short(repr(recompute))}"
         )
-    for _, module in model.iter_modules():
+    for _, module in nnx.iter_modules(model):
         if isinstance(module, Recomputing):
             module.recomputes = type(module).recomputes if recompute == "auto" else recompute == "blocks"

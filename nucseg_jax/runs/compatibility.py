@@ -21,6 +21,7 @@ FREE_KEYS = (
     "data.dir",
     "data.pipeline",
     "model.encoder_weights",
+    "model.recompute",
     "init.source",
 )
 
@@ -72,6 +73,7 @@ EARLIER: dict[str, Any] = {
     "init.crop_um": None,
     "optim.freeze_statistics": False,
     "checkpoint.patience": 0,
+    "model.recompute": "auto",
 }
 
 # Metadata of the dataset that decides its pixels and labels.
@@ -182,6 +184,8 @@ def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[
     pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
     # A run of an earlier version did one step a call.
     pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
+    key = "model.recompute"
+    pairs.append((key, (EARLIER | flatten(before))[key], after["model"]["recompute"]))
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 

@@ -124,9 +124,11 @@ def told(found: Estimate, config: ConfigDict) -> list[str]:
     ]
     if not found.fits:
         assert found.limit_bytes is not None
+        remedies = [f"optim.accumulate={config.optim.accumulate * 2}", "or a smaller batch_size"]
+        if config.model.recompute != "blocks":
+            remedies.insert(0, "model.recompute=blocks (slower steps)")
         lines.append(
-            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set optim.accumulate="
-            f"{config.optim.accumulate * 2}, or a smaller batch_size"
+            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set {', '.join(remedies)}"
         )
     elif found.step_seconds is not None:
         rate = batch / found.step_seconds

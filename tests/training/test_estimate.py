@@ -39,4 +39,8 @@ def test_what_is_told(tiny_config: ConfigDict) -> None:
     assert "20,000 steps: 2.8 h" in lines[2]
     small = figures._replace(limit_bytes=8_000_000_000, step_seconds=None)
     assert not small.fits
-    assert "it does not fit: the device has 8.00 GB. Set optim.accumulate=" in told(small, tiny_config)[2]
+    last = told(small, tiny_config)[2]
+    assert "it does not fit: the device has 8.00 GB. Set model.recompute=blocks (slower steps), " in last
+    assert last.endswith("optim.accumulate=2, or a smaller batch_size")
+    tiny_config.model.recompute = "blocks"
+    assert "the device has 8.00 GB. Set optim.accumulate=2, or" in told(small, tiny_config)[2]
