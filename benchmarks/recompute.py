@@ -5,7 +5,7 @@ python -m benchmarks.recompute [NETWORK …] [--timed NETWORK …]
 A training step in float32 with `recompute` = "none", "auto" (what each network does of its own accord) and
 "blocks"; "÷" is "blocks" ÷ "none". Memory is XLA's plan for the step beside what it is given: activations and
 gradients, and neither weights, optimizer nor batch. FLOPs are those of the compiled step, by XLA's cost
-analysis. Neither needs memory for weights, so that a large network can be looked at on a small machine. Time is
+analysis. Neither needs memory for weights: a large network can be looked at on a small machine. Time is
 measured for the networks after --timed: both ways in turn, and the median (quartiles) of the pairs' ratios.
 """
 
