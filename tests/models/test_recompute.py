@@ -20,7 +20,7 @@ MOST_MEMORY = {
     "fc_densenet": 0.6,
     "unet": 0.6,
     "segnet": 0.5,
-    "psp_segnet": 0.6,
+    "psp_segnet": 0.7,
     "self_correction": 0.6,
     "efficient_unet": 0.5,
 }
