@@ -17,7 +17,7 @@ from nucseg_jax.models import create_model, network
 from nucseg_jax.models.network import FunctionalNetwork, Weights, split_network
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
-from nucseg_jax.training.step import Given, TrainState, compile_step, initial_state, train_step
+from nucseg_jax.training.step import Given, Step, TrainState, compile_step, initial_state, train_step
 
 # The paper's, except for the rate: so small that nothing diverges on random images.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
@@ -109,8 +109,11 @@ def make_optimizer() -> optax.GradientTransformationExtraArgs:
 def make_step(
     network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs
 ) -> jax.stages.Wrapped:
-    step = functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
-    return compile_step(one_device(), step)
+    return compile_step(one_device(), _step(network, optimizer))
+
+
+def _step(network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs) -> Step:
+    return functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
 
 
 def training(case: Case) -> Ours:
@@ -191,12 +194,26 @@ def forward_flops(case: Case) -> float:
 
 def lower_step(case: Case) -> jax.stages.Lowered:
     """The training step without memory for its arguments."""
+    network, optimizer, *arguments = _abstract_step(case)
+    return make_step(network, optimizer).lower(*arguments)
+
+
+def step_flops(case: Case) -> float:
+    """FLOPs of a training step, with what it computes again; counted as by `models.network.forward_flops`."""
+    network, optimizer, *arguments = _abstract_step(case)
+    with jax.default_device(jax.devices("cpu")[0]), devices.traced_for("tpu"):
+        traced = jax.jit(_step(network, optimizer)).trace(*arguments)
+        return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
+
+
+def _abstract_step(case: Case) -> tuple[Any, ...]:
+    """Network, optimizer, and the shapes of state and batch."""
     network, params, batch_stats = abstract(case)
     optimizer = make_optimizer()
     moments: Any = jax.eval_shape(optimizer.init, params)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, moments, GIVEN)
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, case.arrays()))
-    return make_step(network, optimizer).lower(state, batch)
+    return network, optimizer, state, batch
 
 
 def abstract(case: Case) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:

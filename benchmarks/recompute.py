@@ -4,9 +4,10 @@ python -m benchmarks.recompute [NETWORK …] [--timed NETWORK …]
 
 A training step in float32 with `recompute` = "none", "auto" (what each network does of its own accord) and
 "blocks"; "÷" is "blocks" ÷ "none". Memory is XLA's plan for the step beside what it is given: activations and
-gradients, and neither weights, optimizer nor batch. FLOPs are those of the compiled step, by XLA's cost
-analysis. Neither needs memory for weights: a large network can be looked at on a small machine. Time is
-measured for the networks after --timed: both ways in turn, and the median (quartiles) of the pairs' ratios.
+gradients, and neither weights, optimizer nor batch. FLOPs, by XLA's cost analysis, are those of the step with
+what is computed again, as lowered for a TPU (`ours.step_flops`): of the loops in a CPU's compiled step, whose
+FLOPs the JSON has, too, it counts one round. Neither needs memory for weights. Time is measured for the networks
+after --timed: both ways in turn, and the median (quartiles) of the pairs' ratios.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,12 +43,17 @@ def planned(case: Case) -> dict[str, dict[str, float]]:
     plans: dict[str, dict[str, float]] = {}
     found = {}
     for recompute in ("none", "auto", "blocks"):
-        lowered = ours.lower_step(replace(case, recompute=recompute))
+        chosen = replace(case, recompute=recompute)
+        lowered = ours.lower_step(chosen)
         text = lowered.as_text()
         if text not in plans:
             compiled = lowered.compile()
             memory: Any = compiled.memory_analysis()
-            plans[text] = {"bytes": memory.temp_size_in_bytes, "flops": compiled.cost_analysis()["flops"]}
+            plans[text] = {
+                "bytes": memory.temp_size_in_bytes,
+                "flops": ours.step_flops(chosen),
+                "compiled_flops": (compiled.cost_analysis() or {})["flops"],
+            }
         found[recompute] = plans[text]
     return found
 
