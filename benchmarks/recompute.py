@@ -6,8 +6,8 @@ A training step in float32 with `recompute` = "none", "auto" (what each network 
 "blocks"; "÷" is "blocks" ÷ "none". Memory is XLA's plan for the step beside what it is given: activations and
 gradients, and neither weights, optimizer nor batch. FLOPs, by XLA's cost analysis, are those of the step with
 what is computed again, as lowered for a TPU (`ours.step_flops`): of the loops in a CPU's compiled step, whose
-FLOPs the JSON has, too, it counts one round. Neither needs memory for weights. Time is measured for the networks
-after --timed: both ways in turn, and the median (quartiles) of the pairs' ratios.
+FLOPs the JSON has, too, it counts one round. Neither needs memory for weights. Time is measured for the
+networks after --timed: both ways in turn, and the median (quartiles) of the pairs' ratios.
 """
 
 from collections.abc import Callable, Sequence

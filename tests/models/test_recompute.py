@@ -12,7 +12,9 @@ from jax import export
 from nucseg_jax import devices
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.network import split_network
+from nucseg_jax.training.step import compile_step
 from tests.abstract_programs import config_of, programs
+from tests.collectives import messages
 from tests.networks import QUICK, by_weight
 
 MOST_MEMORY = {
@@ -104,6 +106,23 @@ def test_each_block_is_computed_again_in_training_and_inference_stays_the_same_p
 def test_fc_densenet_computes_its_dense_layers_again_unless_it_is_told_otherwise() -> None:
     none, auto = (lowered("fc_densenet", recompute, "training") for recompute in ("none", "auto"))
     assert auto.count(BARRIER) - none.count(BARRIER) == 91
+
+
+def test_devices_tell_each_other_nothing_again() -> None:
+    """Blocks keep the moments of a batch norm, which took a message."""
+    mesh, config, sent = devices.make_mesh(), config_of("fcn32", side=32), {}
+    for recompute in ("none", "blocks"):
+        config.model.recompute = recompute
+        step, (state, batch) = programs(config, rows=mesh.devices.size)["training"]
+        arguments = placed(state, devices.replicated(mesh)), placed(batch, devices.split(mesh))
+        options = devices.compiler_options(mesh) | QUICK
+        text = compile_step(mesh, step).lower(*arguments).compile(compiler_options=options).as_text()
+        sent[recompute] = sum(sum(message.sizes) for message in messages(text))
+    assert sent["blocks"] == sent["none"] > 0
+
+
+def placed(tree: Any, sharding: jax.sharding.NamedSharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 BARRIER = "stablehlo.optimization_barrier"
