@@ -17,7 +17,7 @@ from nucseg_jax.models import create_model, network
 from nucseg_jax.models.network import FunctionalNetwork, Weights, split_network
 from nucseg_jax.training import optim
 from nucseg_jax.training.objectives import OBJECTIVES
-from nucseg_jax.training.step import Given, TrainState, compile_step, initial_state, train_step
+from nucseg_jax.training.step import Given, Step, TrainState, compile_step, initial_state, train_step
 
 # The paper's, except for the rate: so small that nothing diverges on random images.
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, LOSS_SCALE = 1e-4, 0.99, 1e-8, 0.005
@@ -39,6 +39,7 @@ class Case:
       size: side of the images in pixels.
       batch: images a step.
       dtype: one of measure.DTYPES.
+      recompute: as of `create_model`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Case:
     size: int
     batch: int
     dtype: str
+    recompute: str = "auto"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """A random batch: `image` uint8[B,S,S,3], `label_map` int32[B,S,S] of 0 and 1."""
@@ -84,7 +86,11 @@ def one_device() -> Mesh:
 
 def build(case: Case) -> nnx.Module:
     return create_model(
-        case.name, width=case.width, dtype=array_dtype(case.dtype), rngs=nnx.Rngs(params=0, dropout=0)
+        case.name,
+        width=case.width,
+        dtype=array_dtype(case.dtype),
+        recompute=case.recompute,
+        rngs=nnx.Rngs(params=0, dropout=0),
     )
 
 
@@ -103,8 +109,11 @@ def make_optimizer() -> optax.GradientTransformationExtraArgs:
 def make_step(
     network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs
 ) -> jax.stages.Wrapped:
-    step = functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
-    return compile_step(one_device(), step)
+    return compile_step(one_device(), _step(network, optimizer))
+
+
+def _step(network: FunctionalNetwork, optimizer: optax.GradientTransformationExtraArgs) -> Step:
+    return functools.partial(train_step, network=network, optimizer=optimizer, **STEP_OPTIONS)
 
 
 def training(case: Case) -> Ours:
@@ -185,12 +194,26 @@ def forward_flops(case: Case) -> float:
 
 def lower_step(case: Case) -> jax.stages.Lowered:
     """The training step without memory for its arguments."""
+    network, optimizer, *arguments = _abstract_step(case)
+    return make_step(network, optimizer).lower(*arguments)
+
+
+def step_flops(case: Case) -> float:
+    """FLOPs of a training step, with what it computes again; counted as by `models.network.forward_flops`."""
+    network, optimizer, *arguments = _abstract_step(case)
+    with jax.default_device(jax.devices("cpu")[0]), devices.traced_for("tpu"):
+        traced = jax.jit(_step(network, optimizer)).trace(*arguments)
+        return (traced.lower(lowering_platforms=("tpu",)).cost_analysis() or {})["flops"]
+
+
+def _abstract_step(case: Case) -> tuple[Any, ...]:
+    """Network, optimizer, and the shapes of state and batch."""
     network, params, batch_stats = abstract(case)
     optimizer = make_optimizer()
     moments: Any = jax.eval_shape(optimizer.init, params)
     state = TrainState(jnp.zeros((), jnp.int32), params, batch_stats, moments, GIVEN)
     batch = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, case.arrays()))
-    return make_step(network, optimizer).lower(state, batch)
+    return network, optimizer, state, batch
 
 
 def abstract(case: Case) -> tuple[FunctionalNetwork, nnx.State, nnx.State]:

@@ -60,6 +60,7 @@ def programs(config: ConfigDict, *, rows: int = 2) -> dict[str, tuple[Callable[.
         num_classes=chosen.num_classes,
         width=chosen.width,
         dtype=chosen.dtype,
+        recompute=chosen.recompute,
         rngs=nnx.Rngs(params=0, dropout=0),
     )
     stain = None

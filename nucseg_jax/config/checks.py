@@ -14,6 +14,7 @@ from nucseg_jax.config.names import (
     LOSSES,
     OPTIMIZERS,
     PIPELINES,
+    RECOMPUTE,
     SCORES,
     SHARDS,
     STAIN_WHERE,
@@ -105,6 +106,7 @@ def _check_objective(config: ConfigDict) -> None:
         ("optim.method", config.optim.method, OPTIMIZERS),
         ("optim.loss", config.optim.loss, LOSSES),
         ("model.boundary", config.model.boundary, BOUNDARIES),
+        ("model.recompute", config.model.recompute, RECOMPUTE),
         ("self_correction.average", chosen.average, AVERAGES),
     ):
         if value not in known:

@@ -45,6 +45,9 @@ def get_config() -> ConfigDict:
     config.model.num_classes = 2  # background, nucleus; 3: the nucleus's boundary is a class of its own
     config.model.width = 1.0  # multiplies every channel count
     config.model.dtype = "float32"  # compute dtype; bfloat16 on accelerators
+    # Activations that the backward pass computes again, to save memory: "blocks", those inside of each block;
+    # "none"; "auto", what each network does of its own accord (FC-DenseNet its dense layers, others nothing).
+    config.model.recompute = "auto"
     # What the class for boundaries is: "edge", a band along each nucleus's edge, or "distance", which grows
     # from each nucleus's middle to its edge (models/targets.py).
     config.model.boundary = "edge"

@@ -13,6 +13,9 @@ OPTIMIZERS = ("sgd", "adamw")
 BOUNDARIES = ("edge", "distance")
 """Of `model.boundary` (`models.targets`)."""
 
+RECOMPUTE = ("auto", "none", "blocks")
+"""Of `model.recompute` (`models.recompute`)."""
+
 LOSSES = ("cross_entropy", "cross_entropy_dice", "ce2p")
 """Of `optim.loss` (`training.objectives`)."""
 

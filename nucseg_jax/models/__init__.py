@@ -16,6 +16,7 @@ from nucseg_jax.models.fc_densenet import FCDenseNet
 from nucseg_jax.models.fcn8 import FCN
 from nucseg_jax.models.initial import Draws, Streams
 from nucseg_jax.models.psp_segnet import PSPSegNet
+from nucseg_jax.models.recompute import choose
 from nucseg_jax.models.segnet import SegNet
 from nucseg_jax.models.unet import UNet
 
@@ -62,6 +63,7 @@ def create_model(
     width: float = 1.0,
     rngs: nnx.Rngs,
     dtype: DTypeLike = jnp.float32,
+    recompute: str = "auto",
 ) -> nnx.Module:
     """Build a network with fresh weights.
 
@@ -71,11 +73,13 @@ def create_model(
       width: multiplies every channel count; 1.0 is the published network.
       rngs: `nnx.Rngs(params=seed, dropout=seed)`, or `nnx.Rngs(seed)`.
       dtype: compute dtype; parameters and batch statistics are float32.
+      recompute: which activations the backward pass computes again rather than keeps, one of
+        `recompute.RECOMPUTE`. It changes memory and time of training, and nothing else but rounding.
 
     Raises:
-      UserError: unknown name (with the nearest known one), bad class count or width.
+      UserError: unknown name (with the nearest known one), bad class count, width, dtype or recompute.
     """
-    return _built(name, num_classes, width, dtype, Streams(rngs))
+    return _built(name, num_classes, width, dtype, recompute, Streams(rngs))
 
 
 def design_model(
@@ -85,20 +89,23 @@ def design_model(
     width: float = 1.0,
     rngs: nnx.Rngs,
     dtype: DTypeLike = jnp.float32,
+    recompute: str = "auto",
 ) -> tuple[nnx.Module, Draws]:
     """A network with shapes in place of its weights, and what draws these: those that `create_model` gives.
 
     Args:
-      name, num_classes, width, rngs, dtype: as of `create_model`.
+      name, num_classes, width, rngs, dtype, recompute: as of `create_model`.
 
     Raises:
       UserError: as `create_model`.
     """
     draws = Draws()
-    return _built(name, num_classes, width, dtype, Streams(rngs, draws)), draws
+    return _built(name, num_classes, width, dtype, recompute, Streams(rngs, draws)), draws
 
 
-def _built(name: str, num_classes: int, width: float, dtype: DTypeLike, streams: Streams) -> nnx.Module:
+def _built(
+    name: str, num_classes: int, width: float, dtype: DTypeLike, recompute: str, streams: Streams
+) -> nnx.Module:
     if name not in NETWORKS:
         near = difflib.get_close_matches(name, NETWORKS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -116,7 +123,9 @@ def _built(name: str, num_classes: int, width: float, dtype: DTypeLike, streams:
         raise UserError(
             f"dtype must be a floating-point type such as float32 or bfloat16, got {in_short(repr(dtype))}"
         )
-    return NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
+    model = NETWORKS[name](num_classes=num_classes, width=width, dtype=dtype, rngs=streams)
+    choose(model, recompute)
+    return model
 
 
 def _is_float(dtype: DTypeLike) -> bool:

@@ -13,6 +13,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from nucseg_jax.devices import sharing
+from nucseg_jax.models.recompute import kept
 
 
 class Moments(NamedTuple):
@@ -108,19 +109,20 @@ def _moments(x: jax.Array, near: jax.Array, axis_name: str | None, devices: int)
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if devices == 1 and axis_name is None:
-        return _own_moments(x)
+        own = _own_moments(x)
+        return Moments(own.mean, kept(own.variance))
     own = jax.vmap(_own_moments)(x.reshape(devices, -1, *x.shape[1:]))
     offset = own.mean - near.reshape(1, -1)
     together = jnp.stack([offset, jnp.square(offset), own.variance], 1).mean(0)
     if axis_name is not None:
         together = jax.lax.pmean(together, axis_name)
-    offset, square, variance = together
+    offset, square, variance = kept(together)
     return Moments(near + offset, variance + jnp.maximum(square - jnp.square(offset), 0.0))
 
 
 def _own_moments(x: jax.Array) -> Moments:
     """Of at least float32 [B,H,W,C], the variance about the mean."""
-    center = x.mean((0, 1, 2))
+    center = kept(x.mean((0, 1, 2)))
     # Deviations from the mean sum up to 0: the variance has no gradient through the mean.
     deviations = x - _per_channel(jax.lax.stop_gradient(center))
     return Moments(center, jnp.square(deviations).mean((0, 1, 2)))

@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
+from nucseg_jax.models.recompute import Recomputing
 from nucseg_jax.models.resnet import DeepStem, ResNet101
 from nucseg_jax.models.targets import EDGE_CLASSES
 
@@ -116,7 +117,7 @@ class Fusion(nnx.Module):
         return self.classifier(self.dropout(self.conv(x)))
 
 
-class CE2P(nnx.Module):
+class CE2P(Recomputing):
     """66,714,676 parameters with two classes at width 1; height and width multiples of 16."""
 
     def __init__(
@@ -152,8 +153,13 @@ class CE2P(nnx.Module):
         """images: float[B,H,W,3] in [0, 1] → the float32 logits of all three branches."""
         layers.check_images(images, 16, "self_correction")
         x = self.encoder(images)
-        parsing, parsing_features = self.parsing(self.context(x.stage4), x.stage1)
-        edge, edge_features = self.edge((x.stage1, x.stage2, x.stage3))
-        fusion = self.fusion(jnp.concatenate([parsing_features, edge_features], axis=-1))
+        context = self.block(Context.__call__, self.context, x.stage4)
+        parsing, parsing_features = self.block(Parsing.__call__, self.parsing, context, x.stage1)
+        edge, edge_features = self.block(Edge.__call__, self.edge, (x.stage1, x.stage2, x.stage3))
+        fusion = self.block(_fused, self.fusion, parsing_features, edge_features)
         size = images.shape[1:3]
         return Branches(*(resampling.resize_bilinear(y, size) for y in (parsing, edge, fusion)))
+
+
+def _fused(fusion: Fusion, parsing_features: jax.Array, edge_features: jax.Array) -> jax.Array:
+    return fusion(jnp.concatenate([parsing_features, edge_features], axis=-1))

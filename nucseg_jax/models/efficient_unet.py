@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from nucseg_jax.models import efficientnet, layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.efficientnet import EfficientNetLite0
+from nucseg_jax.models.recompute import Recomputing
 
 CHANNELS = (128, 64, 48, 32, 16)
 """Of the decoder's blocks, from 1/16 of the size up to the whole."""
@@ -47,7 +48,7 @@ class UpBlock(nnx.Module):
         return nnx.relu(self.bn2(self.conv(y)))
 
 
-class EfficientUNet(nnx.Module):
+class EfficientUNet(Recomputing):
     """3,832,098 parameters with two classes at width 1; height and width multiples of 32.
 
     Args:
@@ -85,7 +86,7 @@ class EfficientUNet(nnx.Module):
         features = self.encoder(efficientnet.normalise(images))
         x = features[-1]
         for block, skip in zip(self.decoder, [*features[-2::-1], None], strict=False):
-            x = block(x, skip)
+            x = self.block(UpBlock.__call__, block, x, skip)
         logits = self.classifier(x)
         return logits if logits.shape[1] == images.shape[1] else resampling.double_bilinear(logits)
 

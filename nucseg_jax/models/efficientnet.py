@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from nucseg_jax.models import layers
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import Window, convolve_depthwise
+from nucseg_jax.models.recompute import Recomputing
 
 EPSILON, MOMENTUM = 1e-3, 0.99
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -167,7 +168,7 @@ class InvertedResidual(nnx.Module):
         return x + y if self.residual else y
 
 
-class EfficientNetLite0(nnx.Module):
+class EfficientNetLite0(Recomputing):
     """2,958,848 parameters at width 1 (without ImageNet's head); height and width multiples of 32."""
 
     def __init__(self, *, width: float = 1.0, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs):
@@ -194,10 +195,10 @@ class EfficientNetLite0(nnx.Module):
 
     def __call__(self, images: jax.Array) -> list[jax.Array]:
         """Normalised images float[B,H,W,3] → features at 1/2, 1/4, 1/8, 1/16, 1/32 of the size."""
-        x, features = self.stem(images), []
+        x, features = self.block(ConvNorm.__call__, self.stem, images), []
         for i, blocks in enumerate(self.stages):
             for block in blocks:
-                x = block(x)
+                x = self.block(InvertedResidual.__call__, block, x)
             if i in FEATURES:
                 features.append(x)
         return features

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm, Moments, normalised
 from nucseg_jax.models.convolution import settle
+from nucseg_jax.models.recompute import Recomputing
 
 GROWTH = 16
 FIRST_CHANNELS = 48
@@ -31,34 +32,23 @@ class NormReluConv(nnx.Module):
         return self.conv(nnx.relu(self.bn(x)))
 
     def of_features(self, features: Sequence[jax.Array], moments: Sequence[Moments]) -> jax.Array:
-        """`__call__` of the concatenated features, whose moments are known already.
-
-        For its backward pass the concatenation and its normalised copy are made again, not kept: kept, they
-        are the bulk of the network's memory, as they grow with the square of a block's layers.
-        """
-        bn, conv = self.bn, self.conv
-        if bn.use_running_average:
-            return self(jnp.concatenate(features, axis=-1))
-        assert conv.bias is not None
-        known = bn.take(Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True))))
-
-        @jax.checkpoint
-        def output(
-            features: Sequence[jax.Array],
-            known: Moments,
-            scale: jax.Array,
-            shift: jax.Array,
-            kernel: jax.Array,
-            bias: jax.Array,
-        ) -> jax.Array:
-            x = normalised(jnp.concatenate(features, axis=-1), known, scale, shift, bn.epsilon, bn.dtype)
-            return layers.convolve_and_add(nnx.relu(x), kernel, bias, conv.window)
-
-        return output(features, known, bn.scale[...], bn.bias[...], conv.kernel[...], conv.bias[...])
+        """`__call__` of the concatenated features, whose moments are known already."""
+        x = jnp.concatenate(features, axis=-1)
+        if self.bn.use_running_average:
+            return self(x)
+        known = self.bn.take(Moments(*(jnp.concatenate(parts) for parts in zip(*moments, strict=True))))
+        x = normalised(x, known, self.bn.scale[...], self.bn.bias[...], self.bn.epsilon, self.bn.dtype)
+        return self.conv(nnx.relu(x))
 
 
-class DenseBlock(nnx.Module):
-    """Layers that each see the concatenation of the block's input and all features made before."""
+class DenseBlock(Recomputing):
+    """Layers that each see the concatenation of the block's input and all features made before.
+
+    Unless it is told otherwise, it makes the concatenations and their normalised copies again: kept, they are
+    the bulk of the network's memory, as they grow with the square of a block's layers.
+    """
+
+    recomputes = True
 
     def __init__(self, in_channels: int, growth: int, count: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.layers = nnx.List(
@@ -75,7 +65,7 @@ class DenseBlock(nnx.Module):
         features, moments = [x], [moments_of(x)]
         for layer, factor in zip(self.layers, kept, strict=True):
             features = _settle_gradients(features)
-            new = settle(layer.of_features(features, moments) * factor)
+            new = settle(self.block(NormReluConv.of_features, layer, features, moments) * factor)
             features.append(new)
             # All later layers normalise these features with the same mean and variance, taken once.
             moments.append(moments_of(new))
@@ -107,7 +97,7 @@ class TransitionDown(nnx.Module):
         return resampling.max_pool_2x2(self.dropout(self.layer(x)))
 
 
-class FCDenseNet(nnx.Module):
+class FCDenseNet(Recomputing):
     """9,319,778 parameters with two classes at width 1; height and width multiples of 32."""
 
     def __init__(
@@ -150,7 +140,7 @@ class FCDenseNet(nnx.Module):
         x, skips = self.first(images), []
         for block, transition in zip(self.down, self.transitions_down, strict=True):
             skips.append(jnp.concatenate([x, block(x)], axis=-1))
-            x = transition(skips[-1])
+            x = self.block(TransitionDown.__call__, transition, skips[-1])
         new = self.bottleneck(x)
         for upsample, block, skip in zip(self.transitions_up, self.up, skips[::-1], strict=True):
             x = jnp.concatenate([upsample(new), skip], axis=-1)

@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers
 from nucseg_jax.models.batch_norm import BatchNorm
+from nucseg_jax.models.recompute import Recomputing
 from nucseg_jax.models.vgg import VGG16
 
 
@@ -24,7 +25,7 @@ class Up(nnx.Module):
         return self.bn(x if skip is None else x + skip)
 
 
-class FCN(nnx.Module):
+class FCN(Recomputing):
     """A fully convolutional network that adds the encoder's features of the given strides.
 
     All three have the same 18,643,746 parameters with two classes at width 1; height and width multiples
@@ -56,5 +57,5 @@ class FCN(nnx.Module):
         features = {2 ** (i + 1): x for i, x in enumerate(pooled)}
         x = features[32]
         for up, stride in zip(self.up, (16, 8, 4, 2, 1), strict=True):
-            x = up(x, features[stride] if stride in self.skips else None)
+            x = self.block(Up.__call__, up, x, features[stride] if stride in self.skips else None)
         return self.classifier(x)

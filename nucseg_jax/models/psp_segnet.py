@@ -1,6 +1,7 @@
 """PSPSegNet: ResNet-101, pyramid pooling at 1/8, and a decoder that fuses the encoder's features."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import convolve
 from nucseg_jax.models.pyramid_pooling import PyramidPooling
+from nucseg_jax.models.recompute import Recomputing
 from nucseg_jax.models.resnet import ResNet101, Stem
 
 
@@ -55,7 +57,7 @@ class Fuse(nnx.Module):
         return nnx.relu(self.bn(self.conv(skip)) + x)
 
 
-class PSPSegNet(nnx.Module):
+class PSPSegNet(Recomputing):
     """122,925,064 parameters with two classes at width 1; height and width multiples of 32."""
 
     def __init__(
@@ -89,6 +91,10 @@ class PSPSegNet(nnx.Module):
         x = self.conv_after_ppm([features.stage4, *pooled], size)
         skips = (features.stage3, features.stage2, features.pooled, features.stem)
         for up, fuse, skip in zip(list(self.up)[:4], self.fuse, skips, strict=True):
-            x = fuse(skip, up(x, skip.shape[1:3]))
-        x = self.up[4](x, images.shape[1:3])
+            x = self.block(_fused, up, fuse, skip, x)
+        x = self.block(partial(Up.__call__, size=images.shape[1:3]), self.up[4], x)
         return self.smooth(self.classifier(x))
+
+
+def _fused(up: Up, fuse: Fuse, skip: jax.Array, x: jax.Array) -> jax.Array:
+    return fuse(skip, up(x, skip.shape[1:3]))

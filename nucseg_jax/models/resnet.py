@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
 from nucseg_jax.models.convolution import settle
+from nucseg_jax.models.recompute import Recomputing
 
 EXPANSION = 4
 RESNET101_BLOCKS = (3, 4, 23, 3)
@@ -103,7 +104,7 @@ class Features(NamedTuple):
     stage4: jax.Array  # 1/32, or 1/16 with a dilated last stage; 2048
 
 
-class ResNet101(nnx.Module):
+class ResNet101(Recomputing):
     """The encoder: stem, 3×3 max pool, stages of 3, 4, 23 and 3 bottlenecks; [B,H,W,3] → Features.
 
     Args:
@@ -144,11 +145,11 @@ class ResNet101(nnx.Module):
         self.channels = tuple(channels)
 
     def __call__(self, images: jax.Array) -> Features:
-        stem = self.stem(images)
+        stem = self.block(type(self.stem).__call__, self.stem, images)
         pooled = resampling.max_pool(stem, 3, stride=2, padding=1)
         x, outputs = pooled, []
         for stage in self.stages:
             for block in stage:
-                x = block(x)
+                x = self.block(Bottleneck.__call__, block, x)
             outputs.append(x)
         return Features(stem, pooled, *outputs)

@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
+from nucseg_jax.models.recompute import Recomputing
 from nucseg_jax.models.vgg import CHANNELS
 
 DROPOUT = 0.5
@@ -41,7 +42,7 @@ class Block(nnx.Module):
         return self.dropout(x)
 
 
-class SegNet(nnx.Module):
+class SegNet(Recomputing):
     """18,819,650 parameters with two classes at width 1; height and width multiples of 32."""
 
     def __init__(
@@ -73,8 +74,16 @@ class SegNet(nnx.Module):
         layers.check_images(images, 32, "segnet")
         x, positions = images, []
         for block in self.encoder:
-            x, position = resampling.max_pool_2x2_with_positions(block(x))
+            x, position = self.block(_pooled, block, x)
             positions.append(position)
         for block, position in zip(self.decoder, positions[::-1], strict=True):
-            x = block(resampling.unpool_2x2(x, position))
+            x = self.block(_unpooled, block, x, position)
         return self.classifier(x)
+
+
+def _pooled(block: Block, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return resampling.max_pool_2x2_with_positions(block(x))
+
+
+def _unpooled(block: Block, x: jax.Array, position: jax.Array) -> jax.Array:
+    return block(resampling.unpool_2x2(x, position))

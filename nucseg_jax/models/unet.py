@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.batch_norm import BatchNorm
+from nucseg_jax.models.recompute import Recomputing
 
 CHANNELS = (64, 128, 256, 512, 1024)
 
@@ -36,7 +37,7 @@ class UpConv(nnx.Module):
         return nnx.relu(self.bn(self.conv(x)))
 
 
-class UNet(nnx.Module):
+class UNet(Recomputing):
     """34,527,106 parameters with two classes at width 1; height and width multiples of 16."""
 
     def __init__(
@@ -63,8 +64,16 @@ class UNet(nnx.Module):
         skips = []
         x = images
         for i, block in enumerate(self.encoder):
-            x = block(x if i == 0 else resampling.max_pool_2x2(x))
+            x = self.block(DoubleConv.__call__ if i == 0 else _pooled, block, x)
             skips.append(x)
         for up, block, skip in zip(self.up, self.decoder, skips[-2::-1], strict=True):
-            x = block(jnp.concatenate([skip, up(x)], axis=-1))
+            x = self.block(_joined, up, block, skip, x)
         return self.classifier(x)
+
+
+def _pooled(block: DoubleConv, x: jax.Array) -> jax.Array:
+    return block(resampling.max_pool_2x2(x))
+
+
+def _joined(up: UpConv, block: DoubleConv, skip: jax.Array, x: jax.Array) -> jax.Array:
+    return block(jnp.concatenate([skip, up(x)], axis=-1))

@@ -22,6 +22,7 @@ FREE_KEYS = (
     "data.dir",
     "data.pipeline",
     "model.encoder_weights",
+    "model.recompute",
     "init.source",
 )
 
@@ -74,6 +75,7 @@ EARLIER: dict[str, Any] = {
     "optim.freeze_statistics": False,
     "checkpoint.patience": 0,
     "shard": "none",
+    "model.recompute": "auto",
 }
 
 # Metadata of the dataset that decides its pixels and labels.
@@ -184,7 +186,8 @@ def _other_arithmetic(saved: dict[str, Any], now: dict[str, Any]) -> list[tuple[
     pairs.append(("data.pipeline", before["data"]["pipeline"], after["data"]["pipeline"]))
     # A run of an earlier version did one step a call.
     pairs.append(("steps_per_dispatch", before.get("steps_per_dispatch", 1), after["steps_per_dispatch"]))
-    pairs.append(("shard", before.get("shard", EARLIER["shard"]), after["shard"]))
+    for key in ("shard", "model.recompute"):
+        pairs.append((key, (EARLIER | flatten(before))[key], flatten(after)[key]))
     return [pair for pair in pairs if pair[1] != pair[2]]
 
 

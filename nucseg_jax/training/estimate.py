@@ -131,11 +131,13 @@ def told(found: Estimate, config: ConfigDict) -> list[str]:
     ]
     if not found.fits:
         assert found.limit_bytes is not None
-        less = [f"optim.accumulate={config.optim.accumulate * 2}", "a smaller batch_size"]
+        remedies = [f"optim.accumulate={config.optim.accumulate * 2}", "or a smaller batch_size"]
         if found.devices > 1 and config.shard != "parameters":
-            less.append("shard=parameters")
+            remedies.insert(0, "shard=parameters")
+        if config.model.recompute != "blocks":
+            remedies.insert(0, "model.recompute=blocks (slower steps)")
         lines.append(
-            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set {', or '.join(less)}"
+            f"it does not fit: the device has {_shown_bytes(found.limit_bytes)}. Set {', '.join(remedies)}"
         )
     elif found.step_seconds is not None:
         rate = batch / found.step_seconds

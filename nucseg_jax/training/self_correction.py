@@ -84,7 +84,7 @@ class SelfCorrection:
         cycles: Cycles,
         workdir: Path,
     ):
-        self._mesh, self._examples, self._cycles = mesh, examples, cycles
+        self._examples, self._cycles = examples, cycles
         self.num_steps = cycles.num_steps
         self._num_classes = config.model.num_classes
         self._folder = workdir / "labels"

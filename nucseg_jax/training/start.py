@@ -151,6 +151,7 @@ def _network(config: ConfigDict) -> dict[str, Any]:
         "num_classes": chosen.num_classes,
         "width": chosen.width,
         "dtype": chosen.dtype,
+        "recompute": chosen.recompute,
         "rngs": nnx.Rngs(params=config.seed, dropout=config.seed),
     }
 

@@ -68,6 +68,7 @@ def test_a_benchmark_prints_one_table_and_needs_little(
         "input": check_input,
         "startup": check_startup,
         "networks": check_networks,
+        "recompute": check_recompute,
     }
     checks[name](result["rows"])
 
@@ -103,6 +104,14 @@ def check_startup(rows: list[dict[str, Any]]) -> None:
 def check_networks(rows: list[dict[str, Any]]) -> None:
     (row,) = rows
     assert row["parameters"] > 0 and row["step_memory_bytes"] > 0 and row["parity"] is None
+
+
+def check_recompute(rows: list[dict[str, Any]]) -> None:
+    (row,) = rows
+    assert row["none"] == row["auto"], "a U-Net keeps all of its own accord"
+    assert 0 < row["blocks"]["bytes"] < row["none"]["bytes"]
+    assert row["blocks"]["flops"] > 1.2 * row["none"]["flops"] > 0
+    assert row["ratio"]["median"] > 0 and row["seconds"].keys() == {"none", "blocks"}
 
 
 def test_flops_are_the_convolutions() -> None:

@@ -13,6 +13,7 @@ CASES = {
     "input": [*TINY, "--batch", "2", "--repeats", "2", "--images", "2", "--image-size", "64"],
     "startup": ["unet", *TINY, "--batch", "2", "--repeats", "1"],
     "networks": ["unet", *TINY],
+    "recompute": ["unet", "--timed", "unet", *TINY, "--batch", "2", "--repeats", "2"],
 }
 
 

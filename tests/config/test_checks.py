@@ -44,6 +44,7 @@ RECIPE = {"optim.loss": "cross_entropy_dice", "model.num_classes": 3}
         ({**RECIPE, "optim.boundary_weight": 0.0}, "optim.boundary_weight must be positive, got 0"),
         ({"optim.boundary_weight": 2.0}, "optim.boundary_weight = 2.0 has an effect with optim.loss = "),
         ({"model.boundary": "ridge"}, "model.boundary must be one of edge, distance, got 'ridge'"),
+        ({"model.recompute": "all"}, "model.recompute must be one of auto, none, blocks, got 'all'"),
         ({"model.boundary": "distance"}, "model.boundary = 'distance' needs optim.loss = "),
         (
             {"self_correction.cycles": 2, "optim.average_decay": 0.9},

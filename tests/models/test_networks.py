@@ -112,6 +112,8 @@ def test_unknown_network_suggests_the_nearest() -> None:
             ValueError, match=re.escape(f"width must be positive and at most 64, got {width}")
         ):
             create_model("unet", width=width, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="recompute must be one of auto, none, blocks, got 'all'"):
+        create_model("fcn32", width=1 / 32, recompute="all", rngs=nnx.Rngs(0))
     for dtype in ("float23", "int8"):
         with pytest.raises(ValueError, match=f"dtype must be .* got '{dtype}'"):
             create_model("unet", dtype=dtype, rngs=nnx.Rngs(0))

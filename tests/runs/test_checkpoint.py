@@ -135,6 +135,21 @@ def test_a_run_that_goes_on_says_what_has_changed() -> None:
     assert notes(saved, num_steps=8, self_correction__cycles=1) == ""
 
 
+def test_a_run_may_go_on_with_other_recomputation() -> None:
+    """It changes memory and time, and the last digits. An earlier release's run had each network's own."""
+    config = demo.get_config()
+    saved, now, old = (checkpoint.describe(config, {}, None, None) for _ in range(3))
+    now["config"]["model"]["recompute"] = "blocks"
+    del old["config"]["model"]["recompute"]
+    for before in (saved, old):
+        compatibility.check_same_run(before, now, Path("run"))
+        assert compatibility.notes_on_changes(before, now) == [
+            "was started with model.recompute auto and goes on with blocks: equal to float rounding, not "
+            "always to the bit"
+        ]
+    assert compatibility.notes_on_changes(old, saved) == []
+
+
 def test_curves_of_an_earlier_release_have_todays_names(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text(
         '{"step": 1, "loss": 0.5}\n{"step": 1, "validation_f1": 0.6}\n'

@@ -39,9 +39,15 @@ def test_what_is_told(tiny_config: ConfigDict) -> None:
     assert "20,000 steps: 2.8 h" in lines[2]
     small = figures._replace(limit_bytes=8_000_000_000, step_seconds=None)
     assert not small.fits
-    hint = "it does not fit: the device has 8.00 GB. Set optim.accumulate=2, or a smaller batch_size"
     tiny_config.optim.accumulate = 1
-    assert told(small, tiny_config)[2] == f"{hint}, or shard=parameters"
-    assert told(small._replace(devices=1), tiny_config)[2] == hint
+    begin, end = (
+        "it does not fit: the device has 8.00 GB. Set ",
+        "optim.accumulate=2, or a smaller batch_size",
+    )
+    blocks, parts = "model.recompute=blocks (slower steps), ", "shard=parameters, "
+    assert told(small, tiny_config)[2] == begin + blocks + parts + end
+    assert told(small._replace(devices=1), tiny_config)[2] == begin + blocks + end
+    tiny_config.model.recompute = "blocks"
+    assert told(small, tiny_config)[2] == begin + parts + end
     tiny_config.shard = "parameters"
-    assert told(small, tiny_config)[2] == hint
+    assert told(small, tiny_config)[2] == begin + end
