@@ -131,7 +131,7 @@ def by_polar(
     points = summits(basins, height)
     found = _outlined(landscape, basins, points, threshold, rise, reach_px)
     kept = suppressed(found, height.ravel()[points], overlap)
-    assigned = _assigned(Covered(*(part[kept[found.owner]] for part in found)), mask.shape)
+    assigned = _assigned(found.among(kept[found.owner]), mask.shape)
     assigned = _with_rest(assigned, mask, min_rest_px)
     return without_small(flood(-height, assigned, mask), min_area_px)
 

@@ -69,6 +69,10 @@ class Covered(NamedTuple):
     pixel: NDArray[np.intp]
     depth: NDArray[np.float32]
 
+    def among(self, chosen: NDArray[np.bool_]) -> "Covered":
+        """Some of these: bool [P]."""
+        return Covered(self.owner[chosen], self.pixel[chosen], self.depth[chosen])
+
 
 def radii_of(
     landscape: Landscape, points: NDArray[np.intp], *, threshold: float, rise: float, reach_px: float
@@ -183,9 +187,9 @@ def covered(radii: NDArray[np.float32], points: NDArray[np.intp], pieces: NDArra
             found.append((part[which[own]], pixel[own], depth[which[own], offset[own]]))
     if not found:
         return Covered(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
-    owner, pixel, depth = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    order = np.argsort(owner, kind="stable")
-    return Covered(owner[order], pixel[order], depth[order])
+    owner, pixel, depth = zip(*found, strict=True)
+    order = np.argsort(np.concatenate(owner), kind="stable")
+    return Covered(np.concatenate(owner)[order], np.concatenate(pixel)[order], np.concatenate(depth)[order])
 
 
 class _Around(NamedTuple):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -214,6 +214,7 @@ def test_nuclei_cover_the_mask(nucleus: NDArray, share: NDArray) -> None:
     assert_sound(again(nucleus_map, components(nucleus > 0.5)), nucleus > 0.5)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 60), st.sampled_from([0.0, 1.0]))
 def test_a_clump_is_cut_alike_wherever_it_lies(seed: int, down: int, right: int, smoothing: float) -> None:
     """In eighths, so that much is equal; amid nothing, and amid others that end a few pixels away."""
