@@ -6,10 +6,11 @@ its polygons (Schmidt, Weigert, Broaddus & Myers, Cell Detection with Star-conve
 
 What becomes of pixels:
 
-- One that lies in several outlines is of the nucleus in which it lies deepest: where its distance from the
-  summit is the smallest part of the outline's radius there.
-- One of the mask that lies in none is of the nucleus that it adjoins, as the watershed of heights has it;
-  where a large piece of the mask lies in none, that piece is a nucleus (`by_polar`).
+- One that lies in one outline is of its nucleus.
+- One that lies in several outlines, or in none, goes to what it adjoins, as the watershed of heights has it:
+  outlines that share pixels are sure of the nuclei's shapes, and the pass between them lies where heights are
+  lowest.
+- Where a large piece of the mask lies in no outline, it is a nucleus (`by_polar`).
 - A nucleus that is no star around its summit keeps the outline that it had: where more than a fifth of its
   pixels would lie in no outline.
 
@@ -131,8 +132,8 @@ def by_polar(
     points = summits(basins, height)
     found = _outlined(landscape, basins, points, threshold, rise, reach_px)
     kept = suppressed(found, height.ravel()[points], overlap)
-    assigned = _assigned(found.among(kept[found.owner]), mask.shape)
-    assigned = _with_rest(assigned, mask, min_rest_px)
+    found = found.among(kept[found.owner])
+    assigned = _with_rest(_assigned(found, mask.shape), _outside(found, mask), min_rest_px)
     return without_small(flood(-height, assigned, mask), min_area_px)
 
 
@@ -226,19 +227,22 @@ def _outlined(
     owner = np.concatenate([found.owner[stays], of[pixel] - 1])
     order = np.argsort(owner, kind="stable")
     pixels = np.concatenate([found.pixel[stays], pixel])
-    depth = np.concatenate([found.depth[stays], np.zeros(len(pixel), np.float32)])
-    return Covered(owner[order], pixels[order], depth[order])
+    return Covered(owner[order], pixels[order])
 
 
 def _assigned(found: Covered, shape: tuple[int, ...]) -> NDArray[np.int32]:
-    """Each pixel's outline, in which it lies deepest: int32 [H, W], 0 = none; the largest piece of each."""
+    """Pixels that lie in one outline, as its number, and the largest piece of each: int32 [H, W], 0 = none.
+
+    Of an outline without such a pixel all pixels count, and of several such the first has what they share.
+    """
     assigned = np.zeros(math.prod(shape), np.int32)
     times = np.bincount(found.pixel, minlength=len(assigned))
-    assigned[found.pixel] = found.owner + 1
-    owner, pixel, depth = (part[times[found.pixel] > 1] for part in found)
-    order = np.lexsort((owner, depth, pixel))
-    first = order[np.diff(pixel[order], prepend=-1) > 0]
-    assigned[pixel[first]] = owner[first] + 1
+    alone = times[found.pixel] == 1
+    has_own = np.zeros(int(found.owner.max(initial=-1)) + 1, bool)
+    has_own[found.owner[alone]] = True
+    # The last assignment stays.
+    counts = np.flatnonzero(alone | ~has_own[found.owner])[::-1]
+    assigned[found.pixel[counts]] = found.owner[counts] + 1
     pieces = measure.label(assigned.reshape(shape), connectivity=1).astype(np.int32)
     area = np.bincount(pieces.ravel())
     of = np.zeros(len(area), np.int32)
@@ -250,9 +254,18 @@ def _assigned(found: Covered, shape: tuple[int, ...]) -> NDArray[np.int32]:
     return np.where(is_largest[pieces], assigned.reshape(shape), np.int32(0))
 
 
-def _with_rest(assigned: NDArray[np.int32], mask: NDArray[np.bool_], min_rest_px: float) -> NDArray[np.int32]:
-    """Nuclei, too, are pieces of the mask in which none lies, if a disc of so many pixels fits in them."""
-    rest, count = ndimage.label(mask & (assigned == 0), output=np.int32)
+def _outside(found: Covered, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of the mask that lie in no outline: bool [H, W]."""
+    outside = mask.ravel().copy()
+    outside[found.pixel] = False
+    return outside.reshape(mask.shape)
+
+
+def _with_rest(
+    assigned: NDArray[np.int32], outside: NDArray[np.bool_], min_rest_px: float
+) -> NDArray[np.int32]:
+    """Nuclei, too, are pieces of what lies in no outline, if a disc of so many pixels fits in them."""
+    rest, count = ndimage.label(outside, output=np.int32)
     if not count:
         return assigned
     # Not `distance_inside`: here the pieces end at nuclei, too. Where the image ends, they go on.

@@ -62,16 +62,14 @@ class Covered(NamedTuple):
     Attributes:
       owner: intp [P], which outline, in rising order.
       pixel: intp [P], where in the flat image; rising within an owner.
-      depth: float32 [P], the distance from the point, as a part of the outline's radius there: 0 … 1.
     """
 
     owner: NDArray[np.intp]
     pixel: NDArray[np.intp]
-    depth: NDArray[np.float32]
 
     def among(self, chosen: NDArray[np.bool_]) -> "Covered":
         """Some of these: bool [P]."""
-        return Covered(self.owner[chosen], self.pixel[chosen], self.depth[chosen])
+        return Covered(self.owner[chosen], self.pixel[chosen])
 
 
 def radii_of(
@@ -168,7 +166,7 @@ def covered(radii: NDArray[np.float32], points: NDArray[np.intp], pieces: NDArra
     """
     height, width = pieces.shape
     reach = (np.ceil(radii.max(axis=1, initial=0) / _GROUP) * _GROUP).astype(int)
-    found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]] = []
+    found: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
     for size in np.unique(reach):
         around = _around(int(size))
         chosen = np.flatnonzero(reach == size)
@@ -176,20 +174,20 @@ def covered(radii: NDArray[np.float32], points: NDArray[np.intp], pieces: NDArra
         for start in range(0, len(chosen), together):
             part = chosen[start : start + together]
             inverse = 1 / radii[part]
-            depth = inverse[:, around.ray] * around.share + inverse[:, around.next] * around.next_share
-            which, offset = np.nonzero(depth <= 1)
+            distance = inverse[:, around.ray] * around.share + inverse[:, around.next] * around.next_share
+            which, offset = np.nonzero(distance <= 1)
             rows, columns = np.divmod(points[part][which], width)
             y, x = rows + around.down[offset], columns + around.right[offset]
             in_image = (y >= 0) & (y < height) & (x >= 0) & (x < width)
             which, offset = which[in_image], offset[in_image]
             pixel = y[in_image] * width + x[in_image]
             own = pieces.ravel()[pixel] == pieces.ravel()[points[part][which]]
-            found.append((part[which[own]], pixel[own], depth[which[own], offset[own]]))
+            found.append((part[which[own]], pixel[own]))
     if not found:
-        return Covered(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.float32))
-    owner, pixel, depth = zip(*found, strict=True)
-    order = np.argsort(np.concatenate(owner), kind="stable")
-    return Covered(np.concatenate(owner)[order], np.concatenate(pixel)[order], np.concatenate(depth)[order])
+        return Covered(np.zeros(0, np.intp), np.zeros(0, np.intp))
+    owner, pixel = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(owner, kind="stable")
+    return Covered(owner[order], pixel[order])
 
 
 class _Around(NamedTuple):

@@ -71,9 +71,10 @@ def outline_of(truth: Labels) -> tuple[NDArray[np.float32], Covered]:
 
 
 def test_the_outline_of_a_disc_is_its_radius() -> None:
-    radii, found = outline_of(discs((40, 40, 15), shape=(81, 81)))
+    truth = discs((40, 40, 15), shape=(81, 81))
+    radii, found = outline_of(truth)
     np.testing.assert_allclose(radii[0], 15, atol=1.0)
-    assert (found.depth <= 1).all() and found.depth.min() == 0
+    assert len(found.pixel) > 0.95 * truth.sum() and not found.owner.any()
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 45, 77])
@@ -130,9 +131,7 @@ def test_a_summit_lies_in_its_nucleus() -> None:
 
 def test_an_outline_in_a_higher_one_is_dropped() -> None:
     """0 and 1 share a pixel of three, 1 and 2 all of two; a dropped one drops none."""
-    found = Covered(
-        np.repeat([0, 1, 2], [3, 3, 2]), np.array([1, 2, 3, 3, 4, 5, 4, 5]), np.zeros(8, np.float32)
-    )
+    found = Covered(np.repeat([0, 1, 2], [3, 3, 2]), np.array([1, 2, 3, 3, 4, 5, 4, 5]))
     heights = np.array([3, 2, 1], np.float32)
     assert suppressed(found, heights, 0.5).tolist() == [True, True, False]
     assert suppressed(found, heights, 0.3).tolist() == [True, False, True]
@@ -147,9 +146,9 @@ def test_an_outline_in_a_higher_one_is_dropped() -> None:
 def test_two_overlapping_discs_are_cut_where_they_meet(degrees: float) -> None:
     y, x = 10 * np.sin(np.deg2rad(degrees)), 10 * np.cos(np.deg2rad(degrees))
     truth = discs((30 - y, 40 - x, 12), (30 + y, 40 + x, 12))
-    found = cut(deep(truth), rise=0.1)
+    found = cut(deep(truth))
     assert_sound(found, truth > 0)
-    assert wrong_pixels(truth, found) <= 20, "the border is 13 px long"
+    assert wrong_pixels(truth, found) <= 5
 
 
 def test_nuclei_of_any_size_are_cut_and_those_alone_are_left_as_they_are() -> None:
