@@ -42,13 +42,6 @@ REFINING: dict[str, tuple[float, ...]] = {"smoothing_um": (0.25, 0.5), "rise": (
 CLUMP_PX = 96
 _ENLARGED = 4
 
-COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "method": lambda r: r["method"],
-    **{key.upper(): lambda r, key=key: _with_interval(r[key], "{:.3f}") for key in SCORES},
-    **{f"{key.upper()} − {BASELINE}'s": lambda r, key=key: _difference(r["minus"][key]) for key in SCORES},
-    "s a megapixel": lambda r: measure.shown(r["seconds_a_megapixel"], "{:.2f}"),
-}
-
 
 def _with_interval(value: Mapping[str, float], form: str) -> str:
     return " ".join(
@@ -58,6 +51,22 @@ def _with_interval(value: Mapping[str, float], form: str) -> str:
 
 def _difference(value: Mapping[str, float] | None) -> str:
     return "–" if value is None else _with_interval(value, "{:+.4f}") + f", p {value['p_value']:.3f}"
+
+
+def _score_cell(key: str) -> Callable[[dict[str, Any]], str]:
+    return lambda row: _with_interval(row[key], "{:.3f}")
+
+
+def _minus_cell(key: str) -> Callable[[dict[str, Any]], str]:
+    return lambda row: _difference(row["minus"][key])
+
+
+COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "method": lambda r: r["method"],
+    **{key.upper(): _score_cell(key) for key in SCORES},
+    **{f"{key.upper()} − {BASELINE}'s": _minus_cell(key) for key in SCORES},
+    "s a megapixel": lambda r: measure.shown(r["seconds_a_megapixel"], "{:.2f}"),
+}
 
 
 def by_setting(setting: Setting) -> Method:
