@@ -47,10 +47,10 @@ GRIDS: dict[str, Grid] = {
     },
     "polar": {
         "threshold": _THRESHOLDS,
-        "h": (0.05, 0.1, 0.2),
+        "h": (0.1, 0.15),
         "smoothing_um": (0.25, 0.5),
         "rise": (0.1, 0.2),
-        "overlap": (0.3, 0.5, 0.7),
+        "overlap": (0.5, 0.7),
         "min_area_um2": (*_AREAS_UM2, 6.25),
     },
 }
