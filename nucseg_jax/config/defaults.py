@@ -166,8 +166,8 @@ def get_config() -> ConfigDict:
 
     config.instances = ConfigDict()
     # How nuclei are made of the network's probabilities: "components" of the mask, as the paper does;
-    # "watershed" also cuts them at their waists; with model.num_classes = 3 "boundary" along boundaries and
-    # "depth" between the middles of nuclei.
+    # "watershed" also cuts them at their waists; with model.num_classes = 3 "boundary" along boundaries,
+    # "depth" between the middles of nuclei, and "polar" where closed outlines around the middles meet.
     # python -m nucseg_jax.tune finds the parameters on the validation images. Lengths are in µm, areas in
     # µm²: at 40× a pixel has 0.25 µm and 0.0625 µm².
     config.instances.method = "components"
@@ -198,6 +198,16 @@ def get_config() -> ConfigDict:
     config.instances.depth.smoothing_um = 0.5
     config.instances.depth.min_area_um2 = 4.375
     config.instances.depth.max_area_um2 = 800.0
+    config.instances.polar = ConfigDict()
+    config.instances.polar.threshold = 0.5
+    config.instances.polar.h = 0.1  # of the middles around which outlines are looked for, as of "depth"
+    config.instances.polar.smoothing_um = 0.5
+    config.instances.polar.rise = 0.2  # that ends a nucleus on the way outwards, as a part of its height
+    config.instances.polar.overlap = 0.5  # outlines that share more of the smaller one are of one nucleus
+    config.instances.polar.reach_um = 16.0  # of an outline from its middle
+    config.instances.polar.min_rest_um2 = 1.875  # a disc in a piece that no outline covers: then a nucleus
+    config.instances.polar.min_area_um2 = 4.375
+    config.instances.polar.max_area_um2 = 800.0
 
     config.lock()
     return config

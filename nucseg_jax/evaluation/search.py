@@ -45,8 +45,16 @@ GRIDS: dict[str, Grid] = {
         "smoothing_um": (0.25, 0.5, 0.75),
         "min_area_um2": (*_AREAS_UM2, 6.25),
     },
+    "polar": {
+        "threshold": _THRESHOLDS,
+        "h": (0.1, 0.15),
+        "smoothing_um": (0.25, 0.5),
+        "rise": (0.1, 0.2),
+        "overlap": (0.5, 0.7),
+        "min_area_um2": (*_AREAS_UM2, 6.25),
+    },
 }
-"""What is tried: every combination; the last two only of networks with a class for boundaries."""
+"""What is tried: every combination; the last three only of networks with a class for boundaries."""
 
 
 class Scene(NamedTuple):
@@ -163,9 +171,9 @@ def best_of_methods(settings: Sequence[Setting]) -> dict[str, Setting]:
 def ceiling(scenes: Sequence[Scene], setting: Setting) -> float:
     """Mean AJI that a setting gives on perfect probabilities: of the true nuclei, and of their boundaries.
 
-    The boundary is an edge, but for `depth` one of distances (`model.boundary`).
+    The boundary is an edge, but for `depth` and `polar` one of distances (`model.boundary`).
     """
-    perfect = [_perfect(scene, of_distances=setting.method == "depth") for scene in scenes]
+    perfect = [_perfect(scene, of_distances=setting.method in ("depth", "polar")) for scene in scenes]
     grid = {key: (value,) for key, value in setting.parameters.items()}
     return search(perfect, {setting.method: grid})[0].aji
 

@@ -1,6 +1,6 @@
 """Probabilities → nuclei: `split` applies the method that `config.instances` names. Imports no JAX.
 
-`methods` has all four; nuclei that touch are parted there.
+`methods` has four of the five, and `polar` the other; nuclei that touch are parted there.
 """
 
 from nucseg_jax.instances.methods import by_boundary, by_depth, components, cut, split, watershed
@@ -15,6 +15,7 @@ from nucseg_jax.instances.parameters import (
     max_area_px,
     parameters_px,
 )
+from nucseg_jax.instances.polar import by_polar, refine
 
 __all__ = [
     "METHODS",
@@ -25,11 +26,13 @@ __all__ = [
     "area_px",
     "by_boundary",
     "by_depth",
+    "by_polar",
     "check",
     "components",
     "cut",
     "max_area_px",
     "parameters_px",
+    "refine",
     "split",
     "watershed",
 ]

@@ -1,18 +1,17 @@
 """From what a network says of pixels to single nuclei.
 
-Four methods: `components` of a mask (the paper's); `watershed` of a mask's distances, which cuts where nuclei
-touch at a waist; `by_boundary`, which cuts along the boundaries that a network with that class has found; and
-`by_depth`, the watershed of how deep inside of a nucleus a network says that each pixel lies. `split` applies
-the one that a config names. On the binarised truth of three MoNuSeg images the first two reach AJI 0.61 and
-0.93, and the others, given the true boundaries or depths, 0.99: ceilings, which `nucseg_jax.tune` computes.
+Five methods: `components` of a mask (the paper's); `watershed` of a mask's distances, which cuts where nuclei
+touch at a waist; `by_boundary`, which cuts along the boundaries that a network with that class has found;
+`by_depth`, the watershed of how deep inside of a nucleus a network says that each pixel lies; and `by_polar`,
+closed outlines around the summits of these depths. `split` applies the one that a config names. On the
+binarised truth of three MoNuSeg images the first two reach AJI 0.61 and 0.93, and the others, given the true
+boundaries or depths, 0.99: ceilings, which `nucseg_jax.tune` computes.
 
 All make label maps: int32 [H, W], 0 = background, nuclei 1, 2, … without gaps, in the order of their first
 pixels, row by row. Each nucleus is one 4-connected piece.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -23,7 +22,10 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.instances.flooding import flood
 from nucseg_jax.instances.nucleus_map import NucleusMap
 from nucseg_jax.instances.parameters import NEEDS_BOUNDARY, check, check_values, max_area_px, parameters_px
-from nucseg_jax.instances.summits import EIGHT_NEIGHBOURS, Place, distance_inside, extended_maxima
+from nucseg_jax.instances.passes import cut_at_depths, cut_at_passes, depths
+from nucseg_jax.instances.polar import by_polar
+from nucseg_jax.instances.sizes import without_large, without_small
+from nucseg_jax.instances.summits import EIGHT_NEIGHBOURS, distance_inside
 
 
 def split(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.int32]:
@@ -41,7 +43,7 @@ def split(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np
     Raises:
         UserError: as `check`; or the method needs boundaries and the map has none.
     """
-    return _without_large(cut(nucleus_map, config, mpp), max_area_px(config, mpp))
+    return without_large(cut(nucleus_map, config, mpp), max_area_px(config, mpp))
 
 
 def cut(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.int32]:
@@ -52,6 +54,8 @@ def cut(nucleus_map: NucleusMap, config: ConfigDict, mpp: float) -> NDArray[np.i
         return by_boundary(nucleus_map, **parameters)
     if config.method == "depth":
         return by_depth(nucleus_map, **parameters)
+    if config.method == "polar":
+        return by_polar(nucleus_map, **parameters)
     mask = nucleus_map.nucleus > parameters.pop("threshold")
     return components(mask, **parameters) if config.method == "components" else watershed(mask, **parameters)
 
@@ -75,7 +79,7 @@ def components(mask: NDArray[np.bool_], *, min_area_px: float = 0) -> NDArray[np
     _check_mask(mask)
     check_values(min_area_px=min_area_px)
     labels, _ = ndimage.label(mask, output=np.int32)
-    return _without_small(labels, min_area_px)
+    return without_small(labels, min_area_px)
 
 
 def watershed(
@@ -110,30 +114,7 @@ def watershed(
     distance = distance_inside(clumps, places)
     if smoothing_px:
         distance = ndimage.gaussian_filter(distance, smoothing_px)
-    return _without_small(_cut_at_passes(distance, mask, clumps, places, h_px), min_area_px)
-
-
-def _cut_at_passes(
-    landscape: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    clumps: NDArray[np.int32],
-    places: Sequence[Place],
-    h: float,
-) -> NDArray[np.int32]:
-    """A mask cut at the passes of a landscape between summits that rise at least h above them.
-
-    Args:
-        landscape: [H, W], at least 0.
-        mask: what is cut.
-        clumps: its 8-connected components.
-        places: where each is.
-        h: least height.
-    """
-    # Lifted by more than h, so that the summit of a nucleus lower than h stays one, too.
-    height = np.where(mask, landscape + np.float32(h + 1), np.float32(0))
-    maxima = extended_maxima(height, h, clumps, places)
-    markers, _ = ndimage.label(maxima, EIGHT_NEIGHBOURS, output=np.int32)
-    return flood(-height, markers, mask)
+    return without_small(cut_at_passes(distance, mask, clumps, places, h_px), min_area_px)
 
 
 def by_boundary(
@@ -175,7 +156,7 @@ def by_boundary(
     mask = nucleus_map.nucleus > threshold
     inside = nucleus_map.nucleus - nucleus_map.boundary
     markers = components(mask & (inside > inside_threshold), min_area_px=min_marker_px)
-    return _without_small(flood(-inside, markers, mask), min_area_px)
+    return without_small(flood(-inside, markers, mask), min_area_px)
 
 
 def by_depth(
@@ -205,30 +186,7 @@ def by_depth(
         raise UserError(NEEDS_BOUNDARY)
     check_values(threshold=threshold, h=h, smoothing_px=smoothing_px, min_area_px=min_area_px)
     mask = nucleus_map.nucleus > threshold
-    # Nothing of what lies outside of the mask, so that a component is cut alike in whatever window it lies.
-    inside = np.where(mask, nucleus_map.nucleus - nucleus_map.boundary, np.float32(0)).astype(np.float32)
-    if smoothing_px:
-        inside = ndimage.gaussian_filter(inside, smoothing_px)
-    clumps, _ = ndimage.label(mask, EIGHT_NEIGHBOURS, output=np.int32)
-    places = ndimage.find_objects(clumps)
-    landscape = np.maximum(inside, np.float32(0))
-    return _without_small(_cut_at_passes(landscape, mask, clumps, places, h), min_area_px)
-
-
-def _without_small(labels: NDArray[np.int32], min_area_px: float) -> NDArray[np.int32]:
-    """The label map without nuclei of fewer pixels, renumbered without gaps in the same order."""
-    stays = np.bincount(labels.ravel(), minlength=1) >= min_area_px
-    stays[0] = False
-    return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[labels]
-
-
-def _without_large(labels: NDArray[np.int32], max_area_px: float) -> NDArray[np.int32]:
-    """The label map without nuclei of more pixels, renumbered without gaps in the same order."""
-    stays = np.bincount(labels.ravel(), minlength=1) <= max_area_px
-    stays[0] = False
-    if stays[1:].all():
-        return labels
-    return np.where(stays, np.cumsum(stays), 0).astype(np.int32)[labels]
+    return without_small(cut_at_depths(depths(nucleus_map, mask, smoothing_px), mask, h), min_area_px)
 
 
 def _check_mask(mask: NDArray[np.bool_]) -> None:

@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 
 from nucseg_jax.errors import UserError, in_short
 
-METHODS = ("components", "watershed", "boundary", "depth")
+METHODS = ("components", "watershed", "boundary", "depth", "polar")
 """Values of `instances.method`; each has its parameters under its own name."""
 
-WITH_BOUNDARY = ("boundary", "depth")
+WITH_BOUNDARY = ("boundary", "depth", "polar")
 """Methods that need a network with a class for boundaries."""
 
 NEEDS_BOUNDARY = (
-    "instances.method = 'boundary' (or 'depth') needs a network with a class for boundaries: train one with "
-    "model.num_classes = 3, or set instances.method to components or watershed"
+    "instances.method = 'boundary' (or 'depth' or 'polar') needs a network with a class for boundaries: "
+    "train one with model.num_classes = 3, or set instances.method to components or watershed"
 )
 
 PLAUSIBLE_AREA_UM2 = 800.0
@@ -29,12 +29,14 @@ _NOT_NEGATIVE: tuple[Callable[[float], bool], str] = (
     lambda value: 0 <= value < math.inf,
     "a number that is not negative",
 )
+_POSITIVE: tuple[Callable[[float], bool], str] = (lambda value: 0 < value < math.inf, "a number above 0")
 _ALLOWED = {
-    "threshold": _PROBABILITY,
-    "inside_threshold": _PROBABILITY,
-    "h": _PROBABILITY,
-    **dict.fromkeys(("h_um", "smoothing_um", "min_marker_um2", "min_area_um2"), _NOT_NEGATIVE),
-    **dict.fromkeys(("h_px", "smoothing_px", "min_marker_px", "min_area_px"), _NOT_NEGATIVE),
+    **dict.fromkeys(("threshold", "inside_threshold", "h", "rise", "overlap"), _PROBABILITY),
+    **dict.fromkeys(("h_um", "smoothing_um"), _NOT_NEGATIVE),
+    **dict.fromkeys(("min_marker_um2", "min_rest_um2", "min_area_um2"), _NOT_NEGATIVE),
+    **dict.fromkeys(("h_px", "smoothing_px"), _NOT_NEGATIVE),
+    **dict.fromkeys(("min_marker_px", "min_rest_px", "min_area_px"), _NOT_NEGATIVE),
+    **dict.fromkeys(("reach_um", "reach_px"), _POSITIVE),
     _MAX_AREA: _NOT_NEGATIVE,
 }
 

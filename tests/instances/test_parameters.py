@@ -58,7 +58,8 @@ def test_no_method_but_that_of_components_lacks_a_limit(config: ConfigDict) -> N
     for method in METHODS:
         config.method = method
         limits[method] = max_area_px(config, 0.25)
-    assert limits == {"components": math.inf, "watershed": 12_800, "boundary": 12_800, "depth": 12_800}
+    others = ("watershed", "boundary", "depth", "polar")
+    assert limits == {"components": math.inf, **dict.fromkeys(others, 12_800)}
 
 
 def test_an_unknown_method(config: ConfigDict) -> None:
