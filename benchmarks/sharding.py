@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.sharding import Mesh
 
+from benchmarks.collectives import messages
 from nucseg_jax import config as settings
 from nucseg_jax import devices
 from nucseg_jax.config.names import SHARDS
@@ -23,7 +24,6 @@ from nucseg_jax.models.network import Weights, split_network
 from nucseg_jax.training import train
 from nucseg_jax.training.sharding import Sharding
 from nucseg_jax.training.step import Given, compile_step, state_shapes
-from tests.collectives import messages
 
 NETWORKS = ("unet", "psp_segnet")
 DEVICES = 8
@@ -72,7 +72,7 @@ def plan_of(name: str, shard: str, mesh: Mesh, *, width: float = 1.0, size: int 
     compiled = step.lower(shapes, batch).compile()
     planned: Any = compiled.memory_analysis()
     sent: dict[str, int] = {}
-    for message in messages(compiled.as_text()):
+    for message in messages(compiled.as_text() or ""):
         sent[message.kind] = sent.get(message.kind, 0) + sum(message.sizes)
     return Plan(
         devices.bytes_on_device(shapes),

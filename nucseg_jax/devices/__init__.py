@@ -16,6 +16,7 @@ from nucseg_jax.devices.mesh import (
     sharing,
     split,
     split_batch,
+    sum_by_device,
 )
 from nucseg_jax.devices.partition import bytes_on_device, gather, in_parts, on_host, partition, whole
 from nucseg_jax.devices.platform import is_for_cpu, traced_for
@@ -61,6 +62,7 @@ __all__ = [
     "sharing",
     "split",
     "split_batch",
+    "sum_by_device",
     "traced_for",
     "use_deterministic_operations",
     "whole",

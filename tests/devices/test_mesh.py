@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
+from benchmarks.collectives import messages
 from nucseg_jax import devices
 from nucseg_jax.models.network import InputFormat, network_input
 from nucseg_jax.stain import NORMALIZERS
-from tests.collectives import messages
 from tests.recolour.stained_images import BLUER, REDDER, WHITE, tissue
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from benchmarks.collectives import messages
 from nucseg_jax import devices
 from nucseg_jax.models.batch_norm import BatchNorm, Moments
-from tests.collectives import messages
 
 
 def images(mean: float) -> np.ndarray:

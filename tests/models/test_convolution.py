@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from benchmarks.collectives import messages
 from nucseg_jax import devices
 from nucseg_jax.models import layers, resampling
 from nucseg_jax.models.convolution import (
@@ -244,3 +245,24 @@ def test_kernels_by_phase_are_sums_of_taps() -> None:
     rows = np.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 0]]], bool)
     expected = np.einsum("pui,qvj,ijcd->uvcpqd", rows, rows, np.asarray(kernel)).reshape(2, 2, 5, 16)
     np.testing.assert_allclose(by_phase(kernel, rows), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", [convolve, convolve_depthwise])
+def test_devices_exchange_a_kernels_gradient_once(way: Callable[..., jax.Array]) -> None:
+    """And not in each round of the loop that adds it up."""
+    rows, channels, window = len(jax.devices()), 32, Window(padding=(1, 1))
+    x, dy = (random(rows, 96, 96, channels, seed=seed) for seed in range(2))
+    kernel = random(3, 3, channels if way is convolve else 1, channels)
+
+    def gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+        return jax.vjp(lambda kernel: way(x, kernel, window), kernel)[1](dy)[0]
+
+    mesh = devices.make_mesh()
+    split = devices.split_batch(mesh, (x, dy))
+    compiled = devices.jit(mesh, gradient).lower(*split).compile()
+    assert " while(" in compiled.as_text()
+    sent = messages(compiled.as_text())
+    assert [(message.kind, message.in_loop) for message in sent] == [("all-reduce", False)]
+    assert sum(sent[0].sizes) == kernel.nbytes
+    alone = jax.jit(gradient)(x, dy)
+    np.testing.assert_allclose(compiled(*split), alone, rtol=0, atol=2e-6 * float(jnp.abs(alone).max()))

@@ -9,12 +9,12 @@ import pytest
 from flax import nnx
 from jax import export
 
+from benchmarks.collectives import messages
 from nucseg_jax import devices
 from nucseg_jax.models import NETWORKS, create_model
 from nucseg_jax.models.network import split_network
 from nucseg_jax.training.step import compile_step
 from tests.abstract_programs import config_of, programs
-from tests.collectives import messages
 from tests.networks import QUICK, by_weight
 
 MOST_MEMORY = {

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from benchmarks.collectives import messages
 from nucseg_jax import devices
-from tests.collectives import counted, messages
+from tests.collectives import counted
 
 FLOAT = 4  # bytes
 BUCKETS = 3

@@ -40,10 +40,8 @@ def test_what_is_told(tiny_config: ConfigDict) -> None:
     small = figures._replace(limit_bytes=8_000_000_000, step_seconds=None)
     assert not small.fits
     tiny_config.optim.accumulate = 1
-    begin, end = (
-        "it does not fit: the device has 8.00 GB. Set ",
-        "optim.accumulate=2, or a smaller batch_size",
-    )
+    begin = "it does not fit: the device has 8.00 GB. Set "
+    end = "optim.accumulate=2, or a smaller batch_size"
     blocks, parts = "model.recompute=blocks (slower steps), ", "shard=parameters, "
     assert told(small, tiny_config)[2] == begin + blocks + parts + end
     assert told(small._replace(devices=1), tiny_config)[2] == begin + blocks + end

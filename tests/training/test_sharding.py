@@ -12,6 +12,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
+from benchmarks.collectives import messages
 from nucseg_jax import config as settings
 from nucseg_jax import devices
 from nucseg_jax.config.names import SHARDS
@@ -22,7 +23,6 @@ from nucseg_jax.training import optim, start, train
 from nucseg_jax.training.estimate import estimate, told
 from nucseg_jax.training.sharding import whole_bytes
 from nucseg_jax.training.step import Given, TrainState, compile_step
-from tests.collectives import messages
 from tests.killed import keep_until
 from tests.several_processes import outputs_of, started_together
 from tests.test_main import command, digest_of

@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from nucseg_jax.devices import sum_by_device
 from nucseg_jax.models.convolution.precision import product, sum_dtype
 from nucseg_jax.models.convolution.windows import Window
 
@@ -33,7 +35,7 @@ USUAL_BLOCKS = BlockSize()
 def kernel_gradient_by_blocks(
     x: jax.Array, dy: jax.Array, *, size: int, window: Window, blocks: BlockSize = USUAL_BLOCKS
 ) -> jax.Array:
-    """The kernel's gradient at stride 1, summed over blocks of rows.
+    """The kernel's gradient at stride 1, summed over blocks of rows; each device sums those of its images.
 
     The tap (i, j) of the gradient is the sum of x[y + i, x + j] · dy[y, x], or, counted from the other side,
     of x[y', x'] · dy[y' - i, x' - j]. The shifts may be laid out as channels on either side, and those along
@@ -41,6 +43,10 @@ def kernel_gradient_by_blocks(
     with the least to lay out is taken: all shifts on the side with few channels, or one axis a side where
     both have many.
     """
+    return sum_by_device(partial(_by_blocks, size=size, window=window, blocks=blocks), x, dy)
+
+
+def _by_blocks(x: jax.Array, dy: jax.Array, *, size: int, window: Window, blocks: BlockSize) -> jax.Array:
     channels, out_channels = x.shape[-1], dy.shape[-1]
     values_a_pixel = {
         (True, True): size * size * channels + out_channels,

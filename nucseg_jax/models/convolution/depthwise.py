@@ -5,10 +5,12 @@ shifted images, each times a tap of the kernel. Values differ by float rounding 
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from nucseg_jax.devices import sum_by_device
 from nucseg_jax.models.convolution.precision import sum_dtype, widened
 from nucseg_jax.models.convolution.windows import Window, tap_views
 
@@ -63,8 +65,12 @@ def kernel_gradient(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -
 
     A loop over blocks of rows adds up products by column; a sum over the columns follows. XLA makes one fast
     pass of each tap's products of about ROWS rows. Its sums of a product over all pixels take far longer.
+    Each device adds up its own images.
     """
-    x, dy = widened(x, dy)
+    return sum_by_device(partial(_by_columns, size=size, window=window), *widened(x, dy))
+
+
+def _by_columns(x: jax.Array, dy: jax.Array, *, size: int, window: Window) -> jax.Array:
     batch, height, width, channels = dy.shape
     stride, last = window.stride, (width - 1) * window.stride + 1
     blocks = -(-height // ROWS)
