@@ -124,6 +124,7 @@ def sharded_copy(dataset: Dataset, root: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_training_from_shards_has_the_losses_of_training_from_memory(
     tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

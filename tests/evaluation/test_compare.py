@@ -66,6 +66,7 @@ def test_the_command(trained, truth, tmp_path, capsys):
     assert f"wrote {out / 'report.html'}" in printed
 
 
+@pytest.mark.slow
 def test_an_ensemble_has_each_members_threshold_and_is_tuned_on_what_all_held_out(trained, monkeypatch):
     grid = {"components": {"threshold": (0.5,), "min_area_um2": (0.0, 1.0)}}
     monkeypatch.setattr(of_runs, "GRIDS", grid)

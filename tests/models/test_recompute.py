@@ -108,6 +108,7 @@ def test_fc_densenet_computes_its_dense_layers_again_unless_it_is_told_otherwise
     assert auto.count(BARRIER) - none.count(BARRIER) == 91
 
 
+@pytest.mark.slow
 def test_devices_tell_each_other_nothing_again() -> None:
     """Blocks keep the moments of a batch norm, which took a message."""
     mesh, config, sent = devices.make_mesh(), config_of("fcn32", side=32), {}

@@ -142,6 +142,7 @@ def test_a_checkpoint_is_restored_to_other_devices_and_settings_to_the_bit(
             assert found.first == 3
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_setting(
     tiny_config: ConfigDict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,6 +191,7 @@ def test_cycles_of_self_correction_average_parts(tiny_config: ConfigDict, tmp_pa
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4 * float(np.abs(b).max()) + 1e-12)
 
 
+@pytest.mark.slow
 def test_the_estimate_says_what_a_device_holds(tiny_config: ConfigDict) -> None:
     tiny_config.num_steps = 1  # none is timed
     tiny_config.shard = "parameters"
