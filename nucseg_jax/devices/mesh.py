@@ -68,7 +68,7 @@ def sharing(rows: int) -> int:
 
     1 where that is not known: in programs that are not traced by `jit`, and where parts are not equal.
     """
-    mesh = _traced_over.value
+    mesh = traced_mesh()
     return mesh.devices.size if mesh is not None and rows % mesh.devices.size == 0 else 1
 
 
@@ -84,11 +84,7 @@ def by_device(function: Callable[[jax.Array], Any], batch: jax.Array) -> Any:
     """
     if sharing(batch.shape[0]) == 1:
         return function(batch)
-    rows = PartitionSpec("data")
-    # What a loop carries is each device's own, though it begins alike on all: JAX's check would refuse that.
-    return jax.shard_map(function, mesh=_traced_over.value, in_specs=rows, out_specs=rows, check_vma=False)(
-        batch
-    )
+    return _each_its_own(function)(batch)
 
 
 def sum_by_device(function: Callable[..., jax.Array], *batches: jax.Array) -> jax.Array:
@@ -103,15 +99,14 @@ def sum_by_device(function: Callable[..., jax.Array], *batches: jax.Array) -> ja
     """
     if sharing(batches[0].shape[0]) == 1:
         return function(*batches)
+    return _each_its_own(lambda *own: function(*own)[None])(*batches).sum(0)
+
+
+def _each_its_own(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of batches, of which each device gets its rows and makes rows of the result."""
     rows = PartitionSpec("data")
-    sums = jax.shard_map(
-        lambda *own: function(*own)[None],
-        mesh=_traced_over.value,
-        in_specs=rows,
-        out_specs=rows,
-        check_vma=False,
-    )(*batches)
-    return sums.sum(0)
+    # What a loop carries is each device's own, though it begins alike on all: JAX's check would refuse that.
+    return jax.shard_map(function, mesh=traced_mesh(), in_specs=rows, out_specs=rows, check_vma=False)
 
 
 def traced_mesh() -> Mesh | None:

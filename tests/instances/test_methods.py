@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from ml_collections import ConfigDict
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nucseg_jax import metrics
 from nucseg_jax.config import get_config
@@ -24,7 +23,7 @@ from nucseg_jax.instances import (
     split,
     watershed,
 )
-from tests.instances.drawn import TOUCHING, Labels, discs, perfect
+from tests.instances.drawn import TOUCHING, Labels, assert_sound, discs, perfect
 
 MASK = np.array(
     [
@@ -49,17 +48,6 @@ def cut(mask: NDArray[np.bool_]) -> Labels:
 
 def grow(nucleus_map: NucleusMap, min_marker_px: int = 5) -> Labels:
     return by_boundary(nucleus_map, threshold=0.5, inside_threshold=0.5, min_marker_px=min_marker_px)
-
-
-def assert_sound(labels: Labels, mask: NDArray[np.bool_]) -> None:
-    """The nuclei cover the mask, are numbered by first pixel, and each is one 4-connected piece."""
-    assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels > 0, mask)
-    ids, first = np.unique(labels[mask], return_index=True)
-    np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
-    assert np.all(np.diff(first) > 0)
-    for i in ids:
-        assert ndimage.label(labels == i)[1] == 1, "one piece, so that it crosses no gap"
 
 
 def equal_up_to_names(a: Labels, b: Labels, pixels: int) -> bool:

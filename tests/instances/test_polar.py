@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from nucseg_jax import metrics
 from nucseg_jax.data.distances import relative_depth
@@ -14,7 +13,7 @@ from nucseg_jax.errors import UserError
 from nucseg_jax.instances import NucleusMap, by_depth, by_polar, components, refine
 from nucseg_jax.instances.polar import summits, suppressed
 from nucseg_jax.instances.star_outlines import Covered, Landscape, covered, radii_of
-from tests.instances.drawn import TOUCHING, Labels, discs
+from tests.instances.drawn import TOUCHING, Labels, assert_sound, discs
 
 
 def deep(truth: Labels) -> NucleusMap:
@@ -31,17 +30,6 @@ def cut(nucleus_map: NucleusMap, **changes: float) -> Labels:
 def again(nucleus_map: NucleusMap, labels: Labels, **changes: float) -> Labels:
     parameters = {"threshold": 0.5, "smoothing_px": 1.0, "rise": 0.2, "reach_px": 40.0}
     return refine(nucleus_map, labels, **(parameters | changes))
-
-
-def assert_sound(labels: Labels, mask: NDArray[np.bool_]) -> None:
-    """The nuclei cover the mask, are numbered by first pixel, and each is one 4-connected piece."""
-    assert labels.dtype == np.int32
-    np.testing.assert_array_equal(labels > 0, mask)
-    ids, first = np.unique(labels[mask], return_index=True)
-    np.testing.assert_array_equal(ids, np.arange(1, len(ids) + 1))
-    assert np.all(np.diff(first) > 0)
-    for i in ids:
-        assert ndimage.label(labels == i)[1] == 1
 
 
 def wrong_pixels(truth: Labels, found: Labels) -> int:
